@@ -1,0 +1,3 @@
+//! Between bytes and model: pure functions, one directory per dialect.
+
+pub mod form;

@@ -1,0 +1,14 @@
+//! Gusher, a realtime push server: backends publish over HTTP, browsers and apps receive over WebSocket.
+
+pub mod cli;
+pub mod config;
+pub mod dialect;
+pub mod door;
+pub mod hook;
+pub mod hub;
+pub mod metrics;
+pub mod model;
+pub mod net;
+pub mod node;
+pub mod shard;
+pub mod store;

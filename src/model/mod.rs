@@ -1,0 +1,3 @@
+//! The nouns of the product and their invariants: no I/O, no locks, no clock.
+
+pub mod pattern;

@@ -1,0 +1,3 @@
+//! Bytes: streams, timers and the WebSocket protocol. Knows no word of the product.
+
+pub mod websocket;
