@@ -1,1 +1,213 @@
-//! Configuration.
+//! Configuration: what the operator typed becomes what the program means.
+//!
+//! `read` lays file, environment and flags over the defaults of `typed`; `validate` checks the result and turns it into
+//! [`Config`]. Nothing here opens a log, a database or a listener.
+//!
+//! Always holds: a `Config` exists only if every value is in its permitted range; all that is wrong with a
+//! configuration is reported at once; no error or warning shows the value of a secret.
+
+mod keys;
+mod listen;
+pub mod read;
+mod secret;
+mod typed;
+mod validate;
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+pub use listen::ListenAddress;
+pub use secret::Secret;
+
+/// A configuration file that holds every setting at its default, each with its explanation and permitted range.
+pub const DEFAULT_FILE: &str = include_str!("gusher.default.jsonc");
+
+/// The largest permitted `max_wait_hook`.
+pub const MAX_WAIT_HOOK_MAX: i64 = 100_000;
+
+/// The `sqlfile` that stands for a database in memory.
+const SQLFILE_MEMORY: &str = ":memory:";
+
+/// The checked settings of one node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may use every private endpoint.
+    pub admin: Admin,
+    /// What is logged, and where to.
+    pub log: Log,
+    /// The public listener, for sockets.
+    pub listen: ListenAddress,
+    /// The private listener, for backends.
+    pub api_listen: ListenAddress,
+    /// Where apps are kept.
+    pub database: Database,
+    /// Connect hook exchanges in flight at once, at least 1 (D11).
+    pub max_wait_hook: usize,
+    /// What one client, one backend or one request may cost.
+    pub limits: Limits,
+    /// How this node uses its machine.
+    pub node: NodeSettings,
+    /// How this node stops.
+    pub drain: Drain,
+    /// What is permitted but probably not meant; to be said once at start. Holds no secret.
+    pub warnings: Vec<String>,
+}
+
+/// The super admin (section 1.6).
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Not empty, without `:`, and short enough that the password still counts in the hash.
+    pub account: String,
+    /// A well-formed bcrypt hash of the account directly followed by the password.
+    pub password_hash: Secret,
+}
+
+/// What is logged, and where to (section 1.4).
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// The least important level that is still written.
+    pub level: Level,
+    /// Where lines go.
+    pub target: LogTarget,
+}
+
+/// How important a log line must be to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Everything.
+    Debug,
+    /// No debug lines.
+    Info,
+    /// Warnings and errors only.
+    Warn,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// The standard error stream.
+    Console,
+    /// Appended to this file. That it can be opened is not certain (D12).
+    File(PathBuf),
+}
+
+/// Where apps are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file, made if absent.
+    File(PathBuf),
+    /// Lost when the node stops.
+    Memory,
+}
+
+/// What one client, one backend or one request may cost. Each is at least 1 unless it says otherwise.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest inbound message of a Gusher socket, in bytes.
+    pub message_bytes_max: usize,
+    /// Largest body of a request, in bytes.
+    pub body_bytes_max: usize,
+    /// Largest head of a request, in bytes; at least 8192, the least that hyper accepts.
+    pub head_bytes_max: usize,
+    /// Most header fields in a request.
+    pub headers_max: usize,
+    /// How long a request head may take to arrive.
+    pub head_time_max: Duration,
+    /// How long a kept-alive HTTP connection may be idle.
+    pub idle_time_max: Duration,
+    /// Most connections of one listener that are not sockets, or not yet.
+    pub pending_connections_max: usize,
+    /// Most sockets of the node; `None` means what the descriptor limit allows.
+    pub sockets_max: Option<usize>,
+    /// Most messages that may wait for one socket.
+    pub outbox_messages_max: usize,
+    /// Most bytes that may wait for one socket.
+    pub outbox_bytes_max: usize,
+    /// How long a socket may take no byte while some wait for it.
+    pub write_stall_max: Duration,
+    /// Most bytes that may wait for one shard before publishing is refused.
+    pub mailbox_bytes_max: usize,
+    /// Longest pattern of user tags, in bytes.
+    pub pattern_bytes_max: usize,
+    /// Largest compiled pattern, in bytes.
+    pub pattern_compiled_bytes_max: usize,
+    /// How often a socket is pinged.
+    pub ping_interval: Duration,
+    /// How long a socket may be silent; longer than `ping_interval`.
+    pub pong_wait_max: Duration,
+    /// How long a whole hook exchange may take.
+    pub hook_time_max: Duration,
+    /// How long a connect may wait in line for its hook; zero means not at all.
+    pub hook_wait_max: Duration,
+    /// Most bytes read of a hook's answer.
+    pub hook_answer_bytes_max: usize,
+}
+
+/// How this node uses its machine.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Number of shards, 1 to 64; already counted out if one per core was asked for.
+    pub shards: usize,
+    /// Cost of new bcrypt hashes, 4 to 16; each step doubles the time.
+    pub bcrypt_cost: u32,
+    /// How long a verified credential is remembered; zero means never.
+    pub credential_life: Duration,
+    /// Kernel send buffer to ask for, per socket, in bytes.
+    pub send_buffer_bytes: usize,
+}
+
+/// How this node stops.
+#[derive(Clone, Debug)]
+pub struct Drain {
+    /// How long sockets and requests have to finish; zero means none.
+    pub time_max: Duration,
+}
+
+/// Why there is no configuration. Each is one line for the operator.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// No file was named and there is none in the usual places.
+    Absent,
+    /// The file cannot be read at all.
+    Unreadable {
+        /// The file as it was named.
+        file: PathBuf,
+        /// What the system said.
+        reason: io::Error,
+    },
+    /// Something in file, environment or flags is wrong.
+    Invalid {
+        /// The file as it was named; `None` if there was none to read.
+        file: Option<PathBuf>,
+        /// All that is wrong; not empty.
+        findings: Vec<String>,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str(
+                "there is no ./config.json and no ./default.json: make one with `gusher init`, \
+                 or try `gusher start --dev`",
+            ),
+            Self::Unreadable { file, reason } => {
+                write!(f, "cannot read {}: {reason} (`gusher init` makes a configuration)", file.display())
+            }
+            Self::Invalid { file, findings } => {
+                if let Some(file) = file {
+                    write!(f, "{}: ", file.display())?;
+                }
+                f.write_str(&findings.join("; "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { reason, .. } => Some(reason),
+            Self::Absent | Self::Invalid { .. } => None,
+        }
+    }
+}

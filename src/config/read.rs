@@ -1,0 +1,286 @@
+//! Where settings come from: the file, over it the environment, over that the flags of the command line.
+//!
+//! The environment is handed in, never looked up, so that a test can replace it. Each layer is laid over a tree of
+//! defaults which also says what is known and of which type; what does not fit is a finding, and reading goes on.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use jsonc_parser::{CollectOptions, ParseOptions, ast, parse_to_ast};
+use serde_json::Value;
+
+use super::{Config, ConfigError, keys, typed::Typed, validate};
+
+/// Tried in this order when no file is named (D9).
+const FILE_NAMES: [&str; 2] = ["config.json", "default.json"];
+
+/// A longer configuration file is a mistake.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What all our environment variables begin with.
+const VARIABLE_PREFIX: &str = "GUSHER_";
+
+/// Variables that the command line itself reads: they are no settings and no mistakes.
+const COMMAND_LINE_VARIABLES: [&str; 5] =
+    ["GUSHER_API", "GUSHER_ACCOUNT", "GUSHER_PASSWORD", "GUSHER_URL", "GUSHER_TOKEN"];
+
+/// The password of a trial run; known to everyone, therefore the cheapest hash will do.
+const DEV_PASSWORD: &str = "password";
+const DEV_BCRYPT_COST: u32 = 4;
+
+/// Settings that one source lays over the file, in the order they were set: key path and value as text.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay(Vec<(String, String)>);
+
+impl Overlay {
+    /// Adds `key`, such as `listen` or `node.shards`; the last value of a key counts. A key that does not exist is
+    /// reported when the overlay is used.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) {
+        self.0.push((key.to_owned(), value.into()));
+    }
+}
+
+/// The variables of this process that may be meant for us. Bytes that are not UTF-8 are replaced.
+pub fn environment() -> Vec<(String, String)> {
+    let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+    let ours = |(name, _): &(String, String)| name.starts_with(VARIABLE_PREFIX);
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).filter(ours).collect()
+}
+
+/// Reads the configuration from `path`; without one from `./config.json`, else `./default.json` (D9).
+pub fn load(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Overlay,
+) -> Result<Config, ConfigError> {
+    let (file, bytes) = match path {
+        Some(path) => (path.to_owned(), read(path)),
+        None => find(Path::new("."))?,
+    };
+    match bytes {
+        Ok(bytes) => parse(&file, &bytes, environment, flags),
+        Err(reason) => Err(ConfigError::Unreadable { file, reason }),
+    }
+}
+
+/// Reads the configuration from the content of a file; `file` is only named in errors.
+pub fn parse(
+    file: &Path,
+    bytes: &[u8],
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Overlay,
+) -> Result<Config, ConfigError> {
+    let mut layers = Layers::over(Typed::default());
+    let config = match layers.lay_file(bytes) {
+        // What lies over a file that makes no sense as a whole is not worth a word.
+        Err(finding) => Err(vec![finding]),
+        Ok(()) => {
+            layers.lay_environment(environment);
+            layers.lay_flags(flags);
+            layers
+                .typed()
+                .and_then(|(typed, findings, warnings)| validate::validate(typed, findings, warnings))
+        }
+    };
+    config.map_err(|findings| ConfigError::Invalid { file: Some(file.to_owned()), findings })
+}
+
+/// The configuration of a trial run without a file: loopback, a database in memory, and the admin `account` with the
+/// password `password`. Environment and flags still count.
+pub fn dev(
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Overlay,
+) -> Result<Config, ConfigError> {
+    let mut layers = Layers::over(Typed::dev());
+    layers.lay_environment(environment);
+    layers.lay_flags(flags);
+    let config = layers.typed().and_then(|(mut typed, findings, warnings)| {
+        if typed.auth_password.is_empty() {
+            let secret = format!("{}{DEV_PASSWORD}", typed.auth_account);
+            typed.auth_password =
+                bcrypt::hash(secret, DEV_BCRYPT_COST).map_err(|reason| vec![reason.to_string()])?;
+        }
+        validate::validate(typed, findings, warnings)
+    });
+    config.map_err(|findings| ConfigError::Invalid { file: None, findings })
+}
+
+/// A configuration file as it was named, and what reading it gave.
+type Found = (PathBuf, io::Result<Vec<u8>>);
+
+/// The first of [`FILE_NAMES`] that exists in `directory`, be it readable or not.
+fn find(directory: &Path) -> Result<Found, ConfigError> {
+    FILE_NAMES
+        .iter()
+        .map(|name| directory.join(name))
+        .map(|file| (read(&file), file))
+        .find(|(bytes, _)| !matches!(bytes, Err(reason) if reason.kind() == io::ErrorKind::NotFound))
+        .map(|(bytes, file)| (file, bytes))
+        .ok_or(ConfigError::Absent)
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// The defaults and whatever was laid over them so far. The tree keeps the shape of [`Typed`] throughout.
+struct Layers {
+    tree: Value,
+    findings: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Layers {
+    fn over(defaults: Typed) -> Self {
+        let tree = serde_json::to_value(defaults).expect("a struct of texts and integers is always JSON");
+        Self { tree, findings: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// Lays the content of a file over the tree. Fails if it is not JSON with remarks at all.
+    fn lay_file(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let not_json = |reason: String| format!("this is no JSON: {reason} (`gusher init` makes a new one)");
+        let text = std::str::from_utf8(bytes).map_err(|reason| not_json(reason.to_string()))?;
+        let parsed = parse_to_ast(text, &CollectOptions::default(), &syntax())
+            .map_err(|reason| not_json(reason.to_string()))?;
+        match parsed.value {
+            Some(ast::Value::Object(typed)) => lay_object(&mut self.tree, &typed, "", &mut self.findings),
+            _ => return Err(not_json("an object { ... } is missing".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Lays environment variables over the tree. An empty one counts as not set, and one we do not know is a warning
+    /// and no error: it may belong to another program or another version.
+    fn lay_environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
+        let known = keys::all(&self.tree);
+        for (name, value) in environment {
+            if !name.starts_with(VARIABLE_PREFIX) || COMMAND_LINE_VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            match known.iter().find(|key| keys::variable(key) == name) {
+                Some(key) if !value.is_empty() => self.lay_text(key, &name, &value),
+                Some(_) => {}
+                None => {
+                    let near = keys::nearest(&name, known.iter().map(|key| keys::variable(key)));
+                    let near = near.map(|near| format!(", did you mean {near}?")).unwrap_or_default();
+                    self.warnings.push(format!("unknown environment variable {}{near}", quoted(&name)));
+                }
+            }
+        }
+    }
+
+    fn lay_flags(&mut self, flags: &Overlay) {
+        for (key, value) in &flags.0 {
+            self.lay_text(key, &keys::flag(key), value);
+        }
+    }
+
+    /// Lays one value, given as text, over the setting at `key`. `origin` is how its source calls it.
+    fn lay_text(&mut self, key: &str, origin: &str, text: &str) {
+        match keys::at(&mut self.tree, key) {
+            Some(Value::String(below)) => *below = text.to_owned(),
+            Some(below @ Value::Number(_)) => match text.trim().parse::<i64>() {
+                Ok(number) => *below = number.into(),
+                Err(_) => self.findings.push(format!("{origin} must be a whole number")),
+            },
+            _ => self.findings.push(format!("{origin} is no setting")),
+        }
+    }
+
+    /// The settings as typed, with findings and warnings so far.
+    fn typed(self) -> Result<(Typed, Vec<String>, Vec<String>), Vec<String>> {
+        let typed = serde_json::from_value(self.tree).map_err(|reason| vec![reason.to_string()])?;
+        Ok((typed, self.findings, self.warnings))
+    }
+}
+
+/// JSON with remarks and trailing commas, and nothing else that is lax (D12).
+fn syntax() -> ParseOptions {
+    ParseOptions {
+        allow_comments: true,
+        allow_trailing_commas: true,
+        allow_loose_object_property_names: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    }
+}
+
+/// Lays the members of an object over those of `below`, the object at `path`.
+fn lay_object(below: &mut Value, typed: &ast::Object<'_>, path: &str, findings: &mut Vec<String>) {
+    let known = keys::all(below);
+    let mut seen = HashSet::new();
+    for member in &typed.properties {
+        let name = member.name.as_str();
+        let key = keys::join(path, name);
+        if !seen.insert(name) {
+            findings.push(format!("{} is there twice", quoted(&key)));
+        } else if let Some(below) = below.get_mut(name) {
+            lay(below, &member.value, &key, findings);
+        } else {
+            let near = keys::nearest(&key, known.iter().map(|known| keys::join(path, known)));
+            let near = near.map(|near| format!(", did you mean {}?", place(&near))).unwrap_or_default();
+            findings.push(format!("unknown key {}{near}", quoted(&key)));
+        }
+    }
+}
+
+/// Where in a file `key` belongs: a dot is our way to say it and means nothing in JSON.
+fn place(key: &str) -> String {
+    match key.rsplit_once('.') {
+        Some((object, name)) => format!("`{name}` in `{object}`"),
+        None => format!("`{key}`"),
+    }
+}
+
+/// Lays one value over `below`, the setting or object at `key`, if it is of the same type.
+fn lay(below: &mut Value, typed: &ast::Value<'_>, key: &str, findings: &mut Vec<String>) {
+    let mut refuse = |expected: &str, found: &str| {
+        findings.push(format!("{key} must be {expected}, found {found}"));
+    };
+    match (below, typed) {
+        (below @ Value::Object(_), ast::Value::Object(typed)) => lay_object(below, typed, key, findings),
+        (Value::String(below), ast::Value::StringLit(text)) => *below = text.value.to_string(),
+        (below @ Value::Number(_), ast::Value::NumberLit(number)) => match number.value.parse::<i64>() {
+            Ok(number) => *below = number.into(),
+            Err(_) => refuse("a whole number", &format!("{:.20}", number.value)),
+        },
+        (Value::Object(_), typed) => refuse("an object", kind(typed)),
+        (Value::String(_), typed) => refuse("a string", kind(typed)),
+        (_, typed) => refuse("a whole number", kind(typed)),
+    }
+}
+
+/// What was found where something else was expected. The value itself stays unsaid, it may be a secret.
+fn kind(value: &ast::Value<'_>) -> &'static str {
+    match value {
+        ast::Value::StringLit(_) => "a string",
+        ast::Value::NumberLit(_) => "a number",
+        ast::Value::BooleanLit(_) => "true or false",
+        ast::Value::Object(_) => "an object",
+        ast::Value::Array(_) => "an array",
+        ast::Value::NullKeyword(_) => "null",
+    }
+}
+
+/// A name that somebody else chose, fit for one line of any length we like.
+fn quoted(name: &str) -> String {
+    format!("`{:.80}`", name.escape_debug().to_string())
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! The settings as they are typed: the shape of the JSON and every default.
+//!
+//! The one source of names: the known keys, the environment variables and the types that a value must have are all read
+//! off `Typed::default()`. The eight flat keys are those of the Go version (section 1.2); every setting of our own sits in
+//! a nested object, so the two can never meet. What the settings mean is in the module above, and documented for operators
+//! in `gusher.default.jsonc`.
+
+use serde::{Deserialize, Serialize};
+
+/// All settings, unchecked. Holds the password hash in clear, so it has no `Debug`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Typed {
+    pub auth_account: String,
+    pub auth_password: String,
+    pub environment: String,
+    pub logfile: String,
+    pub listen: String,
+    pub api_listen: String,
+    pub sqlfile: String,
+    pub max_wait_hook: i64,
+    pub limits: TypedLimits,
+    pub node: TypedNode,
+    pub drain: TypedDrain,
+}
+
+/// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedLimits {
+    pub message_bytes_max: i64,
+    pub body_bytes_max: i64,
+    pub head_bytes_max: i64,
+    pub headers_max: i64,
+    pub head_seconds_max: i64,
+    pub idle_seconds_max: i64,
+    pub pending_connections_max: i64,
+    pub sockets_max: i64,
+    pub outbox_messages_max: i64,
+    pub outbox_bytes_max: i64,
+    pub write_stall_seconds_max: i64,
+    pub mailbox_bytes_max: i64,
+    pub pattern_bytes_max: i64,
+    pub pattern_compiled_bytes_max: i64,
+    pub ping_seconds: i64,
+    pub pong_seconds_max: i64,
+    pub hook_seconds_max: i64,
+    pub hook_wait_seconds_max: i64,
+    pub hook_answer_bytes_max: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedNode {
+    pub shards: i64,
+    pub bcrypt_cost: i64,
+    pub credential_seconds: i64,
+    pub send_buffer_bytes: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedDrain {
+    pub seconds: i64,
+}
+
+impl Default for Typed {
+    /// There is no default password: without one the configuration is refused (D13).
+    fn default() -> Self {
+        Self {
+            auth_account: "account".into(),
+            auth_password: String::new(),
+            environment: "DEBUG".into(),
+            logfile: "console".into(),
+            listen: ":8001".into(),
+            api_listen: ":8002".into(),
+            sqlfile: "./appdata.sqlite".into(),
+            max_wait_hook: 10,
+            limits: TypedLimits::default(),
+            node: TypedNode { shards: 0, bcrypt_cost: 10, credential_seconds: 60, send_buffer_bytes: 65_536 },
+            drain: TypedDrain { seconds: 10 },
+        }
+    }
+}
+
+impl Default for TypedLimits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 512,
+            body_bytes_max: 10_485_760,
+            head_bytes_max: 8_192,
+            headers_max: 64,
+            head_seconds_max: 5,
+            idle_seconds_max: 75,
+            pending_connections_max: 1_024,
+            sockets_max: 0,
+            outbox_messages_max: 4_096,
+            outbox_bytes_max: 1_048_576,
+            write_stall_seconds_max: 10,
+            mailbox_bytes_max: 33_554_432,
+            pattern_bytes_max: 4_096,
+            pattern_compiled_bytes_max: 1_048_576,
+            ping_seconds: 54,
+            pong_seconds_max: 60,
+            hook_seconds_max: 5,
+            hook_wait_seconds_max: 5,
+            hook_answer_bytes_max: 4_096,
+        }
+    }
+}
+
+impl Typed {
+    /// The settings of a trial run: loopback only, nothing kept, and still without a password hash.
+    pub fn dev() -> Self {
+        Self {
+            environment: "DEVELOPMENT".into(),
+            listen: "127.0.0.1:8001".into(),
+            api_listen: "127.0.0.1:8002".into(),
+            sqlfile: super::SQLFILE_MEMORY.into(),
+            ..Self::default()
+        }
+    }
+}

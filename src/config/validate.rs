@@ -1,0 +1,248 @@
+//! From what was typed to what is meant: ranges, relations between settings, and the forms of the old flat keys.
+//!
+//! All findings are gathered. A value out of range is replaced by the nearest permitted one, so that the checks after it
+//! have something to work on; the result is thrown away once there is any finding.
+
+use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread, time::Duration};
+
+use super::{
+    Admin, Config, Database, Drain, Level, Limits, ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX,
+    NodeSettings, SQLFILE_MEMORY, Secret,
+    typed::{Typed, TypedLimits, TypedNode},
+};
+
+/// bcrypt looks at no more than this of account and password together (D16).
+const BCRYPT_BYTES_MAX: usize = 72;
+const SHARDS_MAX: usize = 64;
+
+const KIB: i64 = 1 << 10;
+const MIB: i64 = 1 << 20;
+const GIB: i64 = 1 << 30;
+
+/// Checks `typed`; `findings` and `warnings` are what reading it has brought up already.
+pub(super) fn validate(
+    typed: Typed,
+    findings: Vec<String>,
+    warnings: Vec<String>,
+) -> Result<Config, Vec<String>> {
+    let mut check = Check { defaults: Typed::default(), findings, warnings };
+    let (listen, api_listen) = check.listeners(&typed);
+    let config = Config {
+        admin: check.admin(typed.auth_account, typed.auth_password),
+        log: Log { level: check.level(&typed.environment), target: log_target(typed.logfile) },
+        listen,
+        api_listen,
+        database: database(check.or_default(typed.sqlfile, |defaults| &defaults.sqlfile)),
+        max_wait_hook: check.max_wait_hook(typed.max_wait_hook),
+        limits: check.limits(&typed.limits),
+        node: check.node(&typed.node),
+        drain: Drain { time_max: check.seconds("drain.seconds", typed.drain.seconds, 0..=3_600) },
+        warnings: check.warnings,
+    };
+    if check.findings.is_empty() { Ok(config) } else { Err(check.findings) }
+}
+
+/// The checks, and what they have brought up so far.
+struct Check {
+    defaults: Typed,
+    findings: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Check {
+    fn find(&mut self, finding: impl Into<String>) {
+        self.findings.push(finding.into());
+    }
+
+    /// An empty text means the default, as a missing one does.
+    fn or_default(&self, text: String, default: impl Fn(&Typed) -> &String) -> String {
+        if text.is_empty() { default(&self.defaults).clone() } else { text }
+    }
+
+    fn admin(&mut self, account: String, password_hash: String) -> Admin {
+        if account.is_empty() || account.contains(':') || account.contains(char::is_control) {
+            self.find("auth_account must not be empty and must not hold a colon or control characters");
+        }
+        if account.len() >= BCRYPT_BYTES_MAX {
+            self.find(
+                "auth_account must be shorter than 72 bytes: bcrypt would not look at the password behind it",
+            );
+        }
+        if !is_bcrypt_hash(&password_hash) {
+            self.find(
+                "auth_password must be a bcrypt hash of the account directly followed by the password, \
+                 and not the password itself (`gusher init` makes one)",
+            );
+        }
+        Admin { account, password_hash: Secret::new(password_hash) }
+    }
+
+    /// The level of an environment (section 1.4, D10).
+    fn level(&mut self, environment: &str) -> Level {
+        let environment = self.or_default(environment.to_owned(), |defaults| &defaults.environment);
+        match environment.to_ascii_uppercase().as_str() {
+            "DEBUG" => Level::Debug,
+            "DEVELOPMENT" => Level::Info,
+            "PRODUCTION" | "PRODUCATION" => Level::Warn,
+            _ => {
+                self.warnings.push(format!(
+                    "environment {environment:?} is none of DEBUG, DEVELOPMENT, PRODUCTION: logging as DEVELOPMENT"
+                ));
+                Level::Info
+            }
+        }
+    }
+
+    fn listeners(&mut self, typed: &Typed) -> (ListenAddress, ListenAddress) {
+        let listen = self.listener("listen", &typed.listen, |defaults| &defaults.listen);
+        let api_listen = self.listener("api_listen", &typed.api_listen, |defaults| &defaults.api_listen);
+        if listen.collides_with(&api_listen) {
+            self.find(format!("listen ({listen}) and api_listen ({api_listen}) must not share a port"));
+        }
+        (listen, api_listen)
+    }
+
+    fn listener(&mut self, key: &str, text: &str, default: impl Fn(&Typed) -> &String) -> ListenAddress {
+        let text = self.or_default(text.to_owned(), &default);
+        text.parse().unwrap_or_else(|reason| {
+            self.find(format!("{key} {reason}"));
+            default(&self.defaults).parse().expect("a default is a listen address")
+        })
+    }
+
+    /// Nothing or less means the default (D11).
+    fn max_wait_hook(&mut self, value: i64) -> usize {
+        let value = if value <= 0 { self.defaults.max_wait_hook } else { value };
+        self.count("max_wait_hook", value, 1..=MAX_WAIT_HOOK_MAX)
+    }
+
+    fn limits(&mut self, typed: &TypedLimits) -> Limits {
+        let limits = Limits {
+            message_bytes_max: self.count("limits.message_bytes_max", typed.message_bytes_max, 1..=16 * MIB),
+            body_bytes_max: self.count("limits.body_bytes_max", typed.body_bytes_max, KIB..=GIB),
+            // hyper panics on less than 8 KiB.
+            head_bytes_max: self.count("limits.head_bytes_max", typed.head_bytes_max, 8 * KIB..=MIB),
+            headers_max: self.count("limits.headers_max", typed.headers_max, 8..=1_000),
+            head_time_max: self.seconds("limits.head_seconds_max", typed.head_seconds_max, 1..=300),
+            idle_time_max: self.seconds("limits.idle_seconds_max", typed.idle_seconds_max, 1..=3_600),
+            pending_connections_max: self.count(
+                "limits.pending_connections_max",
+                typed.pending_connections_max,
+                1..=1_000_000,
+            ),
+            sockets_max: Some(self.count("limits.sockets_max", typed.sockets_max, 0..=100_000_000))
+                .filter(|sockets_max| *sockets_max > 0),
+            outbox_messages_max: self.count(
+                "limits.outbox_messages_max",
+                typed.outbox_messages_max,
+                1..=1_000_000,
+            ),
+            outbox_bytes_max: self.count("limits.outbox_bytes_max", typed.outbox_bytes_max, KIB..=GIB),
+            write_stall_max: self.seconds(
+                "limits.write_stall_seconds_max",
+                typed.write_stall_seconds_max,
+                1..=3_600,
+            ),
+            mailbox_bytes_max: self.count("limits.mailbox_bytes_max", typed.mailbox_bytes_max, KIB..=GIB),
+            pattern_bytes_max: self.count("limits.pattern_bytes_max", typed.pattern_bytes_max, 1..=64 * KIB),
+            pattern_compiled_bytes_max: self.count(
+                "limits.pattern_compiled_bytes_max",
+                typed.pattern_compiled_bytes_max,
+                KIB..=64 * MIB,
+            ),
+            ping_interval: self.seconds("limits.ping_seconds", typed.ping_seconds, 1..=3_600),
+            pong_wait_max: self.seconds("limits.pong_seconds_max", typed.pong_seconds_max, 2..=7_200),
+            hook_time_max: self.seconds("limits.hook_seconds_max", typed.hook_seconds_max, 1..=300),
+            hook_wait_max: self.seconds("limits.hook_wait_seconds_max", typed.hook_wait_seconds_max, 0..=300),
+            // An answer is good only if it is the user tag, which may have 1024 bytes (D27).
+            hook_answer_bytes_max: self.count(
+                "limits.hook_answer_bytes_max",
+                typed.hook_answer_bytes_max,
+                KIB..=MIB,
+            ),
+        };
+        if limits.pong_wait_max <= limits.ping_interval {
+            self.find("limits.pong_seconds_max must be more than limits.ping_seconds, or every idle socket is dropped");
+        }
+        limits
+    }
+
+    fn node(&mut self, typed: &TypedNode) -> NodeSettings {
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(SHARDS_MAX);
+        NodeSettings {
+            shards: match self.count("node.shards", typed.shards, 0..=SHARDS_MAX as i64) {
+                0 => cores(),
+                shards => shards,
+            },
+            bcrypt_cost: self.whole("node.bcrypt_cost", typed.bcrypt_cost, 4..=16),
+            credential_life: self.seconds("node.credential_seconds", typed.credential_seconds, 0..=86_400),
+            send_buffer_bytes: self.count(
+                "node.send_buffer_bytes",
+                typed.send_buffer_bytes,
+                4 * KIB..=16 * MIB,
+            ),
+        }
+    }
+
+    fn count(&mut self, key: &str, value: i64, permitted: RangeInclusive<i64>) -> usize {
+        self.whole(key, value, permitted)
+    }
+
+    fn seconds(&mut self, key: &str, value: i64, permitted: RangeInclusive<i64>) -> Duration {
+        Duration::from_secs(self.whole(key, value, permitted))
+    }
+
+    /// `value` if it is permitted, else a finding and the nearest that is.
+    fn whole<N: TryFrom<i64>>(&mut self, key: &str, value: i64, permitted: RangeInclusive<i64>) -> N {
+        let (min, max) = permitted.into_inner();
+        if value < min || value > max {
+            self.find(format!("{key} must be {min} to {max}, found {value}"));
+        }
+        let permitted = N::try_from(value.clamp(min, max));
+        permitted.unwrap_or_else(|_| unreachable!("{key} has a permitted range that its type can hold"))
+    }
+}
+
+/// True for what bcrypt can verify against: `$2a$`, `$2b$` or `$2y$`, any possible cost (section 1.6).
+fn is_bcrypt_hash(text: &str) -> bool {
+    let known_version = ["$2a$", "$2b$", "$2y$"].iter().any(|version| text.starts_with(version));
+    let possible_cost = |parts: bcrypt::HashParts| (4..=31).contains(&parts.get_cost());
+    known_version && bcrypt::HashParts::from_str(text).is_ok_and(possible_cost)
+}
+
+fn log_target(logfile: String) -> LogTarget {
+    match logfile.as_str() {
+        "" | "console" => LogTarget::Console,
+        _ => LogTarget::File(PathBuf::from(logfile)),
+    }
+}
+
+fn database(sqlfile: String) -> Database {
+    if sqlfile == SQLFILE_MEMORY { Database::Memory } else { Database::File(PathBuf::from(sqlfile)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hashes_that_bcrypt_can_verify_are_hashes() {
+        let hash = bcrypt::hash("accountpassword", 4).unwrap();
+        for version in ["$2a$", "$2b$", "$2y$"] {
+            assert!(is_bcrypt_hash(&hash.replace("$2b$", version)));
+        }
+        for text in
+            ["", "password", &hash[..59], &hash.replace("$2b$", "$2x$"), &hash.replace("$04$", "$03$")]
+        {
+            assert!(!is_bcrypt_hash(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn special_values_of_files_are_recognized() {
+        assert_eq!(log_target("console".into()), LogTarget::Console);
+        assert_eq!(log_target("./".into()), LogTarget::File("./".into()));
+        assert_eq!(database(":memory:".into()), Database::Memory);
+        assert_eq!(database("./a.sqlite".into()), Database::File("./a.sqlite".into()));
+    }
+}
