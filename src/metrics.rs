@@ -1,1 +1,63 @@
-//! Counters.
+//! Plain counters: each shard owns one set and is its only writer, the door owns another; they are summed when
+//! somebody asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that goes up, or for a gauge up and down. Reading it orders nothing else.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `amount`.
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// Takes `amount` away again.
+    pub fn subtract(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one shard counts.
+#[derive(Debug, Default)]
+pub struct ShardMetrics {
+    /// Sockets it holds, those still on their way included (a gauge).
+    pub sockets: Counter,
+    /// Pushes it took from its mailbox.
+    pub pushes: Counter,
+    /// Frames of pushes handed to sockets: written, or put into their outboxes.
+    pub deliveries: Counter,
+    /// Bytes that the kernel took.
+    pub bytes_out: Counter,
+    /// Socket writes made.
+    pub writes: Counter,
+    /// Sockets cut because they did not read.
+    pub slow_cuts: Counter,
+    /// Sockets dropped because nothing was heard of them.
+    pub silent_cuts: Counter,
+    /// Sockets closed because they broke the WebSocket protocol or a limit of it.
+    pub violations: Counter,
+}
+
+/// What the control plane counts.
+#[derive(Debug, Default)]
+pub struct NodeMetrics {
+    /// Publications accepted.
+    pub publications: Counter,
+    /// Publications refused because a shard's mailbox was full.
+    pub publications_refused: Counter,
+    /// Sockets admitted.
+    pub admissions: Counter,
+    /// Requests answered with a refusal.
+    pub refusals: Counter,
+    /// Requests whose head did not come in time.
+    pub slow_heads: Counter,
+    /// Times that a connection could not be accepted for want of descriptors.
+    pub accept_failures: Counter,
+}

@@ -1,1 +1,318 @@
-//! One running Gusher.
+//! One running Gusher: builds store, hub, shards and doors in that order, and drains them in reverse.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, Database, ListenAddress};
+use crate::door::{CredentialSettings, Credentials, Door, DoorLimits};
+use crate::hook::{ConnectHook, ConnectHookLimits};
+use crate::hub::{Apps, Hub, HubLimits};
+use crate::metrics::{NodeMetrics, ShardMetrics};
+use crate::model::pattern::PatternLimits;
+use crate::model::{Admin, App, Hash};
+use crate::net::stream;
+use crate::shard::{OutboxLimits, Shard, ShardSettings};
+use crate::store::Store;
+
+/// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// Sockets that came or went since the allocator was last asked to give memory back.
+const TRIM_AFTER: u64 = 1000;
+
+/// How often that is looked at.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a node cannot start, in one line that says what to do.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A node that serves.
+pub struct Node {
+    /// Where sockets connect.
+    pub public: SocketAddr,
+    /// Where backends call.
+    pub private: SocketAddr,
+    hub: Arc<Hub>,
+    shards: Vec<thread::JoinHandle<()>>,
+    shard_metrics: Vec<Arc<ShardMetrics>>,
+    doors: Vec<JoinHandle<()>>,
+    housekeeping: JoinHandle<()>,
+    stopping: watch::Sender<bool>,
+    drain_time_max: Duration,
+}
+
+impl Node {
+    /// Starts a node on the current runtime. When this returns, both listeners are bound and served.
+    ///
+    /// # Errors
+    /// The database cannot be opened, a listener cannot be bound, or the system gives no threads.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
+        let apps = Apps::load(open_store(&config.database).await?)
+            .await
+            .map_err(|error| unusable(&config.database, &error))?;
+        let public = bind(&config.listen, "listen", config.node.send_buffer_bytes).await?;
+        let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
+        let prepared = (0..config.node.shards)
+            .map(|_| Shard::prepare())
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(system)?;
+        let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
+        let limits = HubLimits { sockets_max, mailbox_bytes_max: config.limits.mailbox_bytes_max };
+        let hub = Hub::new(apps, mailboxes, limits);
+        let origin = Instant::now();
+        let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
+        for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
+            let shard = Shard::new(index, Arc::clone(&hub), mailbox, poll, shard_settings(config), origin);
+            shard_metrics.push(shard.metrics());
+            shards.push(spawn(index, shard).map_err(system)?);
+        }
+        let door = door(config, &hub)?;
+        let (stopping, _) = watch::channel(false);
+        let node = Self {
+            public: public.local_addr().map_err(system)?,
+            private: private.local_addr().map_err(system)?,
+            housekeeping: tokio::spawn(trim_memory(Arc::clone(&hub))),
+            hub,
+            shards,
+            shard_metrics,
+            doors: [(public, door.public()), (private, door.private())]
+                .into_iter()
+                .map(|(listener, routes)| {
+                    let door = Arc::clone(&door);
+                    tokio::spawn(door.serve(listener, routes, stopping.subscribe(), config.drain.time_max))
+                })
+                .collect(),
+            stopping,
+            drain_time_max: config.drain.time_max,
+        };
+        Ok(node)
+    }
+
+    /// Registers an app without asking anybody, for a trial run.
+    ///
+    /// # Errors
+    /// Its key is taken, or the database failed.
+    pub async fn add_app(&self, app: App) -> Result<(), StartError> {
+        let added = self.hub.register(app).await;
+        added.map(drop).map_err(|refusal| StartError(format!("cannot add the app: {refusal:?}")))
+    }
+
+    /// What the control plane counts.
+    pub fn metrics(&self) -> &NodeMetrics {
+        &self.hub.metrics
+    }
+
+    /// What each shard counts.
+    pub fn shard_metrics(&self) -> &[Arc<ShardMetrics>] {
+        &self.shard_metrics
+    }
+
+    /// Stops: accepts nothing more, closes every socket after what was accepted for it, and waits for all to end,
+    /// at most as long as `drain.seconds` says.
+    pub async fn stop(self) {
+        self.stopping.send_replace(true);
+        self.hub.drain();
+        self.housekeeping.abort();
+        let ended = async {
+            for door in self.doors {
+                let _ = door.await;
+            }
+            while self.shards.iter().any(|shard| !shard.is_finished()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(self.drain_time_max, ended).await.is_err() {
+            tracing::warn!("stopped before every socket was closed");
+        }
+        let sum = |count: fn(&ShardMetrics) -> u64| {
+            self.shard_metrics.iter().map(|shard| count(shard)).sum::<u64>()
+        };
+        tracing::info!(
+            admissions = self.hub.metrics.admissions.get(),
+            publications = self.hub.metrics.publications.get(),
+            publications_refused = self.hub.metrics.publications_refused.get(),
+            deliveries = sum(|shard| shard.deliveries.get()),
+            slow_cuts = sum(|shard| shard.slow_cuts.get()),
+            silent_cuts = sum(|shard| shard.silent_cuts.get()),
+            "stopped"
+        );
+    }
+}
+
+/// Runs a shard on its own thread. A shard that fails takes the node down: with a part of its sockets dead and the
+/// rest alive, nobody would notice.
+fn spawn(index: usize, shard: Shard) -> io::Result<thread::JoinHandle<()>> {
+    struct Fuse;
+    impl Drop for Fuse {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                std::process::abort();
+            }
+        }
+    }
+    thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+        let _fuse = Fuse;
+        if let Err(error) = shard.run() {
+            tracing::error!(%error, "a shard failed");
+            std::process::abort();
+        }
+    })
+}
+
+async fn open_store(database: &Database) -> Result<Store, StartError> {
+    let opened = match database {
+        Database::File(file) => Store::open(file).await,
+        Database::Memory => Store::in_memory().await,
+    };
+    opened.map_err(|error| unusable(database, &error))
+}
+
+fn unusable(database: &Database, error: &dyn fmt::Display) -> StartError {
+    match database {
+        Database::File(file) => StartError(format!(
+            "cannot use the database {}: {error}: set sqlfile to a writable SQLite file",
+            file.display()
+        )),
+        Database::Memory => StartError(format!("cannot make a database in memory: {error}")),
+    }
+}
+
+/// Binds the first address that `address` stands for and that can be bound.
+async fn bind(
+    address: &ListenAddress,
+    key: &str,
+    send_buffer_bytes: usize,
+) -> Result<tokio::net::TcpListener, StartError> {
+    let failed = |error: io::Error| {
+        let what = if error.kind() == io::ErrorKind::AddrInUse {
+            "the port is in use".to_owned()
+        } else {
+            error.to_string()
+        };
+        StartError(format!(
+            "cannot listen on {address}: {what}: stop what uses it or set {key} to another address"
+        ))
+    };
+    let candidates: Vec<SocketAddr> = match address.host() {
+        // Every address of both families; of IPv4 alone where there is no IPv6.
+        None => vec![([0; 16], address.port()).into(), ([0; 4], address.port()).into()],
+        Some(host) => tokio::net::lookup_host((host, address.port())).await.map_err(failed)?.collect(),
+    };
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for candidate in candidates {
+        match stream::listen(candidate, send_buffer_bytes).and_then(tokio::net::TcpListener::from_std) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+fn door(config: &Config, hub: &Arc<Hub>) -> Result<Arc<Door>, StartError> {
+    let limits = &config.limits;
+    let hook = ConnectHook::new(ConnectHookLimits {
+        exchanges_max: config.max_wait_hook,
+        exchange_time_max: limits.hook_time_max,
+        wait_max: limits.hook_wait_max,
+        answer_bytes_max: limits.hook_answer_bytes_max,
+    });
+    let credentials = Credentials::new(CredentialSettings {
+        bcrypt_cost: config.node.bcrypt_cost,
+        memory: config.node.credential_life,
+        computations_max: thread::available_parallelism().map_or(1, usize::from),
+    });
+    let admin = Admin {
+        account: config.admin.account.clone(),
+        hash: Hash(config.admin.password_hash.reveal().to_owned()),
+    };
+    let door_limits = DoorLimits {
+        head_bytes_max: limits.head_bytes_max,
+        headers_max: limits.headers_max,
+        head_time_max: limits.head_time_max,
+        idle_time_max: limits.idle_time_max,
+        body_bytes_max: limits.body_bytes_max,
+        body_time_max: limits.body_time_max,
+        connections_max: limits.pending_connections_max,
+        pattern: PatternLimits {
+            pattern_bytes_max: limits.pattern_bytes_max,
+            compiled_bytes_max: limits.pattern_compiled_bytes_max,
+        },
+    };
+    let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
+    let credentials =
+        credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
+    Ok(Door::new(Arc::clone(hub), hook, credentials, admin, door_limits))
+}
+
+fn shard_settings(config: &Config) -> ShardSettings {
+    ShardSettings {
+        message_bytes_max: config.limits.message_bytes_max,
+        outbox: OutboxLimits {
+            bytes_max: config.limits.outbox_bytes_max,
+            frames_max: u32::try_from(config.limits.outbox_messages_max).unwrap_or(u32::MAX),
+        },
+        ping_every: config.limits.ping_interval,
+        silence_max: config.limits.pong_wait_max,
+        stall_max: config.limits.write_stall_max,
+    }
+}
+
+fn system(error: io::Error) -> StartError {
+    StartError(format!("the system refuses what a node needs: {error}"))
+}
+
+/// Raises the descriptor limit as far as it goes, and says how many sockets fit under it.
+fn sockets_possible() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, the old limit stays, and is what counts.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1)).unwrap_or(usize::MAX)
+}
+
+/// Gives memory back to the system after many sockets came or went: the handshake of each passes through buffers
+/// that the allocator would otherwise keep for good.
+async fn trim_memory(hub: Arc<Hub>) {
+    let mut is_due = false;
+    let mut last = (0, 0);
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        let now = (hub.metrics.admissions.get(), hub.sockets() as u64);
+        if now.0 - last.0 + now.1.abs_diff(last.1) >= TRIM_AFTER {
+            last = now;
+            is_due = true;
+        } else if std::mem::take(&mut is_due) {
+            // Once it is quiet again.
+            let _ = tokio::task::spawn_blocking(trim).await;
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    // SAFETY: malloc_trim takes no pointer, may be called from any thread at any time, and only returns free
+    // memory to the system.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}

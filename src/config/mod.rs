@@ -106,6 +106,8 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Largest body of a request, in bytes.
     pub body_bytes_max: usize,
+    /// How long a request body may take to arrive.
+    pub body_time_max: Duration,
     /// Largest head of a request, in bytes; at least 8192, the least that hyper accepts.
     pub head_bytes_max: usize,
     /// Most header fields in a request.

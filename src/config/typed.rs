@@ -28,6 +28,7 @@ pub(super) struct Typed {
 pub(super) struct TypedLimits {
     pub message_bytes_max: i64,
     pub body_bytes_max: i64,
+    pub body_seconds_max: i64,
     pub head_bytes_max: i64,
     pub headers_max: i64,
     pub head_seconds_max: i64,
@@ -84,6 +85,7 @@ impl Default for TypedLimits {
         Self {
             message_bytes_max: 512,
             body_bytes_max: 10_485_760,
+            body_seconds_max: 30,
             head_bytes_max: 8_192,
             headers_max: 64,
             head_seconds_max: 5,

@@ -124,6 +124,7 @@ impl Check {
             head_bytes_max: self.count("limits.head_bytes_max", typed.head_bytes_max, 8 * KIB..=MIB),
             headers_max: self.count("limits.headers_max", typed.headers_max, 8..=1_000),
             head_time_max: self.seconds("limits.head_seconds_max", typed.head_seconds_max, 1..=300),
+            body_time_max: self.seconds("limits.body_seconds_max", typed.body_seconds_max, 1..=3_600),
             idle_time_max: self.seconds("limits.idle_seconds_max", typed.idle_seconds_max, 1..=3_600),
             pending_connections_max: self.count(
                 "limits.pending_connections_max",

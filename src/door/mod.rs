@@ -1,1 +1,184 @@
-//! To be written.
+//! The control plane's way in: HTTP on two listeners. A request is parsed by a dialect, asked of the hub and
+//! answered by the dialect; an upgrade becomes a socket and is handed to a shard. Nothing here touches a live
+//! socket.
+
+mod answer;
+mod body;
+mod connection;
+mod credentials;
+mod private;
+mod public;
+mod upgrade;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use quick_cache::sync::Cache;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+pub use credentials::{CredentialSettings, Credentials};
+
+use crate::hook::ConnectHook;
+use crate::hub::Hub;
+use crate::model::{Admin, Pattern, Refusal};
+
+/// How long a listener rests when the process has no descriptor left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many compiled patterns are kept for the next push.
+const PATTERNS_KEPT: usize = 64;
+
+/// What bounds HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct DoorLimits {
+    /// A request's line and headers, in bytes.
+    pub head_bytes_max: usize,
+    /// A request's headers.
+    pub headers_max: usize,
+    /// From accepting a connection to having its first request's head.
+    pub head_time_max: Duration,
+    /// How long a connection may idle between requests.
+    pub idle_time_max: Duration,
+    /// A request's body, in bytes.
+    pub body_bytes_max: usize,
+    /// From a request's head to the end of its body.
+    pub body_time_max: Duration,
+    /// Connections of one listener that are not, or not yet, sockets.
+    pub connections_max: usize,
+    /// What a user pattern may be.
+    pub pattern: crate::model::pattern::PatternLimits,
+}
+
+/// What the routes of both listeners need.
+#[derive(Debug)]
+pub struct Door {
+    hub: Arc<Hub>,
+    hook: ConnectHook,
+    credentials: Credentials,
+    admin: Admin,
+    limits: DoorLimits,
+    patterns: Cache<String, Pattern>,
+}
+
+impl Door {
+    /// A door to `hub` whose super admin is `admin`.
+    pub fn new(
+        hub: Arc<Hub>,
+        hook: ConnectHook,
+        credentials: Credentials,
+        admin: Admin,
+        limits: DoorLimits,
+    ) -> Arc<Self> {
+        Arc::new(Self { hub, hook, credentials, admin, limits, patterns: Cache::new(PATTERNS_KEPT) })
+    }
+
+    /// The routes of the public listener.
+    pub fn public(self: &Arc<Self>) -> Router {
+        finish(public::routes(), self)
+    }
+
+    /// The routes of the private listener.
+    pub fn private(self: &Arc<Self>) -> Router {
+        finish(private::routes(), self)
+    }
+
+    /// Serves a listener until `stopping` says so, then lets the requests under way finish for at most `grace`.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        routes: Router,
+        stopping: watch::Receiver<bool>,
+        grace: Duration,
+    ) {
+        let places = Arc::new(Semaphore::new(self.limits.connections_max));
+        let mut stopped = stopping.clone();
+        loop {
+            // Without a free place nothing is accepted: who comes waits in the kernel's backlog.
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (place, self.accept(&listener).await)
+            };
+            let (place, (stream, peer)) = tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => break,
+                accepted = next => accepted,
+            };
+            let serving =
+                connection::serve(Arc::clone(&self), stream, peer, routes.clone(), stopping.clone());
+            tokio::spawn(async move {
+                serving.await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
+        // When the grace is over, the connections that are left end with the process.
+        let _ = timeout(grace, places.acquire_many(all)).await;
+    }
+
+    async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => return (stream, canonical(peer)),
+                Err(error) => {
+                    self.hub.metrics.accept_failures.add(1);
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The pattern of a user_tag, compiled now or kept from an earlier push.
+    fn pattern(&self, source: &str) -> Result<Pattern, Refusal> {
+        if let Some(pattern) = self.patterns.get(source) {
+            return Ok(pattern);
+        }
+        let compiled = Pattern::parse(source, self.limits.pattern);
+        let pattern = compiled.map_err(|error| Refusal::PatternInvalid(error.to_string()))?;
+        self.patterns.insert(source.to_owned(), pattern.clone());
+        Ok(pattern)
+    }
+}
+
+/// Adds what all routes share: the answers to unknown paths and methods, and the log.
+fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
+    routes
+        .layer(middleware::from_fn_with_state(Arc::clone(door), log))
+        .fallback(|| async { answer::refuse(&Refusal::PathUnknown) })
+        .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
+        .with_state(Arc::clone(door))
+}
+
+/// One line per request. The route stands for the path and there is no query: no token, no user_tag.
+async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let app = app_in(route, request.uri().path()).to_owned();
+    let response = next.run(request).await;
+    let ms = begun.elapsed().as_millis() as u64;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        door.hub.metrics.refusals.add(1);
+    }
+    tracing::info!(%method, route, app, status = response.status().as_u16(), ms, "request");
+    response
+}
+
+/// The segment of `path` that stands where `route` has the app's key.
+fn app_in<'a>(route: &str, path: &'a str) -> &'a str {
+    let place = route.split('/').position(|segment| segment == "{app_key}");
+    place.and_then(|place| path.split('/').nth(place)).unwrap_or_default()
+}
+
+/// An IPv4 peer of a listener for both families is shown as what it is.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}

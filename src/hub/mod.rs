@@ -1,1 +1,274 @@
-//! To be written.
+//! The hub: what one node knows, shared by all its threads. It holds no connection and never waits for one: what
+//! it decides goes into the mailboxes of the shards.
+//!
+//! Always: whoever posts something about an app to several shards holds the app's directory meanwhile, so every
+//! shard sees the same order; a socket is listed from before its client sees the upgrade's answer until its
+//! shard took it off.
+
+mod apps;
+mod directory;
+mod mailbox;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+pub use apps::{Apps, LiveApp};
+pub use directory::{Directory, SHARDS_MAX, ShardIndex};
+pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
+
+use crate::metrics::NodeMetrics;
+use crate::model::{
+    App, AppKey, Audience, Dialect, Pattern, Publication, Push, Reach, Refusal, Target, UserId,
+};
+use crate::net::stream::Stream;
+
+/// How many user ids are looked at while the directory of their app is held.
+const PAGE_USERS: usize = 1024;
+
+/// What bounds the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct HubLimits {
+    /// Sockets on this node.
+    pub sockets_max: usize,
+    /// What may wait in one shard's mailbox before publishing is refused, in bytes.
+    pub mailbox_bytes_max: usize,
+}
+
+/// A shard as the hub sees it.
+#[derive(Debug)]
+struct Post {
+    mailbox: Arc<Mailbox>,
+    /// Sockets posted to it and not yet gone.
+    sockets: AtomicUsize,
+}
+
+/// What one node knows.
+#[derive(Debug)]
+pub struct Hub {
+    apps: Apps,
+    posts: Vec<Post>,
+    limits: HubLimits,
+    next_socket: AtomicU64,
+    draining: std::sync::atomic::AtomicBool,
+    /// What the control plane counts.
+    pub metrics: NodeMetrics,
+}
+
+impl Hub {
+    /// A hub over the shards that read these mailboxes; there is at least one and at most [`SHARDS_MAX`].
+    pub fn new(apps: Apps, mailboxes: Vec<Arc<Mailbox>>, limits: HubLimits) -> Arc<Self> {
+        assert!((1..=SHARDS_MAX).contains(&mailboxes.len()), "a node has 1 to {SHARDS_MAX} shards");
+        let posts =
+            mailboxes.into_iter().map(|mailbox| Post { mailbox, sockets: AtomicUsize::new(0) }).collect();
+        Arc::new(Self {
+            apps,
+            posts,
+            limits,
+            next_socket: AtomicU64::new(1),
+            draining: Default::default(),
+            metrics: NodeMetrics::default(),
+        })
+    }
+
+    /// The app of that key.
+    ///
+    /// # Errors
+    /// [`Refusal::AppUnknown`].
+    pub fn app(&self, key: &str) -> Result<Arc<LiveApp>, Refusal> {
+        self.apps.find(key)
+    }
+
+    /// All apps, in the order of their registration.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when the store cannot be read.
+    pub async fn list(&self) -> Result<Vec<App>, Refusal> {
+        self.apps.list().await
+    }
+
+    /// Registers an app.
+    ///
+    /// # Errors
+    /// [`Refusal::AppExists`]; [`Refusal::Internal`] when the store cannot be written.
+    pub async fn register(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
+        self.apps.register(app).await
+    }
+
+    /// Unregisters an app and closes its sockets (spec D24).
+    ///
+    /// # Errors
+    /// [`Refusal::AppUnknown`]; [`Refusal::Internal`] when the store cannot be written.
+    pub async fn unregister(&self, key: &AppKey) -> Result<(), Refusal> {
+        let live = self.apps.unregister(key).await?;
+        let mut directory = live.directory();
+        directory.close();
+        directory
+            .shards()
+            .iter()
+            .for_each(|shard| self.posts[shard].mailbox.post(Message::CloseApp(live.number)));
+        Ok(())
+    }
+
+    /// Admits a socket of `user`: from here on it is listed and pushes are kept for it. The caller owes it a
+    /// stream; dropping the admission takes it back.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`] when the node is full, [`Refusal::Draining`] when it stops, [`Refusal::AppUnknown`]
+    /// when the app went away meanwhile.
+    pub fn admit(
+        self: &Arc<Self>,
+        app: &Arc<LiveApp>,
+        user: UserId,
+        dialect: Dialect,
+    ) -> Result<Admission, Refusal> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Refusal::Draining);
+        }
+        if self.sockets() >= self.limits.sockets_max {
+            return Err(Refusal::Overloaded);
+        }
+        let mut directory = app.directory();
+        if directory.is_closed() {
+            return Err(Refusal::AppUnknown);
+        }
+        let shard = self.least_loaded();
+        let number = SocketNumber(self.next_socket.fetch_add(1, Ordering::Relaxed));
+        directory.join(&user, shard);
+        let post = &self.posts[shard];
+        post.sockets.fetch_add(1, Ordering::Relaxed);
+        post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), user, dialect }));
+        self.metrics.admissions.add(1);
+        Ok(Admission { hub: Arc::clone(self), shard, number, open: false })
+    }
+
+    /// A shard says that a socket of `user` is gone from it; `last_on_shard` when it holds no other of that user.
+    pub fn leave(&self, shard: ShardIndex, app: &LiveApp, user: &UserId, last_on_shard: bool) {
+        app.directory().leave(user, shard, last_on_shard);
+        self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Sends a publication to the sockets of its target, and says whom it was addressed to.
+    ///
+    /// Matching a pattern takes time in proportion to the users of the app; call it where that may wait.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`] when a shard's mailbox is full; [`Refusal::AppUnknown`] when the app went away.
+    pub fn publish(&self, app: &LiveApp, publication: &Publication) -> Result<Reach, Refusal> {
+        let refused = |_: &Refusal| self.metrics.publications_refused.add(1);
+        self.check_mailboxes().inspect_err(refused)?;
+        let reach = match &publication.target {
+            Target::Everyone => self.publish_to_everyone(app, &publication.data),
+            Target::UsersMatching(pattern) => {
+                self.publish_to_users(app, matching(app, pattern), &publication.data)
+            }
+        }?;
+        self.metrics.publications.add(1);
+        Ok(reach)
+    }
+
+    /// The users of an app that are online, in no order.
+    pub fn online(&self, app: &LiveApp) -> Vec<UserId> {
+        let directory = app.directory();
+        directory.page(directory.len(), directory.len())
+    }
+
+    /// Sockets on this node, those still at the door included.
+    pub fn sockets(&self) -> usize {
+        self.posts.iter().map(|post| post.sockets.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Admits nobody any more and has every shard close its sockets and end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.posts.iter().for_each(|post| post.mailbox.post(Message::Drain));
+    }
+
+    fn publish_to_everyone(&self, app: &LiveApp, data: &Arc<str>) -> Result<Reach, Refusal> {
+        let directory = app.directory();
+        if directory.is_closed() {
+            return Err(Refusal::AppUnknown);
+        }
+        let push = Arc::new(Push { app: app.number, audience: Audience::Everyone, data: Arc::clone(data) });
+        for shard in directory.shards().iter() {
+            self.posts[shard].mailbox.post(Message::Push(Arc::clone(&push)));
+        }
+        Ok(directory.reach())
+    }
+
+    fn publish_to_users(
+        &self,
+        app: &LiveApp,
+        users: HashSet<UserId>,
+        data: &Arc<str>,
+    ) -> Result<Reach, Refusal> {
+        let directory = app.directory();
+        if directory.is_closed() {
+            return Err(Refusal::AppUnknown);
+        }
+        let (users, reach, shards) = directory.resolve(users);
+        let push = Arc::new(Push {
+            app: app.number,
+            audience: Audience::Users(users.into()),
+            data: Arc::clone(data),
+        });
+        for shard in shards.iter() {
+            self.posts[shard].mailbox.post(Message::Push(Arc::clone(&push)));
+        }
+        Ok(reach)
+    }
+
+    /// Refuses while any shard has too much waiting, so that nothing accepted has to be dropped.
+    fn check_mailboxes(&self) -> Result<(), Refusal> {
+        let full = |post: &Post| post.mailbox.waiting_bytes() > self.limits.mailbox_bytes_max;
+        if self.posts.iter().any(full) { Err(Refusal::Overloaded) } else { Ok(()) }
+    }
+
+    fn least_loaded(&self) -> ShardIndex {
+        let load = |shard: &ShardIndex| self.posts[*shard].sockets.load(Ordering::Relaxed);
+        (0..self.posts.len()).min_by_key(load).unwrap_or(0)
+    }
+}
+
+/// The users whose ids match, looked at page by page: the directory is let go while the pattern works, so that a
+/// slow pattern delays neither joins nor other publications. A user counts once however often the walk saw it.
+fn matching(app: &LiveApp, pattern: &Pattern) -> HashSet<UserId> {
+    if let Some(name) = pattern.literal() {
+        return app.directory().find(name).into_iter().collect();
+    }
+    let mut users = HashSet::new();
+    let mut end = app.directory().len();
+    while end > 0 {
+        let page = app.directory().page(end, PAGE_USERS);
+        users.extend(page.into_iter().filter(|user| pattern.matches(user.as_str())));
+        end = end.saturating_sub(PAGE_USERS);
+    }
+    users
+}
+
+/// A socket that was admitted and is not open yet.
+#[derive(Debug)]
+pub struct Admission {
+    hub: Arc<Hub>,
+    shard: ShardIndex,
+    number: SocketNumber,
+    open: bool,
+}
+
+impl Admission {
+    /// Hands over the stream, after the upgrade's answer was written to it, with the bytes that came ahead.
+    pub fn open(mut self, stream: Stream, ahead: Bytes) {
+        self.open = true;
+        self.hub.posts[self.shard].mailbox.post(Message::Open(self.number, stream, ahead));
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if !self.open {
+            self.hub.posts[self.shard].mailbox.post(Message::Abandon(self.number));
+        }
+    }
+}

@@ -1,3 +1,26 @@
-//! The nouns of the product and their invariants: no I/O, no locks, no clock.
+//! The nouns of the product and what always holds for them: no I/O, no locks, no clock.
+//!
+//! A value of these types was checked when it was made; whoever holds one need not look again.
 
+mod app;
+mod parting;
 pub mod pattern;
+mod publication;
+mod push;
+mod refusal;
+mod user;
+
+pub use app::{Admin, App, AppKey, AppNumber, CREDENTIAL_BYTES_MAX, Hash, Registered, Registration};
+pub use parting::Parting;
+pub use pattern::Pattern;
+pub use publication::{Publication, Reach, Target};
+pub use push::{Audience, Push};
+pub use refusal::Refusal;
+pub use user::UserId;
+
+/// The protocols that a socket can speak. What each of them says on the wire is known to `dialect` alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The original system: sockets at `/ws/{app_key}/{user_tag}`, plain text frames.
+    Gusher,
+}

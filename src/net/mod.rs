@@ -1,3 +1,5 @@
 //! Bytes: streams, timers and the WebSocket protocol. Knows no word of the product.
 
+pub mod stream;
+pub mod timer;
 pub mod websocket;

@@ -1,1 +1,259 @@
-//! To be written.
+//! The data plane: what one core owns. A plain readiness loop over live sockets: no async, no lock of its own,
+//! nothing that waits.
+//!
+//! One turn: read what came, carry out mail, fan out a chunk, flush a chunk, look at the timers. Chunks are short,
+//! so mail is taken while a fan-out is under way, and pushes that arrive meanwhile join it.
+
+mod closing;
+mod fan_out;
+mod list;
+mod mail;
+mod outbox;
+mod receive;
+mod socket;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::{Events, Poll, Token};
+use slab::Slab;
+
+pub use outbox::OutboxLimits;
+
+use crate::hub::{Hub, LiveApp, Mailbox, Message, ShardIndex, SocketNumber};
+use crate::metrics::ShardMetrics;
+use crate::model::{AppNumber, UserId};
+use crate::net::timer::{Tick, Wheel};
+use crate::net::websocket::frame;
+use list::{List, Slot};
+use outbox::{Frames, Pool};
+use socket::{Delivery, Faulty, Socket};
+use timers::Rhythm;
+
+/// The token of the mailbox's waker; sockets use their slots.
+const WAKER: Token = Token(usize::MAX);
+
+/// How many readiness events are taken at once.
+const EVENTS_MAX: usize = 1024;
+
+/// The read buffer that all sockets of a shard share, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Every how many ticks the pool of outboxes shrinks: about ten seconds.
+const POOL_SHRINK_TICKS: Tick = 40;
+
+/// What bounds the sockets of a shard, and their rhythm.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardSettings {
+    /// The longest message a client may send, in bytes.
+    pub message_bytes_max: usize,
+    /// What may wait for one socket.
+    pub outbox: OutboxLimits,
+    /// How often a socket is pinged.
+    pub ping_every: Duration,
+    /// How long nothing may be heard of a socket.
+    pub silence_max: Duration,
+    /// How long a socket may take nothing while something waits for it.
+    pub stall_max: Duration,
+}
+
+/// The sockets of one app on this shard.
+#[derive(Debug)]
+struct Members {
+    live: Arc<LiveApp>,
+    everyone: List,
+    users: HashMap<UserId, Vec<Slot>>,
+    /// It stands in the queue of lists to walk.
+    is_walking: bool,
+}
+
+/// One core's sockets and the loop that serves them.
+pub struct Shard {
+    index: ShardIndex,
+    hub: Arc<Hub>,
+    mailbox: Arc<Mailbox>,
+    settings: ShardSettings,
+    metrics: Arc<ShardMetrics>,
+    poll: Poll,
+    events: Events,
+    sockets: Slab<Socket>,
+    apps: HashMap<AppNumber, Members>,
+    /// Admitted sockets whose streams are still with the door.
+    awaited: HashMap<SocketNumber, Slot>,
+    /// Messages taken from the mailbox and not carried out yet.
+    mail: VecDeque<Message>,
+    /// Apps whose list is being walked, in turn.
+    walks: VecDeque<AppNumber>,
+    /// Sockets whose outboxes are to be flushed, in turn.
+    dirty: VecDeque<Slot>,
+    /// Sockets that may have more to read than one turn takes.
+    unread: Vec<Slot>,
+    faulty: Vec<Faulty>,
+    fired: Vec<(Tick, Slot)>,
+    ready: Vec<(Slot, Readiness)>,
+    pool: Pool,
+    wheel: Wheel<Slot>,
+    now: Tick,
+    pool_shrinks: Tick,
+    scratch: Box<[u8]>,
+    ping: Bytes,
+    rhythm: Rhythm,
+    is_draining: bool,
+}
+
+/// What the kernel said of a socket.
+#[derive(Clone, Copy, Debug)]
+struct Readiness {
+    readable: bool,
+    writable: bool,
+    /// The other side sends no more: read to the end, as the kernel will not say it again.
+    ended: bool,
+}
+
+impl Shard {
+    /// A shard without sockets, whose clock starts at `origin`.
+    ///
+    pub fn new(
+        index: ShardIndex,
+        hub: Arc<Hub>,
+        mailbox: Arc<Mailbox>,
+        poll: Poll,
+        settings: ShardSettings,
+        origin: Instant,
+    ) -> Self {
+        Self {
+            index,
+            hub,
+            mailbox,
+            settings,
+            metrics: Arc::default(),
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            sockets: Slab::new(),
+            apps: HashMap::new(),
+            awaited: HashMap::new(),
+            mail: VecDeque::new(),
+            walks: VecDeque::new(),
+            dirty: VecDeque::new(),
+            unread: Vec::new(),
+            faulty: Vec::new(),
+            fired: Vec::new(),
+            ready: Vec::new(),
+            pool: Pool::default(),
+            wheel: Wheel::new(origin),
+            now: 0,
+            pool_shrinks: POOL_SHRINK_TICKS,
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+            ping: frame::ping(b""),
+            rhythm: Rhythm::new(&settings),
+            is_draining: false,
+        }
+    }
+
+    /// A poll and the mailbox that wakes it: made first, as the hub needs all mailboxes and a shard needs the hub.
+    ///
+    /// # Errors
+    /// The kernel gives no more descriptors.
+    pub fn prepare() -> io::Result<(Poll, Arc<Mailbox>)> {
+        let poll = Poll::new()?;
+        let waker = mio::Waker::new(poll.registry(), WAKER)?;
+        Ok((poll, Arc::new(Mailbox::new(waker))))
+    }
+
+    /// What this shard counts.
+    pub fn metrics(&self) -> Arc<ShardMetrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Serves until the node drains and the last socket is gone.
+    ///
+    /// # Errors
+    /// The kernel refuses to poll, which is a bug or the end of the machine.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.is_over() {
+            let patience = self.patience(Instant::now());
+            self.wait(patience)?;
+            self.work(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Whether the node drains and the last socket is gone.
+    pub fn is_over(&self) -> bool {
+        self.is_draining && self.sockets.is_empty() && self.mail.is_empty()
+    }
+
+    /// How long nothing is to be done unless somebody asks: zero while work is left, `None` for ever.
+    pub fn patience(&self, now: Instant) -> Option<Duration> {
+        let is_idle =
+            self.mail.is_empty() && self.walks.is_empty() && self.dirty.is_empty() && self.unread.is_empty();
+        if is_idle { self.wheel.rest(now) } else { Some(Duration::ZERO) }
+    }
+
+    /// Sleeps until a socket is ready, mail comes or `patience` is over.
+    ///
+    /// # Errors
+    /// The kernel refuses to poll.
+    pub fn wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let may_sleep = patience != Some(Duration::ZERO) && self.mailbox.fall_asleep();
+        let patience = if may_sleep { patience } else { Some(Duration::ZERO) };
+        match self.poll.poll(&mut self.events, patience) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => self.mailbox.wake_up(),
+        }
+        Ok(())
+    }
+
+    /// One turn of work.
+    pub fn work(&mut self, now: Instant) {
+        self.now = self.wheel.tick(now);
+        self.read_ready();
+        self.carry_out_mail();
+        self.fan_out();
+        self.flush_dirty();
+        self.look_at_timers(now);
+    }
+
+    /// Deals with the sockets that are ready, and with those that were not read to the end last time.
+    fn read_ready(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        let unread = self.unread.drain(..);
+        ready.extend(unread.map(|slot| (slot, Readiness { readable: true, writable: false, ended: true })));
+        ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(|event| {
+            let ended = event.is_read_closed() || event.is_error();
+            let (readable, writable) = (event.is_readable() || ended, event.is_writable());
+            (event.token().0 as Slot, Readiness { readable, writable, ended })
+        }));
+        self.events.clear();
+        for (slot, readiness) in ready.drain(..) {
+            if readiness.writable {
+                self.resume(slot);
+            }
+            if readiness.readable {
+                self.receive(slot, readiness.ended);
+            }
+        }
+        self.ready = ready;
+    }
+
+    /// A socket together with what a delivery to it needs.
+    fn socket(&mut self, slot: Slot) -> Option<(&mut Socket, Delivery<'_>)> {
+        let socket = self.sockets.get_mut(slot as usize)?;
+        let limits = self.settings.outbox;
+        Some((socket, Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now: self.now }))
+    }
+
+    /// Sends one frame to one socket, behind all that waits for it. A closing one has had its last word.
+    fn send(&mut self, slot: Slot, frame: Bytes) {
+        if !self.is_live(slot) {
+            return;
+        }
+        let Some((socket, mut delivery)) = self.socket(slot) else { return };
+        let sent = socket.deliver(Frames { bytes: frame, count: 1 }, &mut delivery);
+        self.settle(slot, sent);
+    }
+}

@@ -1,1 +1,34 @@
-//! To be written.
+//! What must survive a restart: the registered apps. Nothing here is on the way of a publication.
+//!
+//! The store is SQLite. A second kind would become a second file here that passes the same tests.
+
+mod sqlite;
+
+pub use sqlite::Store;
+
+/// Why the store could not do as asked.
+#[derive(Debug)]
+pub enum StoreError {
+    /// An app of this key is stored already.
+    Exists,
+    /// The database failed.
+    Failed(sqlx::Error),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StoreError::Exists => out.write_str("the app exists already"),
+            StoreError::Failed(error) => write!(out, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let taken = error.as_database_error().is_some_and(|error| error.is_unique_violation());
+        if taken { StoreError::Exists } else { StoreError::Failed(error) }
+    }
+}

@@ -1,0 +1,196 @@
+//! The form calls of the private listener (spec 1.6, 1.7): what a backend sends becomes a noun of the model, what
+//! the hub answers becomes JSON, and a refusal becomes a status and a text.
+
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use crate::dialect::form::{Form, FormError};
+use crate::model::{
+    App, AppKey, CREDENTIAL_BYTES_MAX, Pattern, Publication, Reach, Refusal, Registration, Target, UserId,
+};
+
+/// Account and password of an `Authorization` header (spec 1.6, D15).
+///
+/// # Errors
+/// [`Refusal::NotAuthorized`] unless it is basic authentication with an account and a password.
+pub fn credentials(authorization: Option<&[u8]>) -> Result<(String, String), Refusal> {
+    let read = || {
+        let text = std::str::from_utf8(authorization?).ok()?;
+        let (scheme, encoded) = text.split_once(' ')?;
+        let decoded =
+            STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+        let (account, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+        Some((account.to_owned(), password.to_owned()))
+    };
+    read().ok_or(Refusal::NotAuthorized)
+}
+
+/// `POST /api/register`.
+///
+/// # Errors
+/// A field is missing or breaks a rule (spec D6, D16, D27, D30).
+pub fn register(form: &Form) -> Result<Registration, Refusal> {
+    let key = AppKey::parse(form.required("app_key")?)?;
+    let account = form.required("auth_account")?.to_owned();
+    let password = form.required("auth_password")?.to_owned();
+    let connect_hook = form.get("connect_hook")?.unwrap_or_default().to_owned();
+    if account.contains(':') {
+        return Err(Refusal::FieldInvalid { field: "auth_account", fault: "contains a colon" });
+    }
+    if account.len() + password.len() > CREDENTIAL_BYTES_MAX {
+        let fault = "is longer than 72 bytes together with auth_account";
+        return Err(Refusal::FieldInvalid { field: "auth_password", fault });
+    }
+    if !connect_hook.is_empty() && !is_web_address(&connect_hook) {
+        return Err(Refusal::FieldInvalid {
+            field: "connect_hook",
+            fault: "is no absolute http or https URL",
+        });
+    }
+    Ok(Registration { key, account, password, connect_hook })
+}
+
+fn is_web_address(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// `POST /api/push/{app_key}`; `compile` makes a pattern of a user_tag.
+///
+/// # Errors
+/// The content is missing or no UTF-8 (spec D28), or the pattern cannot be compiled (spec D5).
+pub fn push(
+    form: &Form,
+    compile: impl FnOnce(&str) -> Result<Pattern, Refusal>,
+) -> Result<Publication, Refusal> {
+    let data = form.required("content")?.into();
+    let target = match form.get("user_tag")?.filter(|tag| !tag.is_empty()) {
+        Some(tag) => Target::UsersMatching(compile(tag)?),
+        None => Target::Everyone,
+    };
+    Ok(Publication { target, data })
+}
+
+/// The answer to a register (spec D1).
+pub fn registered(app: &App) -> String {
+    line(&json!({
+        "app_key": app.key.as_str(),
+        "auth_account": app.admin.account,
+        "auth_password": app.admin.hash.0,
+        "connect_hook": app.connect_hook,
+        "request_ip": app.request_ip,
+    }))
+}
+
+/// The answer to an unregister, spelt as documented (spec 1.11).
+pub fn unregistered() -> String {
+    line(&json!({ "message": "Scuess" }))
+}
+
+/// The answer to an app-list (spec 1.7, D2, D4): the timestamp is a string of milliseconds.
+pub fn listed(apps: &[App]) -> String {
+    let entry = |app: &App| {
+        json!({
+            "app_key": app.key.as_str(),
+            "auth_account": app.admin.account,
+            "auth_password": app.admin.hash.0,
+            "connect_hook": app.connect_hook,
+            "request_ip": app.request_ip,
+            "date": app.registered.date,
+            "timestamp": app.registered.timestamp_ms.to_string(),
+        })
+    };
+    line(&json!({ "total": apps.len(), "data": apps.iter().map(entry).collect::<Vec<_>>() }))
+}
+
+/// The answer to a push (spec D2, D3).
+pub fn pushed(key: &AppKey, publication: &Publication, reach: Reach) -> String {
+    let user_tag = match &publication.target {
+        Target::Everyone => "",
+        Target::UsersMatching(pattern) => pattern.source(),
+    };
+    line(&json!({
+        "app_key": key.as_str(),
+        "content": &*publication.data,
+        "user_tag": user_tag,
+        "total": reach.users,
+        "sockets": reach.sockets,
+    }))
+}
+
+/// The answer to a listonlineuser: the nulls are a promise of the original (spec 1.11).
+pub fn online(key: &AppKey, users: &[UserId]) -> String {
+    let tags: Map<String, Value> = users.iter().map(|user| (user.to_string(), Value::Null)).collect();
+    line(&json!({ "app_key": key.as_str(), "total": users.len(), "user_tags": tags }))
+}
+
+fn line(answer: &Value) -> String {
+    format!("{answer}\n")
+}
+
+/// The status and the text of a refusal, on both listeners (spec 1.7, 1.8, 1.12).
+pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
+    let (status, text) = match refusal {
+        Refusal::NotAuthorized => (StatusCode::UNAUTHORIZED, "Not authorized"),
+        Refusal::AppUnknown => (StatusCode::NOT_FOUND, "app_key does not exist"),
+        Refusal::AppExists => (StatusCode::CONFLICT, "app_key repeat"),
+        Refusal::FieldMissing("content") => (StatusCode::BAD_REQUEST, "app_key || content empty"),
+        Refusal::FieldMissing(field) => return (StatusCode::BAD_REQUEST, format!("{field} empty")),
+        Refusal::FieldInvalid { field, fault } => {
+            return (StatusCode::BAD_REQUEST, format!("{field} {fault}"));
+        }
+        Refusal::ParametersInvalid(reason) => return (StatusCode::BAD_REQUEST, reason.clone()),
+        Refusal::PatternInvalid(reason) => {
+            return (StatusCode::BAD_REQUEST, format!("user_tag regex error: {reason}"));
+        }
+        Refusal::PathUnknown => (StatusCode::NOT_FOUND, "404 page not found"),
+        Refusal::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+        Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request body too large"),
+        Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "request took too long"),
+        Refusal::NotAnUpgrade => (StatusCode::BAD_REQUEST, "Bad Request"),
+        Refusal::HookRefused => (StatusCode::FORBIDDEN, "connect hook refused"),
+        Refusal::HookFailed => (StatusCode::BAD_GATEWAY, "connect hook error"),
+        Refusal::HookTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect hook timeout"),
+        Refusal::HookBusy => (StatusCode::SERVICE_UNAVAILABLE, "connect hook busy"),
+        Refusal::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server overloaded"),
+        Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server stops"),
+        Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+    };
+    (status, text.to_owned())
+}
+
+impl From<FormError> for Refusal {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::Missing(field) => Refusal::FieldMissing(field),
+            other => Refusal::ParametersInvalid(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(text: &str) -> Vec<u8> {
+        format!("Basic {}", STANDARD.encode(text)).into_bytes()
+    }
+
+    #[test]
+    fn an_account_ends_at_the_first_colon() {
+        let read = credentials(Some(&basic("a:b:c"))).unwrap();
+        assert_eq!(read, ("a".to_owned(), "b:c".to_owned()));
+    }
+
+    #[test]
+    fn anything_else_is_not_authorized() {
+        let headers: [Option<&[u8]>; 6] =
+            [None, Some(b""), Some(b"Basic"), Some(b"Basic !!"), Some(b"Bearer YTpi"), Some(&[255, 32, 65])];
+        for header in headers {
+            assert_eq!(credentials(header), Err(Refusal::NotAuthorized), "{header:?}");
+        }
+        assert_eq!(credentials(Some(&basic("no colon"))), Err(Refusal::NotAuthorized));
+    }
+}

@@ -1,0 +1,5 @@
+//! The original system's dialect: form calls on the private listener, plain text frames on the sockets.
+
+pub mod api;
+pub mod hook;
+pub mod socket;

@@ -1,0 +1,59 @@
+//! Answers and path segments, as all routes have them.
+
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+
+use crate::dialect::gusher::api;
+use crate::model::Refusal;
+
+/// A successful answer (spec D8).
+pub fn json(body: String) -> Response {
+    let content_type = HeaderValue::from_static("application/json; charset=utf-8");
+    ([(CONTENT_TYPE, content_type)], body).into_response()
+}
+
+/// A refusal as one line of plain text (spec 1.6).
+pub fn refuse(refusal: &Refusal) -> Response {
+    let (status, text) = api::refusal(refusal);
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    let mut response = (status, headers, text + "\n").into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Basic realm=\"Restricted\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// The segment of a path behind its `place`-th slash, decoded; `+` stays `+` (spec 1.6).
+///
+/// # Errors
+/// [`Refusal::PathUnknown`] when it decodes to something with a slash, to no UTF-8, or to a dot segment.
+pub fn segment(path: &str, place: usize) -> Result<String, Refusal> {
+    let raw = path.split('/').nth(place).unwrap_or_default();
+    let decoded = percent_decode_str(raw).decode_utf8().map_err(|_| Refusal::PathUnknown)?;
+    match &*decoded {
+        "" | "." | ".." => Err(Refusal::PathUnknown),
+        text if text.contains('/') => Err(Refusal::PathUnknown),
+        text => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_decoded_once_and_stays_one() {
+        assert_eq!(segment("/ws/a%20b+c/%E5%BC%A0", 2).unwrap(), "a b+c");
+        assert_eq!(segment("/ws/a/%E5%BC%A0", 3).unwrap(), "张");
+        assert_eq!(segment("/ws/a%252F/x", 2).unwrap(), "a%2F");
+        for path in ["/ws/a%2Fb", "/ws/..", "/ws/%2e%2E", "/ws/", "/ws", "/ws/%FF"] {
+            assert_eq!(segment(path, 2), Err(Refusal::PathUnknown), "{path}");
+        }
+    }
+}

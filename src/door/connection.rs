@@ -1,0 +1,115 @@
+//! One HTTP connection, from its first byte until it ends or becomes a socket.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use axum::Router;
+use axum::response::Response;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::Door;
+use super::upgrade::Handover;
+use crate::hub::Admission;
+use crate::net::stream::Stream;
+
+/// What a client is told whose request does not come; the body of no request was read yet.
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// The address at the other end, as the routes see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// Between the routes, which admit a socket, and the connection, which hands its stream over.
+#[derive(Default)]
+struct Progress {
+    /// A request's head has come.
+    is_heard: AtomicBool,
+    admission: Mutex<Option<Admission>>,
+}
+
+/// Serves one connection. Its errors concern nobody but its client, who is gone.
+pub async fn serve(
+    door: Arc<Door>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    routes: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let progress = Arc::new(Progress::default());
+    let seen = Arc::clone(&progress);
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        seen.is_heard.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(Peer(peer));
+        let (answer, seen) = (routes.call(request), Arc::clone(&seen));
+        Box::pin(async move { answer.await.map(|response| keep_admission(response, &seen)) })
+    });
+    let mut connection = builder(&door).serve_connection(TokioIo::new(stream), service);
+    let head_deadline = sleep(door.limits.head_time_max);
+    tokio::pin!(head_deadline);
+    let (mut is_stopping, mut is_waiting) = (false, true);
+    let served = loop {
+        tokio::select! {
+            served = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break served,
+            () = &mut head_deadline, if is_waiting => {
+                is_waiting = false;
+                if !progress.is_heard.load(Ordering::Relaxed) {
+                    door.hub.metrics.slow_heads.add(1);
+                    let _ = connection.into_parts().io.into_inner().write_all(TOO_SLOW).await;
+                    return;
+                }
+            }
+            () = stop_asked(&mut stopping), if !is_stopping => {
+                is_stopping = true;
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    let parts = connection.into_parts();
+    let admission = progress.admission.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut stream = parts.io.into_inner();
+    match admission {
+        // Not opened, the admission takes itself back.
+        Some(admission) if served.is_ok() => {
+            if let Ok(stream) = stream.into_std().and_then(Stream::new) {
+                admission.open(stream, parts.read_buf);
+            }
+        }
+        _ => drop(stream.shutdown().await),
+    }
+}
+
+/// Returns when the node stops, or is gone.
+async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn builder(door: &Door) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(door.limits.idle_time_max)
+        .max_headers(door.limits.headers_max)
+        .max_header_size(door.limits.head_bytes_max);
+    builder
+}
+
+/// An answer that admits a socket leaves the admission with the connection.
+fn keep_admission(mut response: Response, progress: &Progress) -> Response {
+    if let Some(handover) = response.extensions_mut().remove::<Handover>() {
+        *progress.admission.lock().unwrap_or_else(PoisonError::into_inner) = handover.take();
+    }
+    response
+}

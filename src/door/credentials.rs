@@ -1,0 +1,129 @@
+//! Who may do what: bcrypt off the async threads, and a short memory of what it proved.
+//!
+//! A verified credential is remembered under a keyed hash of itself and of the hash it was verified against, so a
+//! changed or unregistered app forgets it at once, and the memory holds nothing that opens anything.
+
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use quick_cache::sync::Cache;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::dialect::gusher::api;
+use crate::model::{Admin, Hash, Refusal};
+
+/// How many verified credentials are remembered.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// How bcrypt is used.
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialSettings {
+    /// The cost of new hashes: 2^cost rounds.
+    pub bcrypt_cost: u32,
+    /// How long a verified credential is remembered.
+    pub memory: Duration,
+    /// How many bcrypt computations run at once.
+    pub computations_max: usize,
+}
+
+/// How far credentials reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The super admin's.
+    Everything,
+    /// The admin's of the app in question.
+    OneApp,
+}
+
+type Digest = [u8; 32];
+
+/// Checks and makes credentials.
+#[derive(Debug)]
+pub struct Credentials {
+    settings: CredentialSettings,
+    key: [u8; 32],
+    remembered: Cache<Digest, Instant>,
+    computing: Semaphore,
+}
+
+impl Credentials {
+    /// # Errors
+    /// The system has no randomness.
+    pub fn new(settings: CredentialSettings) -> Result<Self, getrandom::Error> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        let computing = Semaphore::new(settings.computations_max);
+        Ok(Self { settings, key, remembered: Cache::new(REMEMBERED_MAX), computing })
+    }
+
+    /// How far the credentials of an `Authorization` header reach: the super admin's first, then the app's.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAuthorized`].
+    pub async fn reach(
+        &self,
+        authorization: Option<&[u8]>,
+        admin: &Admin,
+        app: Option<&Admin>,
+    ) -> Result<Reach, Refusal> {
+        let (account, password) = api::credentials(authorization)?;
+        if self.proves(admin, &account, &password).await? {
+            return Ok(Reach::Everything);
+        }
+        match app {
+            Some(app) if self.proves(app, &account, &password).await? => Ok(Reach::OneApp),
+            _ => Err(Refusal::NotAuthorized),
+        }
+    }
+
+    /// The hash of an account directly followed by its password (spec 1.6).
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`] when bcrypt fails; the caller has checked the length.
+    pub async fn hash(&self, account: &str, password: &str) -> Result<Hash, Refusal> {
+        let (secret, cost) = (format!("{account}{password}"), self.settings.bcrypt_cost);
+        let hashed = self.compute(move || bcrypt::non_truncating_hash(secret, cost)).await?;
+        hashed.map(Hash).map_err(|error| {
+            tracing::error!(%error, "a password could not be hashed");
+            Refusal::Internal
+        })
+    }
+
+    /// Whether `password` is that of `admin`, whose account must be `account`.
+    async fn proves(&self, admin: &Admin, account: &str, password: &str) -> Result<bool, Refusal> {
+        if !bool::from(admin.account.as_bytes().ct_eq(account.as_bytes())) {
+            return Ok(false);
+        }
+        let digest = self.digest(&[&admin.hash.0, account, password]);
+        if self.remembered.get(&digest).is_some_and(|since| since.elapsed() < self.settings.memory) {
+            return Ok(true);
+        }
+        // An old secret of more than 72 bytes was cut when it was hashed, and `verify` cuts alike (spec D16).
+        let (secret, hash) = (format!("{account}{password}"), admin.hash.0.clone());
+        let is_proven = self.compute(move || bcrypt::verify(secret, &hash).unwrap_or(false)).await?;
+        if is_proven {
+            self.remembered.insert(digest, Instant::now());
+        }
+        Ok(is_proven)
+    }
+
+    fn digest(&self, parts: &[&str]) -> Digest {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        for part in parts {
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let _place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
+        spawn_blocking(work).await.map_err(|_| Refusal::Internal)
+    }
+}

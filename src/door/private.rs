@@ -1,0 +1,130 @@
+//! The routes of the private listener: the calls of the backends (spec 1.7).
+//!
+//! Every call goes in the same order: who is it, is there such an app, what are the parameters. So somebody
+//! without credentials learns nothing of the apps.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::connection::Peer;
+use super::credentials::Reach;
+use super::{Door, answer, body};
+use crate::dialect::gusher::api;
+use crate::hub::LiveApp;
+use crate::model::{Admin, App, Refusal, Registered, Target};
+
+/// All of them.
+pub fn routes() -> Router<Arc<Door>> {
+    Router::new()
+        .route("/api/register", post(register))
+        .route("/api/app-list", get(list))
+        .route("/api/{app_key}/unregister", delete(unregister))
+        .route("/api/push/{app_key}", post(push))
+        .route("/api/{app_key}/listonlineuser", get(online))
+}
+
+/// A refusal on its way out of a route.
+struct Refused(Refusal);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        answer::refuse(&self.0)
+    }
+}
+
+async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
+    let (head, body) = request.into_parts();
+    door.authorize_super(&head).await?;
+    let wanted = api::register(&body::form(&head, body, &door.limits).await?)?;
+    let hash = door.credentials.hash(&wanted.account, &wanted.password).await?;
+    let app = App {
+        key: wanted.key,
+        admin: Admin { account: wanted.account, hash },
+        connect_hook: wanted.connect_hook,
+        request_ip: head
+            .extensions
+            .get::<Peer>()
+            .map(|Peer(address)| address.to_string())
+            .unwrap_or_default(),
+        registered: now(),
+    };
+    let live = door.hub.register(app).await?;
+    Ok(answer::json(api::registered(&live.app)))
+}
+
+async fn list(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
+    door.authorize_super(&head).await?;
+    Ok(answer::json(api::listed(&door.hub.list().await?)))
+}
+
+async fn unregister(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
+    let live = door.authorize(&head, 2).await?;
+    door.hub.unregister(&live.app.key).await?;
+    Ok(answer::json(api::unregistered()))
+}
+
+async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
+    let (head, body) = request.into_parts();
+    let live = door.authorize(&head, 3).await?;
+    let form = body::form(&head, body, &door.limits).await?;
+    let publication = api::push(&form, |source| door.pattern(source))?;
+    let reach = match &publication.target {
+        Target::Everyone => door.hub.publish(&live, &publication)?,
+        // Matching takes its time with many users, and must not hold up the other requests of this thread.
+        Target::UsersMatching(_) => {
+            let (hub, live, publication) = (Arc::clone(&door.hub), Arc::clone(&live), publication.clone());
+            let matching = tokio::task::spawn_blocking(move || hub.publish(&live, &publication));
+            matching.await.map_err(|_| Refusal::Internal)??
+        }
+    };
+    Ok(answer::json(api::pushed(&live.app.key, &publication, reach)))
+}
+
+async fn online(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
+    let live = door.authorize(&head, 2).await?;
+    Ok(answer::json(api::online(&live.app.key, &door.hub.online(&live))))
+}
+
+impl Door {
+    /// Lets the super admin pass.
+    async fn authorize_super(&self, head: &Parts) -> Result<(), Refusal> {
+        match self.credentials.reach(authorization(head), &self.admin, None).await? {
+            Reach::Everything => Ok(()),
+            Reach::OneApp => Err(Refusal::NotAuthorized),
+        }
+    }
+
+    /// Lets the super admin pass, and the admin of the app that the path names at `place`. Only the super admin
+    /// learns that there is no such app.
+    async fn authorize(&self, head: &Parts, place: usize) -> Result<Arc<LiveApp>, Refusal> {
+        let key = answer::segment(head.uri.path(), place)?;
+        let live = self.hub.app(&key);
+        let admin = live.as_ref().ok().map(|live| &live.app.admin);
+        self.credentials.reach(authorization(head), &self.admin, admin).await?;
+        live
+    }
+}
+
+fn authorization(head: &Parts) -> Option<&[u8]> {
+    head.headers.get(AUTHORIZATION).map(|value| value.as_bytes())
+}
+
+fn now() -> Registered {
+    let now = Timestamp::now();
+    let date = now.to_zoned_datetime(TimeZone::system()).strftime("%Y/%m/%d %H:%M:%S").to_string();
+    Registered { timestamp_ms: now.as_millisecond(), date }
+}

@@ -1,0 +1,210 @@
+//! Who is online in one app, and on which shards. First in and last out of a user show here.
+//!
+//! Whoever changes the membership of an app, or posts to its shards, holds its directory: so all shards see the
+//! publications of an app in one order, and a count never includes a socket that the push is not sent to. A
+//! shard clears its own mark when the last socket of a user leaves it; nobody else does.
+
+use indexmap::IndexMap;
+
+use crate::model::{Reach, UserId};
+
+/// The most shards a node may have: one bit each.
+pub const SHARDS_MAX: usize = 64;
+
+/// Names a shard of this node, from 0.
+pub type ShardIndex = usize;
+
+/// A set of shards of this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardSet(u64);
+
+impl ShardSet {
+    fn insert(&mut self, shard: ShardIndex) {
+        self.0 |= 1 << shard;
+    }
+
+    fn remove(&mut self, shard: ShardIndex) {
+        self.0 &= !(1 << shard);
+    }
+
+    fn add_all(&mut self, other: ShardSet) {
+        self.0 |= other.0;
+    }
+
+    /// The shards in it, ascending.
+    pub fn iter(self) -> impl Iterator<Item = ShardIndex> {
+        (0..SHARDS_MAX).filter(move |shard| self.0 & (1 << shard) != 0)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Online {
+    shards: ShardSet,
+    sockets: u32,
+}
+
+/// The users of one app that hold sockets on this node.
+#[derive(Debug, Default)]
+pub struct Directory {
+    users: IndexMap<UserId, Online>,
+    /// Sockets per shard; grows to the highest shard in use.
+    sockets: Vec<u32>,
+    closed: bool,
+}
+
+impl Directory {
+    /// Lists a socket of `user` on `shard`.
+    pub fn join(&mut self, user: &UserId, shard: ShardIndex) {
+        let online = match self.users.get_mut(user) {
+            Some(online) => online,
+            None => self.users.entry(user.clone()).or_default(),
+        };
+        online.shards.insert(shard);
+        online.sockets += 1;
+        if self.sockets.len() <= shard {
+            self.sockets.resize(shard + 1, 0);
+        }
+        self.sockets[shard] += 1;
+    }
+
+    /// Takes a socket of `user` off; `last_on_shard` when that shard holds no other socket of the user.
+    pub fn leave(&mut self, user: &UserId, shard: ShardIndex, last_on_shard: bool) {
+        let Some((index, _, online)) = self.users.get_full_mut(user) else { return };
+        online.sockets -= 1;
+        if last_on_shard {
+            online.shards.remove(shard);
+        }
+        if online.sockets == 0 {
+            self.users.swap_remove_index(index);
+            self.give_back_memory();
+        }
+        self.sockets[shard] -= 1;
+    }
+
+    /// From now on nobody joins.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Whether the app is gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Distinct users, and all sockets.
+    pub fn reach(&self) -> Reach {
+        Reach { users: self.users.len(), sockets: self.sockets.iter().map(|count| *count as usize).sum() }
+    }
+
+    /// The shards that hold any socket of the app.
+    pub fn shards(&self) -> ShardSet {
+        let mut shards = ShardSet::default();
+        (0..self.sockets.len())
+            .filter(|shard| self.sockets[*shard] > 0)
+            .for_each(|shard| shards.insert(shard));
+        shards
+    }
+
+    /// The users in `wanted` that are online, what they add up to, and the shards that hold them.
+    pub fn resolve(&self, wanted: impl IntoIterator<Item = UserId>) -> (Vec<UserId>, Reach, ShardSet) {
+        let mut found = Vec::new();
+        let (mut sockets, mut shards) = (0, ShardSet::default());
+        for user in wanted {
+            let Some(online) = self.users.get(&user) else { continue };
+            sockets += online.sockets as usize;
+            shards.add_all(online.shards);
+            found.push(user);
+        }
+        let reach = Reach { users: found.len(), sockets };
+        (found, reach, shards)
+    }
+
+    /// The user of that name, if online.
+    pub fn find(&self, user: &str) -> Option<UserId> {
+        self.users.get_key_value(user).map(|(user, _)| user.clone())
+    }
+
+    /// How many users are online.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether nobody is online.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// The users from position `end - count` up to `end`, for a walk that lets the directory go in between.
+    ///
+    /// Walk from the end down: who leaves makes the last user, already seen, take the free position, so a walk
+    /// may see a user twice and never misses one that stays.
+    pub fn page(&self, end: usize, count: usize) -> Vec<UserId> {
+        let end = end.min(self.users.len());
+        self.users
+            .as_slice()
+            .get_range(end.saturating_sub(count)..end)
+            .into_iter()
+            .flat_map(|page| page.keys().cloned())
+            .collect()
+    }
+
+    /// A directory that once held many must not keep their memory.
+    fn give_back_memory(&mut self) {
+        if self.users.capacity() > 1024 && self.users.len() < self.users.capacity() / 4 {
+            self.users.shrink_to(self.users.len() * 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn user(name: u8) -> UserId {
+        UserId::parse(&format!("u{name}")).unwrap()
+    }
+
+    proptest! {
+        /// The model is a plain count of sockets per user and shard.
+        #[test]
+        fn agrees_with_a_naive_model(steps in prop::collection::vec((any::<bool>(), 0u8..6, 0usize..3), 0..200)) {
+            let mut directory = Directory::default();
+            let mut model: BTreeMap<(u8, usize), u32> = BTreeMap::new();
+            for (joins, name, shard) in steps {
+                let count = model.entry((name, shard)).or_default();
+                if joins {
+                    directory.join(&user(name), shard);
+                    *count += 1;
+                } else if *count > 0 {
+                    *count -= 1;
+                    directory.leave(&user(name), shard, *count == 0);
+                }
+                model.retain(|_, count| *count > 0);
+            }
+            let sockets: u32 = model.values().sum();
+            let mut names: Vec<u8> = model.keys().map(|(name, _)| *name).collect();
+            names.dedup();
+            prop_assert_eq!(directory.reach(), Reach { users: names.len(), sockets: sockets as usize });
+            for name in 0..6 {
+                let (_, reach, shards) = directory.resolve([user(name)]);
+                let held: Vec<usize> = model.keys().filter(|(held, _)| *held == name).map(|(_, shard)| *shard).collect();
+                prop_assert_eq!(shards.iter().collect::<Vec<_>>(), held);
+                prop_assert_eq!(reach.users, usize::from(names.contains(&name)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_from_the_end_misses_nobody_who_stays() {
+        let mut directory = Directory::default();
+        (0..10).for_each(|name| directory.join(&user(name), 0));
+        let mut seen = directory.page(10, 4);
+        directory.leave(&user(2), 0, true);
+        seen.extend(directory.page(6, 6));
+        assert!((0..10).filter(|name| *name != 2).all(|name| seen.contains(&user(name))));
+    }
+}

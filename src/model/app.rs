@@ -1,0 +1,136 @@
+//! An app: a tenant with its key, its admin and its connect hook.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Refusal;
+
+/// The longest account and password together, in bytes: bcrypt looks no further (spec D16).
+pub const CREDENTIAL_BYTES_MAX: usize = 72;
+
+/// The longest key of an app, in bytes (spec D27).
+const APP_KEY_BYTES_MAX: usize = 200;
+
+/// The name of an app, unique and case-sensitive. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppKey(Arc<str>);
+
+impl AppKey {
+    /// Checks a key that somebody wants to register: 1 to 200 bytes, no `/`, no control characters (spec D27).
+    ///
+    /// # Errors
+    /// [`Refusal::FieldInvalid`] says which rule was broken.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let fault = match text {
+            _ if text.is_empty() => return Err(Refusal::FieldMissing("app_key")),
+            _ if text.len() > APP_KEY_BYTES_MAX => "is longer than 200 bytes",
+            _ if text.contains('/') => "contains a slash",
+            _ if text.contains(char::is_control) => "contains a control character",
+            _ => return Ok(Self(text.into())),
+        };
+        Err(Refusal::FieldInvalid { field: "app_key", fault })
+    }
+
+    /// A key as an older version may have stored it: taken as it is.
+    pub fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AppKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// Lets a map keyed by `AppKey` be asked with a `&str`: both hash and compare as the text.
+impl std::borrow::Borrow<str> for AppKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Names one registration of an app within this process. A key that is registered again gets a new number, so
+/// nothing that was meant for the former app can reach the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AppNumber(pub u32);
+
+/// A bcrypt hash of an account directly followed by its password (spec 1.6). Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hash(pub String);
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
+}
+
+/// Who may administer something: an account name and the hash that proves its password.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The account name.
+    pub account: String,
+    /// The proof of the password.
+    pub hash: Hash,
+}
+
+/// What a backend asks for when it registers an app; the password is in clear, so this is never printed.
+pub struct Registration {
+    /// The app's name.
+    pub key: AppKey,
+    /// Its admin's account name.
+    pub account: String,
+    /// Its admin's password.
+    pub password: String,
+    /// The URL to ask before a socket is admitted, or empty.
+    pub connect_hook: String,
+}
+
+/// When an app was registered, in the two forms that the database keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Unix time in milliseconds.
+    pub timestamp_ms: i64,
+    /// Local time, `YYYY/MM/DD hh:mm:ss`.
+    pub date: String,
+}
+
+/// A registered app.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its name.
+    pub key: AppKey,
+    /// Who may push to it, list it and unregister it, besides the super admin.
+    pub admin: Admin,
+    /// The URL that is asked before a socket is admitted; empty when anybody may connect.
+    pub connect_hook: String,
+    /// The address and port that registered it.
+    pub request_ip: String,
+    /// When.
+    pub registered: Registered,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_one_path_segment_of_printable_text() {
+        for good in ["a", "chat-1", "键", "with blank", &"k".repeat(200)] {
+            assert_eq!(AppKey::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "a/b", "a\nb", "\u{7f}", &"k".repeat(201)] {
+            assert!(AppKey::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_does_not_print() {
+        assert_eq!(format!("{:?}", Hash("$2a$05$secret".into())), "***");
+    }
+}

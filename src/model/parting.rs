@@ -1,0 +1,12 @@
+//! Why the node closes a socket that did nothing wrong at the door. Each dialect gives it a number and words.
+
+/// A reason to close an admitted socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Its app was unregistered.
+    AppUnregistered,
+    /// The node stops.
+    NodeStops,
+    /// It does not read what is sent to it.
+    SlowReader,
+}

@@ -1,0 +1,32 @@
+//! A publication: what a backend wants delivered, on its way to its target.
+
+use std::sync::Arc;
+
+use super::Pattern;
+
+/// Whom a publication is for.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Every socket of the app.
+    Everyone,
+    /// Every socket of each user whose id matches.
+    UsersMatching(Pattern),
+}
+
+/// Data on its way to a target, within one app.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Whom it is for.
+    pub target: Target,
+    /// What arrives, byte for byte.
+    pub data: Arc<str>,
+}
+
+/// Whom a publication was addressed to when it was accepted (spec D3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Distinct users.
+    pub users: usize,
+    /// Sockets it was queued for.
+    pub sockets: usize,
+}

@@ -1,0 +1,49 @@
+//! Every reason to say no to a client or a backend. Each dialect gives a reason its own number and words.
+
+/// Why something was refused. Only dialects know close codes and HTTP statuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No or wrong credentials, or credentials that do not reach this far.
+    NotAuthorized,
+    /// No app has this key.
+    AppUnknown,
+    /// Another app has this key.
+    AppExists,
+    /// A required field is absent or empty.
+    FieldMissing(&'static str),
+    /// A field breaks a rule.
+    FieldInvalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong, as the end of a sentence that begins with the field's name.
+        fault: &'static str,
+    },
+    /// The parameters could not be read at all.
+    ParametersInvalid(String),
+    /// The user pattern could not be compiled; with the parser's short reason.
+    PatternInvalid(String),
+    /// Nothing is at this path.
+    PathUnknown,
+    /// The path does not take this method.
+    MethodNotAllowed,
+    /// The request body is longer than the limit.
+    BodyTooLarge,
+    /// The request did not arrive in time.
+    TooSlow,
+    /// The request is no WebSocket upgrade.
+    NotAnUpgrade,
+    /// The connect hook said no.
+    HookRefused,
+    /// The connect hook could not be asked, or did not answer as agreed.
+    HookFailed,
+    /// The connect hook did not answer in time.
+    HookTimeout,
+    /// Too many others are waiting for their connect hook.
+    HookBusy,
+    /// The node has as many sockets, or as much waiting mail, as it may have.
+    Overloaded,
+    /// The node is about to stop.
+    Draining,
+    /// Our own fault; the cause is in the log.
+    Internal,
+}

@@ -1,0 +1,80 @@
+//! Fan-out: what is pending goes to the sockets, a chunk at a time, so that new mail can join in between.
+
+use super::socket::{Delivery, Fault};
+use super::{Shard, Slot};
+
+/// How many sockets are visited, and how many outboxes flushed, in one turn.
+const CHUNK: usize = 64;
+
+impl Shard {
+    /// Visits the next sockets of the lists that have something pending, each list in its turn.
+    pub(super) fn fan_out(&mut self) {
+        let mut budget = CHUNK;
+        let mut delivered = 0;
+        while budget > 0 {
+            let Some(app) = self.walks.pop_front() else { break };
+            let Some(members) = self.apps.get_mut(&app) else { continue };
+            let (limits, now) = (self.settings.outbox, self.now);
+            let mut delivery = Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now };
+            members.is_walking = loop {
+                if budget == 0 {
+                    break true;
+                }
+                let Some((slot, frames)) = members.everyone.next() else { break false };
+                budget -= 1;
+                delivered += u64::from(frames.count);
+                let socket = &mut self.sockets[slot as usize];
+                match socket.deliver(frames, &mut delivery) {
+                    Ok(()) => socket.watch_stall(slot, &self.rhythm, &mut self.wheel),
+                    Err(fault) => self.faulty.push((slot, fault)),
+                }
+            };
+            if members.is_walking {
+                self.walks.push_back(app);
+            }
+        }
+        self.metrics.deliveries.add(delivered);
+        self.settle_faulty();
+    }
+
+    /// Flushes the next outboxes that pushes to some users went into.
+    pub(super) fn flush_dirty(&mut self) {
+        for _ in 0..CHUNK {
+            let Some(slot) = self.dirty.pop_front() else { return };
+            let Some((socket, mut delivery)) = self.socket(slot) else { continue };
+            socket.is_dirty = false;
+            let flushed = socket.flush(&mut delivery);
+            self.settle(slot, flushed);
+        }
+    }
+
+    /// The kernel takes bytes for a socket again.
+    pub(super) fn resume(&mut self, slot: Slot) {
+        let Some((socket, mut delivery)) = self.socket(slot) else { return };
+        if socket.outbox.is_empty() {
+            return;
+        }
+        socket.outbox.unblock();
+        let flushed = socket.flush(&mut delivery);
+        self.settle(slot, flushed);
+    }
+
+    /// Deals with what came of a delivery.
+    pub(super) fn settle(&mut self, slot: Slot, outcome: Result<(), Fault>) {
+        match outcome {
+            Ok(()) => {
+                if let Some(socket) = self.sockets.get_mut(slot as usize) {
+                    socket.watch_stall(slot, &self.rhythm, &mut self.wheel);
+                }
+            }
+            Err(Fault::Gone) => self.remove(slot),
+            Err(Fault::Slow) => self.cut(slot),
+        }
+    }
+
+    pub(super) fn settle_faulty(&mut self) {
+        while let Some((slot, fault)) = self.faulty.pop() {
+            self.settle(slot, Err(fault));
+        }
+    }
+}

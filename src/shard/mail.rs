@@ -1,0 +1,169 @@
+//! Mail: what the hub asks of this shard, step by step.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mio::Token;
+
+use super::list::{List, Slot};
+use super::outbox::{Frames, Outbox};
+use super::socket::{Delivery, Fault, Phase, Socket};
+use super::{Members, Shard};
+use crate::dialect;
+use crate::hub::{Arrival, Message, SocketNumber};
+use crate::model::{AppNumber, Audience, Dialect, Parting, Push, UserId};
+use crate::net::stream::Stream;
+use crate::net::websocket::{Reader, frame};
+
+/// How many messages are carried out in one turn.
+const MESSAGES_PER_TURN: usize = 256;
+
+/// How much the logs of all lists may hold before mail has to wait, in bytes. What waits in the mailbox is
+/// bounded there, where a publisher can still be told.
+const BEHIND_BYTES_MAX: usize = 256 * 1024;
+
+impl Shard {
+    /// Carries out what waits, unless the sockets are too far behind.
+    pub(super) fn carry_out_mail(&mut self) {
+        if self.mail.is_empty() {
+            self.mailbox.take(&mut self.mail);
+        }
+        for _ in 0..MESSAGES_PER_TURN {
+            if self.behind_bytes() > BEHIND_BYTES_MAX {
+                return;
+            }
+            let Some(message) = self.mail.pop_front() else { return };
+            self.mailbox.done(&message);
+            self.carry_out(message);
+        }
+    }
+
+    fn behind_bytes(&self) -> usize {
+        self.walks
+            .iter()
+            .filter_map(|app| self.apps.get(app))
+            .map(|members| members.everyone.behind_bytes())
+            .sum()
+    }
+
+    fn carry_out(&mut self, message: Message) {
+        match message {
+            Message::Expect(arrival) => self.expect(arrival),
+            Message::Open(number, stream, ahead) => self.open(number, stream, ahead),
+            Message::Abandon(number) => self.abandon(number),
+            Message::Push(push) => self.push(&push),
+            Message::CloseApp(app) => self.close_app(app),
+            Message::Drain => self.drain(),
+        }
+    }
+
+    /// Makes room for a socket whose stream is still with the door.
+    fn expect(&mut self, arrival: Arrival) {
+        let slot = self.sockets.vacant_key() as Slot;
+        let members = self.apps.entry(arrival.app.number).or_insert_with(|| Members {
+            live: Arc::clone(&arrival.app),
+            everyone: List::default(),
+            users: Default::default(),
+            is_walking: false,
+        });
+        let sockets_of_user = members.users.entry(arrival.user.clone()).or_default();
+        sockets_of_user.push(slot);
+        let socket = Socket {
+            stream: None,
+            reader: Reader::default(),
+            outbox: Outbox::default(),
+            app: arrival.app.number,
+            user: arrival.user,
+            dialect: arrival.dialect,
+            phase: Phase::Live,
+            place: members.everyone.join(slot),
+            user_place: sockets_of_user.len() as u32 - 1,
+            last_heard: self.now,
+            next_ping: 0,
+            timer_due: 0,
+            is_dirty: false,
+        };
+        self.sockets.insert(socket);
+        self.awaited.insert(arrival.number, slot);
+        self.metrics.sockets.add(1);
+        if self.is_draining {
+            self.part(slot, Parting::NodeStops);
+        }
+    }
+
+    /// The stream is here: sends what waited for it, then reads what came ahead.
+    fn open(&mut self, number: SocketNumber, mut stream: Stream, ahead: Bytes) {
+        let Some(slot) = self.awaited.remove(&number) else { return };
+        let registered = stream.register(self.poll.registry(), Token(slot as usize));
+        let Some((socket, mut delivery)) = self.socket(slot) else { return };
+        socket.stream = Some(stream);
+        socket.outbox.unblock();
+        let opened = registered.map_err(|_| Fault::Gone).and_then(|()| socket.flush(&mut delivery));
+        self.settle(slot, opened);
+        self.start_timer(slot);
+        if !ahead.is_empty() {
+            self.take_in(slot, &mut ahead.to_vec());
+        }
+    }
+
+    fn abandon(&mut self, number: SocketNumber) {
+        if let Some(slot) = self.awaited.remove(&number) {
+            self.remove(slot);
+        }
+    }
+
+    /// A push to everyone joins the log of its list; one to some users goes into the outboxes of their sockets,
+    /// behind what the log still owes them.
+    fn push(&mut self, push: &Push) {
+        self.metrics.pushes.add(1);
+        let Some(members) = self.apps.get_mut(&push.app) else { return };
+        let frame = frame::text(dialect::encode(Dialect::Gusher, push).as_bytes());
+        match &push.audience {
+            Audience::Everyone => {
+                members.everyone.append(frame);
+                if !std::mem::replace(&mut members.is_walking, true) {
+                    self.walks.push_back(push.app);
+                }
+            }
+            Audience::Users(users) => self.push_to_users(push.app, users, &frame),
+        }
+    }
+
+    fn push_to_users(&mut self, app: AppNumber, users: &[UserId], frame: &Bytes) {
+        let Some(members) = self.apps.get_mut(&app) else { return };
+        let (limits, now) = (self.settings.outbox, self.now);
+        let mut delivery = Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now };
+        let mut delivered = 0;
+        for slot in users.iter().filter_map(|user| members.users.get(user)).flatten() {
+            let socket = &mut self.sockets[*slot as usize];
+            let owed = members.everyone.catch_up(socket.place).map(|(_, frames)| frames);
+            for frames in owed.into_iter().chain([Frames { bytes: frame.clone(), count: 1 }]) {
+                delivered += u64::from(frames.count);
+                if let Err(fault) = socket.queue(frames, &mut delivery) {
+                    self.faulty.push((*slot, fault));
+                    break;
+                }
+            }
+            if !std::mem::replace(&mut socket.is_dirty, true) {
+                self.dirty.push_back(*slot);
+            }
+        }
+        self.metrics.deliveries.add(delivered);
+        self.settle_faulty();
+    }
+
+    fn close_app(&mut self, app: AppNumber) {
+        let slots = self.slots(|socket| socket.app == app);
+        slots.into_iter().for_each(|slot| self.part(slot, Parting::AppUnregistered));
+    }
+
+    fn drain(&mut self) {
+        self.is_draining = true;
+        let slots = self.slots(|_| true);
+        slots.into_iter().for_each(|slot| self.part(slot, Parting::NodeStops));
+    }
+
+    fn slots(&self, wanted: impl Fn(&Socket) -> bool) -> Vec<Slot> {
+        self.sockets.iter().filter(|(_, socket)| wanted(socket)).map(|(slot, _)| slot as Slot).collect()
+    }
+}

@@ -1,0 +1,229 @@
+//! The outbox of a socket: frames that the kernel did not take yet, shared with all other receivers.
+//!
+//! An idle socket has none: it is borrowed from a pool when something has to wait and given back when all is
+//! sent, so that a burst of pushes costs no allocation per receiver once the pool is warm.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+use bytes::{Buf, Bytes};
+
+use crate::net::stream::Stream;
+use crate::net::timer::Tick;
+
+/// How many pieces go into one write.
+const PIECES_MAX: usize = 64;
+
+/// Whole frames, one behind the other, as they go onto the wire.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// Their bytes.
+    pub bytes: Bytes,
+    /// How many they are.
+    pub count: u32,
+}
+
+/// What bounds an outbox. What is being written does not count: only what comes behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Bytes waiting.
+    pub bytes_max: usize,
+    /// Frames waiting.
+    pub frames_max: u32,
+}
+
+/// The outbox would grow past its limits: its socket does not read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Overflow;
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Frames>,
+    bytes: usize,
+    frames: u32,
+    /// The kernel took less than it was given; it will say when it takes more.
+    is_blocked: bool,
+    /// When it last took something.
+    progressed: Tick,
+}
+
+/// Out to a socket, in order.
+#[derive(Debug, Default)]
+pub struct Outbox(Option<Box<Queue>>);
+
+impl Outbox {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Since when the kernel takes nothing; `None` when it does, or nothing waits.
+    pub fn blocked_since(&self) -> Option<Tick> {
+        self.0.as_ref().filter(|queue| queue.is_blocked).map(|queue| queue.progressed)
+    }
+
+    /// The kernel takes bytes again.
+    pub fn unblock(&mut self) {
+        if let Some(queue) = &mut self.0 {
+            queue.is_blocked = false;
+        }
+    }
+
+    /// The kernel takes no bytes: because it said so, or because there is no stream yet.
+    pub fn block(&mut self, now: Tick) {
+        if let Some(queue) = &mut self.0 {
+            queue.is_blocked = true;
+            queue.progressed = now;
+        }
+    }
+
+    /// Adds frames behind all that wait. An empty outbox takes any number of them.
+    pub fn push(&mut self, frames: Frames, limits: OutboxLimits, pool: &mut Pool) -> Result<(), Overflow> {
+        let fits = self.0.as_ref().is_none_or(|queue| {
+            queue.bytes + frames.bytes.len() <= limits.bytes_max
+                && queue.frames + frames.count <= limits.frames_max
+        });
+        if fits { Ok(self.push_anyway(frames, pool)) } else { Err(Overflow) }
+    }
+
+    /// Adds frames whatever the limits say: for a last word, once.
+    pub fn push_anyway(&mut self, frames: Frames, pool: &mut Pool) {
+        let queue = self.0.get_or_insert_with(|| pool.take());
+        queue.bytes += frames.bytes.len();
+        queue.frames += frames.count;
+        queue.waiting.push_back(frames);
+    }
+
+    /// Throws away all but what is being written, which must go out whole.
+    pub fn keep_first(&mut self) {
+        if let Some(queue) = &mut self.0 {
+            queue.waiting.truncate(1);
+            queue.bytes = queue.waiting.iter().map(|frames| frames.bytes.len()).sum();
+            queue.frames = queue.waiting.iter().map(|frames| frames.count).sum();
+        }
+    }
+
+    /// Writes as much as the kernel takes, several pieces at a time. Returns the bytes and the writes it took.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    pub fn flush(&mut self, stream: &mut Stream, now: Tick, pool: &mut Pool) -> io::Result<(usize, usize)> {
+        let (mut total, mut writes) = (0, 0);
+        while let Some(queue) = self.0.as_mut().filter(|queue| !queue.is_blocked) {
+            let (offered, written) = queue.write(stream)?;
+            total += written;
+            writes += 1;
+            queue.drop_front(written);
+            if written > 0 {
+                queue.progressed = now;
+            }
+            queue.is_blocked = written < offered;
+            if queue.waiting.is_empty() {
+                pool.give_back(self.0.take());
+            }
+        }
+        Ok((total, writes))
+    }
+
+    /// Gives what it holds back to the pool.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        pool.give_back(self.0.take());
+    }
+}
+
+impl Queue {
+    /// Returns how many bytes were offered to the kernel and how many it took.
+    fn write(&self, stream: &mut Stream) -> io::Result<(usize, usize)> {
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let mut offered = 0;
+        let mut count = 0;
+        for (piece, frames) in pieces.iter_mut().zip(&self.waiting) {
+            *piece = IoSlice::new(&frames.bytes);
+            offered += frames.bytes.len();
+            count += 1;
+        }
+        match stream.write_vectored(&pieces[..count]) {
+            Ok(written) => Ok((offered, written)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok((offered, 0)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn drop_front(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(first) = self.waiting.front_mut() {
+            if written < first.bytes.len() {
+                first.bytes.advance(written);
+                return;
+            }
+            written -= first.bytes.len();
+            self.frames -= first.count;
+            self.waiting.pop_front();
+        }
+    }
+}
+
+/// Spare queues of one shard.
+#[derive(Debug, Default)]
+pub struct Pool(Vec<Box<Queue>>);
+
+impl Pool {
+    fn take(&mut self) -> Box<Queue> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn give_back(&mut self, queue: Option<Box<Queue>>) {
+        let Some(mut queue) = queue else { return };
+        // One that grew long is not worth keeping.
+        if queue.waiting.capacity() <= 16 {
+            queue.waiting.clear();
+            *queue = Queue { waiting: std::mem::take(&mut queue.waiting), ..Queue::default() };
+            self.0.push(queue);
+        }
+    }
+
+    /// Frees half of the spare queues; called now and then, so that a peak does not stay for ever.
+    pub fn shrink(&mut self) {
+        self.0.truncate(self.0.len() / 2);
+        self.0.shrink_to(self.0.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: OutboxLimits = OutboxLimits { bytes_max: 10, frames_max: 3 };
+
+    fn frames(bytes: &'static [u8]) -> Frames {
+        Frames { bytes: Bytes::from_static(bytes), count: 1 }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_and_frames() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::default());
+        assert_eq!(outbox.push(frames(b"longer than the limit"), LIMITS, &mut pool), Ok(()));
+        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
+        outbox.clear(&mut pool);
+        for _ in 0..3 {
+            assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Ok(()));
+        }
+        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
+        outbox.keep_first();
+        assert_eq!(outbox.push(frames(b"123456789"), LIMITS, &mut pool), Ok(()));
+        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
+    }
+
+    #[test]
+    fn a_partial_write_keeps_the_rest_in_order() {
+        let mut queue = Queue::default();
+        queue.waiting.extend([frames(b"abc"), frames(b"def"), frames(b"ghi")]);
+        (queue.bytes, queue.frames) = (9, 3);
+        queue.drop_front(4);
+        assert_eq!(queue.waiting[0].bytes, "ef");
+        assert_eq!((queue.bytes, queue.frames), (5, 2));
+        queue.drop_front(5);
+        assert!(queue.waiting.is_empty());
+        assert_eq!((queue.bytes, queue.frames), (0, 0));
+    }
+}

@@ -1,0 +1,141 @@
+//! A socket: a stream, who it belongs to, and what waits to go out on it. An idle one owns no memory beside this.
+
+use std::io;
+
+use super::list::Slot;
+use super::outbox::{Frames, Outbox, OutboxLimits, Overflow, Pool};
+use super::timers::Rhythm;
+use crate::metrics::ShardMetrics;
+use crate::model::{AppNumber, Dialect, UserId};
+use crate::net::stream::Stream;
+use crate::net::timer::{Tick, Wheel};
+use crate::net::websocket::Reader;
+
+/// How far a socket's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It is a member of its app.
+    Live,
+    /// A close frame is on its way or out; dropped when the client is done, at this tick at the latest.
+    Closing(Tick),
+}
+
+/// Why a socket takes no more.
+#[derive(Debug)]
+pub enum Fault {
+    /// Its stream is broken.
+    Gone,
+    /// It does not read.
+    Slow,
+}
+
+/// One connected client.
+#[derive(Debug)]
+pub struct Socket {
+    /// None until the door hands it over.
+    pub stream: Option<Stream>,
+    /// What of a frame or message has come so far.
+    pub reader: Reader,
+    /// What did not go out yet.
+    pub outbox: Outbox,
+    /// Its app.
+    pub app: AppNumber,
+    /// Its user.
+    pub user: UserId,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// How far its life has come.
+    pub phase: Phase,
+    /// Its place in the list of everyone in the app.
+    pub place: u32,
+    /// Its place among the sockets of its user on this shard.
+    pub user_place: u32,
+    /// When a frame last came in.
+    pub last_heard: Tick,
+    /// When it is to be pinged.
+    pub next_ping: Tick,
+    /// The tick its one valid timer entry is due.
+    pub timer_due: Tick,
+    /// It stands in the shard's queue of outboxes to flush.
+    pub is_dirty: bool,
+}
+
+/// What every delivery needs of the shard, borrowed beside its sockets.
+pub struct Delivery<'a> {
+    /// Bounds of an outbox.
+    pub limits: OutboxLimits,
+    /// Spare outboxes.
+    pub pool: &'a mut Pool,
+    /// Where it is counted.
+    pub metrics: &'a ShardMetrics,
+    /// The tick now.
+    pub now: Tick,
+}
+
+impl Socket {
+    /// Sees to it that a socket which takes nothing is looked at when its time is over.
+    pub fn watch_stall(&mut self, slot: Slot, rhythm: &Rhythm, wheel: &mut Wheel<Slot>) {
+        let Some(since) = self.outbox.blocked_since() else { return };
+        let due = since + rhythm.stall_max;
+        if due < self.timer_due {
+            self.timer_due = due;
+            wheel.schedule(due, slot);
+        }
+    }
+
+    /// Sends frames behind all that waits: at once when nothing does.
+    ///
+    /// # Errors
+    /// The socket takes no more.
+    pub fn deliver(&mut self, frames: Frames, delivery: &mut Delivery<'_>) -> Result<(), Fault> {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.outbox.is_empty()) else {
+            self.queue(frames, delivery)?;
+            return self.flush(delivery);
+        };
+        let length = frames.bytes.len();
+        let written = match stream.write(&frames.bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            written => written.map_err(|_| Fault::Gone)?,
+        };
+        delivery.metrics.writes.add(1);
+        delivery.metrics.bytes_out.add(written as u64);
+        if written < length {
+            let rest = Frames { bytes: frames.bytes.slice(written..), count: frames.count };
+            self.outbox.push_anyway(rest, delivery.pool);
+            self.outbox.block(delivery.now);
+        }
+        Ok(())
+    }
+
+    /// Puts frames behind all that waits.
+    ///
+    /// # Errors
+    /// [`Fault::Slow`] when too much waits.
+    pub fn queue(&mut self, frames: Frames, delivery: &mut Delivery<'_>) -> Result<(), Fault> {
+        let is_first = self.outbox.is_empty();
+        let pushed = self.outbox.push(frames, delivery.limits, delivery.pool);
+        if is_first && self.stream.is_none() {
+            self.outbox.block(delivery.now);
+        }
+        pushed.map_err(|Overflow| Fault::Slow)
+    }
+
+    /// Writes what waits, as far as the kernel takes it. The last word of a closing socket ends its stream.
+    ///
+    /// # Errors
+    /// [`Fault::Gone`].
+    pub fn flush(&mut self, delivery: &mut Delivery<'_>) -> Result<(), Fault> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let flushed = self.outbox.flush(stream, delivery.now, delivery.pool);
+        let (bytes, writes) = flushed.map_err(|_| Fault::Gone)?;
+        delivery.metrics.writes.add(writes as u64);
+        delivery.metrics.bytes_out.add(bytes as u64);
+        if matches!(self.phase, Phase::Closing(_)) && self.outbox.is_empty() {
+            stream.finish();
+        }
+        Ok(())
+    }
+}
+
+/// A socket that takes no more, noted while its list is walked and dealt with afterwards.
+pub type Faulty = (Slot, Fault);

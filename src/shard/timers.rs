@@ -1,0 +1,95 @@
+//! The timers of a socket: pings, silence, stalls, and the end of a close. One entry in the wheel serves them all.
+
+use std::time::Instant;
+
+use super::list::Slot;
+use super::socket::{Phase, Socket};
+use super::{POOL_SHRINK_TICKS, Shard, ShardSettings};
+use crate::net::timer::{TICK, Tick};
+
+/// How long a client may take to end its side after a close frame of ours: five seconds.
+pub(super) const CLOSING_TICKS: Tick = 20;
+
+/// The durations of [`ShardSettings`] in ticks.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    ping_every: Tick,
+    silence_max: Tick,
+    /// How long a socket may take nothing while something waits for it.
+    pub stall_max: Tick,
+}
+
+impl Rhythm {
+    pub(super) fn new(settings: &ShardSettings) -> Self {
+        let ticks = |duration: std::time::Duration| (duration.as_millis() / TICK.as_millis()).max(1) as Tick;
+        Self {
+            ping_every: ticks(settings.ping_every),
+            silence_max: ticks(settings.silence_max),
+            stall_max: ticks(settings.stall_max),
+        }
+    }
+
+    /// When something is next to be done about a socket.
+    fn next(&self, socket: &Socket) -> Tick {
+        let stall = socket.outbox.blocked_since().map_or(Tick::MAX, |since| since + self.stall_max);
+        match socket.phase {
+            Phase::Closing(end) => end.min(stall),
+            Phase::Live => socket.next_ping.min(socket.last_heard + self.silence_max).min(stall),
+        }
+    }
+}
+
+impl Shard {
+    /// A socket is open: from now on it is pinged and has to be heard of.
+    pub(super) fn start_timer(&mut self, slot: Slot) {
+        let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
+        socket.last_heard = self.now;
+        socket.next_ping = self.now + self.rhythm.ping_every;
+        self.schedule(slot);
+    }
+
+    /// Enters a socket into the wheel for what is next to be done about it; an earlier entry becomes void.
+    pub(super) fn schedule(&mut self, slot: Slot) {
+        let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
+        socket.timer_due = self.rhythm.next(socket).max(self.now + 1);
+        self.wheel.schedule(socket.timer_due, slot);
+    }
+
+    /// Deals with the sockets whose time has come.
+    pub(super) fn look_at_timers(&mut self, now: Instant) {
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.expire(now, &mut fired);
+        for (due, slot) in fired.drain(..) {
+            if self.sockets.get(slot as usize).is_some_and(|socket| socket.timer_due == due) {
+                self.look_at(slot);
+            }
+        }
+        self.fired = fired;
+        if self.now >= self.pool_shrinks {
+            self.pool_shrinks = self.now + POOL_SHRINK_TICKS;
+            self.pool.shrink();
+        }
+    }
+
+    fn look_at(&mut self, slot: Slot) {
+        let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
+        let stalled =
+            socket.outbox.blocked_since().is_some_and(|since| self.now >= since + self.rhythm.stall_max);
+        match socket.phase {
+            Phase::Closing(end) if self.now >= end || stalled => return self.remove(slot),
+            Phase::Closing(_) => {}
+            Phase::Live if self.now >= socket.last_heard + self.rhythm.silence_max => {
+                self.metrics.silent_cuts.add(1);
+                return self.remove(slot);
+            }
+            Phase::Live if stalled => return self.cut(slot),
+            Phase::Live if self.now >= socket.next_ping => {
+                socket.next_ping += self.rhythm.ping_every;
+                let ping = self.ping.clone();
+                self.send(slot, ping);
+            }
+            Phase::Live => {}
+        }
+        self.schedule(slot);
+    }
+}
