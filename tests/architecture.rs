@@ -327,7 +327,7 @@ fn without_literals(raw: &str) -> String {
     let strings = r#""(?:\\.|[^"\\])*""#;
     let characters = r"'(?:\\.[^']*|[^'\\])'";
     let literal = format!("(?s){comments}|{raw_strings}|{strings}|{characters}");
-    regex(&literal).replace_all(raw, |found: &Captures| blanks(&found[0])).into_owned()
+    regex(&literal).replace_all(raw, |found: &Captures<'_>| blanks(&found[0])).into_owned()
 }
 
 /// Blanks out every item under `#[cfg(test)]`.

@@ -121,10 +121,10 @@ pub struct StartArgs {
     /// Run without a configuration file, with settings for trying things out
     #[arg(long)]
     pub dev: bool,
-    /// Address of the public listener (websockets), as [host]:port
+    /// Address of the public listener (websockets), as HOST:PORT or :PORT
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Address of the private listener (the API), as [host]:port
+    /// Address of the private listener (the API), as HOST:PORT or :PORT
     #[arg(long, value_name = "ADDRESS")]
     pub api_listen: Option<String>,
     /// Database file
