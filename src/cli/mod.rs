@@ -1,4 +1,318 @@
-//! The command line.
+//! The command line: what may be typed, and which code carries it out.
+//!
+//! Here are the command table, the ways a command can fail, and the exit codes. `init` and `start` belong to the
+//! server; `listen`, `push` and `app` are clients of a running one and speak to it over the network like anybody else.
+//! Always true: a command returns its error instead of printing it, and no secret is ever printed.
 
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+mod address;
+mod api;
+pub mod app;
 pub mod init;
+pub mod listen;
 pub mod log;
+pub mod push;
+pub mod start;
+
+/// Everything that may be typed after `gusher`.
+#[derive(Parser)]
+#[command(
+    name = "gusher",
+    version,
+    about = "A realtime push server: backends publish over HTTP, browsers and apps receive over WebSocket",
+    disable_version_flag = true,
+    after_help = ROOT_EXAMPLES
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Print the name and the version
+    // clap's own flag knows only the capital letter.
+    #[arg(long, short = 'V', visible_short_alias = 'v', action = ArgAction::Version)]
+    pub version: (),
+}
+
+const ROOT_EXAMPLES: &str = "\
+Examples:
+  gusher init                        write ./config.json, answering eight questions
+  gusher start                       serve what it says
+  gusher app add demo --admin-account backend --admin-password secret
+  gusher listen demo alice           receive, in one terminal
+  gusher push demo hello             publish, in another
+
+push and app ask the private API: give them the password of the super admin (or, for push and
+app remove, of the app's admin) in GUSHER_PASSWORD.";
+
+/// The commands, in the order in which a newcomer needs them.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Ask eight questions and write ./config.json
+    #[command(after_help = "\
+Examples:
+  gusher init
+  gusher init </dev/null             take every default")]
+    Init,
+    /// Serve until told to stop
+    #[command(after_help = "\
+Examples:
+  gusher start
+  gusher start --config /etc/gusher/config.json
+  gusher start --dev --listen 127.0.0.1:9001")]
+    Start(StartArgs),
+    /// Receive as one user of an app, one message per line
+    #[command(after_help = "\
+Examples:
+  gusher listen demo alice
+  gusher listen demo alice --count 1
+  gusher listen wss://push.example.com/ws/demo alice --token \"$TOKEN\"
+
+A message that holds line breaks itself takes as many lines. Ends with status 0 on Ctrl-C and
+after --count messages, with 1 when the server refuses or closes.")]
+    Listen(listen::ListenArgs),
+    /// Send a text to the users of an app who are online
+    #[command(after_help = "\
+Examples:
+  gusher push demo hello
+  gusher push demo '{\"price\":3}' --to '^alice$'
+  printf %s \"$TEXT\" | gusher push demo -")]
+    Push(push::PushArgs),
+    /// Add, list or remove apps
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  gusher app add demo --admin-account backend --admin-password secret
+  gusher app list
+  gusher app remove demo"
+    )]
+    App(app::AppCommand),
+}
+
+/// How to start the server. A flag beats the configuration file.
+#[derive(Args)]
+pub struct StartArgs {
+    /// Configuration file [default: ./config.json, else ./default.json]
+    #[arg(long, visible_alias = "conf", short = 'c', value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Run without a configuration file, with settings for trying things out
+    #[arg(long)]
+    pub dev: bool,
+    /// Address of the public listener (websockets), as HOST:PORT or :PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Address of the private listener (the API), as HOST:PORT or :PORT
+    #[arg(long, value_name = "ADDRESS")]
+    pub api_listen: Option<String>,
+    /// Database file
+    #[arg(long, value_name = "FILE")]
+    pub sqlfile: Option<PathBuf>,
+    /// Log file, or the word console for stderr
+    #[arg(long, value_name = "FILE")]
+    pub logfile: Option<String>,
+    /// How much is logged: DEBUG, DEVELOPMENT or PRODUCTION
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// Connect-hook requests that may be in flight at once
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub max_wait_hook: Option<i64>,
+}
+
+/// Why a command ended without having done its work; each variant has its own exit code.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It was asked well and did not work: nobody there, refused, closed.
+    Runtime(String),
+    /// It was asked wrongly.
+    Usage(String),
+    /// The configuration file cannot be used.
+    Configuration(String),
+    /// Whoever read our stdout has gone (`gusher listen demo a | head -1`). Nobody is left to be told anything.
+    OutputGone,
+}
+
+impl Failure {
+    /// The exit status: 1 runtime, 2 usage, 78 configuration (`EX_CONFIG` of sysexits.h), 0 when the reader left.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Runtime(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Configuration(_) => 78,
+            Failure::OutputGone => 0,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Runtime(text) | Failure::Usage(text) | Failure::Configuration(text) => {
+                formatter.write_str(text)
+            }
+            Failure::OutputGone => formatter.write_str("nobody reads the output"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::OutputGone,
+            _ => Failure::Runtime(error.to_string()),
+        }
+    }
+}
+
+/// Carries out one command.
+///
+/// # Errors
+/// The reason in words fit for one line on stderr; see [`Failure`] for what the variants mean.
+pub fn run(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Init => {
+            let written = init::run(&mut io::stdin().lock(), &mut io::stdout(), Path::new("."));
+            written.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidInput => Failure::Configuration(error.to_string()),
+                _ => Failure::from(error),
+            })
+        }
+        Command::Start(args) => start::run(args),
+        Command::Listen(args) => listen::run(args),
+        Command::Push(args) => push::run(args),
+        Command::App(command) => app::run(command),
+    }
+}
+
+/// Runs a client command's one piece of waiting. One thread is plenty for one socket or one request.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+/// Writes one line to stdout and flushes it, so that a reader on a pipe has it at once.
+fn print_line(line: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(line.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    Ok(stdout.flush()?)
+}
+
+/// Writes one line to stderr. When stderr is closed the line is lost, and nothing else changes.
+pub fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A server's words, made fit for one line on a terminal: no control characters, at most 300 characters.
+fn one_line(text: &str) -> String {
+    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Every command of the tree with the words that reach it.
+    fn all_commands(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+        let mut found = vec![(path.to_owned(), command.clone())];
+        for child in command.get_subcommands() {
+            found.extend(all_commands(child, &format!("{path} {}", child.get_name())));
+        }
+        found
+    }
+
+    fn start_args(words: &[&str]) -> StartArgs {
+        match Cli::try_parse_from([&["gusher", "start"], words].concat()).map(|cli| cli.command) {
+            Ok(Command::Start(args)) => args,
+            _ => panic!("{words:?} is no start"),
+        }
+    }
+
+    #[test]
+    fn the_command_table_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_shows_an_example_that_begins_with_the_command() {
+        for (path, mut command) in all_commands(&Cli::command(), "gusher") {
+            let help = command.render_long_help().to_string();
+            let examples = help.split_once("Examples:\n").map_or("", |(_, examples)| examples);
+            assert!(examples.contains(&format!("  {path}")), "`{path} --help` has no example:\n{help}");
+        }
+    }
+
+    #[test]
+    fn help_never_shows_a_secret_of_the_environment() {
+        for (path, command) in all_commands(&Cli::command(), "gusher") {
+            for arg in command.get_arguments() {
+                let name = arg.get_env().unwrap_or_default().to_string_lossy();
+                let secret = name.contains("PASSWORD") || name.contains("TOKEN");
+                assert!(!secret || arg.is_hide_env_values_set(), "`{path} --help` shows the value of {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn version_has_three_spellings() {
+        for flag in ["--version", "-V", "-v"] {
+            let Err(answer) = Cli::try_parse_from(["gusher", flag]) else {
+                panic!("{flag} did not stop parsing")
+            };
+            assert_eq!(answer.to_string(), concat!("gusher ", env!("CARGO_PKG_VERSION"), "\n"), "{flag}");
+            assert_eq!(answer.exit_code(), 0, "{flag}");
+        }
+    }
+
+    #[test]
+    fn gu_009_the_configuration_flag_has_three_spellings() {
+        for flag in ["--config", "--conf", "-c"] {
+            assert_eq!(
+                start_args(&[flag, "there.json"]).config.as_deref(),
+                Some(Path::new("there.json")),
+                "{flag}"
+            );
+        }
+    }
+
+    #[test]
+    fn start_accepts_every_setting_as_a_flag() {
+        let args = start_args(&[
+            "--dev",
+            "--listen",
+            ":1",
+            "--api-listen",
+            ":2",
+            "--sqlfile",
+            "s",
+            "--logfile",
+            "l",
+            "--environment",
+            "e",
+            "--max-wait-hook",
+            "-1",
+        ]);
+        assert!(args.dev);
+        assert_eq!((args.listen.as_deref(), args.api_listen.as_deref()), (Some(":1"), Some(":2")));
+        assert_eq!((args.sqlfile, args.logfile.as_deref()), (Some(PathBuf::from("s")), Some("l")));
+        assert_eq!((args.environment.as_deref(), args.max_wait_hook), (Some("e"), Some(-1)));
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_error() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((failure.exit_code(), failure), (0, Failure::OutputGone));
+    }
+
+    #[test]
+    fn a_server_s_words_become_one_harmless_line() {
+        assert_eq!(one_line(" no\u{1b}[31m\nway\r\n"), "no [31m way");
+        assert_eq!(one_line(&"x".repeat(1000)).len(), 300);
+    }
+}

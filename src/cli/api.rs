@@ -1,0 +1,163 @@
+//! A client of the private API: form fields out, JSON or an error in words back, basic authentication always.
+//!
+//! It follows no redirect and uses no proxy: the password goes to the server that was named and nowhere else.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Method, StatusCode, redirect};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::address::{self, ServerFile};
+use super::{Failure, block_on, one_line};
+
+/// For the whole exchange. A server under load answers in milliseconds; this only ends a hopeless wait.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the private API is, and who asks. No `Debug`: it holds a password.
+#[derive(Args)]
+pub struct ApiArgs {
+    /// Base of the private API [default: http://127.0.0.1:8002]
+    #[arg(long, env = "GUSHER_API", value_name = "URL")]
+    api: Option<String>,
+    /// Account to sign in with [default: account]
+    #[arg(long, env = "GUSHER_ACCOUNT", value_name = "NAME")]
+    account: Option<String>,
+    /// Its password; better in the environment than on the command line, where others can see it
+    #[arg(long, env = "GUSHER_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    password: Option<String>,
+    /// Server configuration to take address and account from [default: ./config.json, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// The private API of one server, with the credentials to use there.
+pub(super) struct Api {
+    client: Client,
+    base: Url,
+    account: String,
+    password: String,
+}
+
+impl Api {
+    /// Works out where to ask and as whom.
+    ///
+    /// # Errors
+    /// `Usage` without a password or with an address that is none, `Configuration` for an unusable file.
+    pub(super) fn new(args: &ApiArgs) -> Result<Self, Failure> {
+        let Some(password) = args.password.clone().filter(|password| !password.is_empty()) else {
+            return Err(Failure::Usage("no password: set GUSHER_PASSWORD or give --password".to_owned()));
+        };
+        let file = ServerFile::find(args.config.as_deref())?;
+        let base = file.api_url(args.api.as_deref())?;
+        Ok(Self { client: client(&base)?, base, account: file.account(args.account.as_deref()), password })
+    }
+
+    /// Makes one call and returns the body of the answer.
+    ///
+    /// # Errors
+    /// `Runtime` when the server cannot be reached or answers with anything but success; then with its status and
+    /// its words.
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        fields: &[(&str, &str)],
+    ) -> Result<String, Failure> {
+        let url = address::append(self.base.clone(), path)?;
+        let mut request = self.client.request(method, url).basic_auth(&self.account, Some(&self.password));
+        if !fields.is_empty() {
+            let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        }
+        block_on(async {
+            let unreachable = |error| {
+                Failure::Runtime(format!("no answer from {}: {}", address::shown(&self.base), cause(error)))
+            };
+            let response = request.send().await.map_err(unreachable)?;
+            let status = response.status();
+            let body = response.text().await.map_err(unreachable)?;
+            if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+        })
+    }
+}
+
+/// Reads an answer of the API.
+///
+/// # Errors
+/// `Runtime` when it is not what this version of the API answers.
+pub(super) fn decode<T: DeserializeOwned>(body: &str) -> Result<T, Failure> {
+    serde_json::from_str(body).map_err(|error| Failure::Runtime(format!("unexpected answer: {error}")))
+}
+
+/// A server's no, the same for requests and for websocket handshakes: status and words.
+pub(super) fn refusal(status: StatusCode, body: &str) -> Failure {
+    Failure::Runtime(format!("{status}: {}", one_line(body)))
+}
+
+fn client(base: &Url) -> Result<Client, Failure> {
+    let mut builder = Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).no_proxy();
+    if base.scheme() == "http" {
+        // Without this even plain HTTP would need the system's root certificates, which small containers lack.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| Failure::Runtime(cause(error)))
+}
+
+/// The innermost reason. The outer ones say only that a request failed, and repeat its URL.
+fn cause(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("nothing within {} s", TIMEOUT.as_secs());
+    }
+    let mut innermost: &dyn Error = &error.without_url();
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        api: ApiArgs,
+    }
+
+    fn api(words: &[&str]) -> Result<Api, Failure> {
+        Api::new(&Line::try_parse_from([&["x"], words].concat()).unwrap().api)
+    }
+
+    #[test]
+    fn without_a_password_one_line_says_how_to_give_it() {
+        let failure = api(&["--password", ""]).err().unwrap();
+        assert_eq!(failure.exit_code(), 2);
+        assert!(failure.to_string().contains("GUSHER_PASSWORD") && !failure.to_string().contains('\n'));
+    }
+
+    #[test]
+    fn nobody_there_is_told_with_the_address_and_without_the_password() {
+        // A listener that is gone again leaves a port where nobody answers.
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).unwrap().port();
+        let base = format!("http://127.0.0.1:{port}");
+        let api = api(&["--password", "hidden", "--api", &base]).unwrap();
+        let failure = api.call(Method::GET, &["api", "app-list"], &[]).unwrap_err();
+        let text = failure.to_string();
+        assert_eq!(failure.exit_code(), 1);
+        assert!(text.contains(&base) && text.contains("refused") && !text.contains("hidden"), "{text}");
+    }
+
+    #[test]
+    fn a_refusal_holds_the_status_and_the_server_s_words() {
+        let failure = refusal(StatusCode::NOT_FOUND, "app_key does not exist\n");
+        assert_eq!(failure.to_string(), "404 Not Found: app_key does not exist");
+    }
+}

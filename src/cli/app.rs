@@ -1,0 +1,213 @@
+//! `gusher app`: adds, lists and removes apps through the private API.
+//!
+//! Passwords and their hashes stay out of everything printed here; only `app list --json` hands on the server's
+//! answer as it is, hashes included.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde::Deserialize;
+use url::Url;
+
+use super::api::{self, Api, ApiArgs};
+use super::{Failure, print_line};
+
+/// What can be done with apps.
+#[derive(Subcommand)]
+pub enum AppCommand {
+    /// Register an app
+    #[command(after_help = "\
+Examples:
+  gusher app add demo --admin-account backend --admin-password secret
+  gusher app add demo --admin-account backend --admin-password secret \\
+      --connect-hook https://backend.example.com/gusher
+
+With a connect hook the server asks there about the token of everybody who wants to listen.")]
+    Add(AddArgs),
+    /// Show the apps, oldest first
+    #[command(after_help = "\
+Examples:
+  gusher app list
+  gusher app list --json             all that the server tells, password hashes included")]
+    List(ListArgs),
+    /// Unregister an app and close its sockets
+    #[command(after_help = "\
+Examples:
+  gusher app remove demo")]
+    Remove(RemoveArgs),
+}
+
+/// What `gusher app add` is told. No `Debug`: it holds a password.
+#[derive(Args)]
+pub struct AddArgs {
+    /// Key of the new app
+    app: String,
+    /// Account with which the app's backend will sign in
+    #[arg(long, value_name = "NAME")]
+    admin_account: String,
+    /// Its password
+    #[arg(long, env = "GUSHER_ADMIN_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    admin_password: String,
+    /// URL to ask before letting a socket in
+    #[arg(long, value_name = "URL")]
+    connect_hook: Option<String>,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// What `gusher app list` is told.
+#[derive(Args)]
+pub struct ListArgs {
+    /// Print the server's answer instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// What `gusher app remove` is told.
+#[derive(Args)]
+pub struct RemoveArgs {
+    /// Key of the app
+    app: String,
+    #[command(flatten)]
+    api: ApiArgs,
+}
+
+/// Asks the server and prints what it answered.
+///
+/// # Errors
+/// `Usage` without a password; `Runtime` as the server says.
+pub fn run(command: &AppCommand) -> Result<(), Failure> {
+    match command {
+        AppCommand::Add(args) => add(args),
+        AppCommand::List(args) => list(args),
+        AppCommand::Remove(args) => remove(args),
+    }
+}
+
+fn add(args: &AddArgs) -> Result<(), Failure> {
+    let mut fields = vec![
+        ("app_key", args.app.as_str()),
+        ("auth_account", args.admin_account.as_str()),
+        ("auth_password", args.admin_password.as_str()),
+    ];
+    fields.extend(args.connect_hook.as_deref().map(|url| ("connect_hook", url)));
+    Api::new(&args.api)?.call(Method::POST, &["api", "register"], &fields)?;
+    print_line(&next_steps(&args.app, args.connect_hook.is_some()))
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let body = Api::new(&args.api)?.call(Method::GET, &["api", "app-list"], &[])?;
+    if args.json {
+        return print_line(body.trim_end());
+    }
+    let list: AppList = api::decode(&body)?;
+    print_line(&table(&list.data))
+}
+
+fn remove(args: &RemoveArgs) -> Result<(), Failure> {
+    Api::new(&args.api)?.call(Method::DELETE, &["api", &args.app, "unregister"], &[])?;
+    print_line(&format!("app {} removed", shell_word(&args.app)))
+}
+
+#[derive(Deserialize)]
+struct AppList {
+    data: Vec<AppRow>,
+}
+
+#[derive(Deserialize)]
+struct AppRow {
+    app_key: String,
+    auth_account: String,
+    connect_hook: String,
+    date: String,
+}
+
+/// What to type after an app was added, ready to be copied.
+fn next_steps(app: &str, hooked: bool) -> String {
+    let word = shell_word(app);
+    let token = if hooked { " --token TOKEN" } else { "" };
+    format!("app {word} added; next:\n  gusher listen {word} alice{token}\n  gusher push {word} hello")
+}
+
+/// An aligned table, or the words that there is nothing to show.
+fn table(rows: &[AppRow]) -> String {
+    if rows.is_empty() {
+        return "no apps; add one with: gusher app add".to_owned();
+    }
+    let head = ["APP", "ADMIN", "ADDED", "CONNECT HOOK"].map(str::to_owned);
+    let cells: Vec<_> = std::iter::once(head).chain(rows.iter().map(row_cells)).collect();
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let [app, admin, added] = [width(0), width(1), width(2)];
+    let line =
+        |row: &[String; 4]| format!("{:app$}  {:admin$}  {:added$}  {}", row[0], row[1], row[2], row[3]);
+    cells.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn row_cells(row: &AppRow) -> [String; 4] {
+    let hook =
+        if row.connect_hook.is_empty() { "-".to_owned() } else { without_credentials(&row.connect_hook) };
+    // Whoever may register an app must not be able to write control sequences to an admin's terminal.
+    [&row.app_key, &row.auth_account, &row.date, &hook]
+        .map(|text| text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect())
+}
+
+/// A hook's URL may carry the password with which the server signs in there.
+fn without_credentials(hook: &str) -> String {
+    let Ok(mut url) = Url::parse(hook) else { return hook.to_owned() };
+    if url.password().is_some() && url.set_password(Some("***")).is_ok() {
+        url.into()
+    } else {
+        hook.to_owned()
+    }
+}
+
+/// Quotes a word for a POSIX shell where it needs that.
+fn shell_word(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.:".contains(letter);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(body: &str) -> Vec<AppRow> {
+        api::decode::<AppList>(body).unwrap().data
+    }
+
+    #[test]
+    fn the_table_is_aligned_and_holds_no_hash() {
+        let body = r#"{"total":2,"data":[
+            {"app_key":"demo","auth_account":"backend","auth_password":"$2a$05$x","connect_hook":"",
+             "request_ip":"1.2.3.4:5","date":"2026/01/02 03:04:05","timestamp":"1"},
+            {"app_key":"a longer key","auth_account":"b","auth_password":"$2a$05$y","connect_hook":"http://u:p@h/",
+             "request_ip":"1.2.3.4:5","date":"2026/01/02 03:04:06","timestamp":"2"}]}"#;
+        assert_eq!(
+            table(&rows(body)),
+            "APP           ADMIN    ADDED                CONNECT HOOK\n\
+             demo          backend  2026/01/02 03:04:05  -\n\
+             a longer key  b        2026/01/02 03:04:06  http://u:***@h/"
+        );
+    }
+
+    #[test]
+    fn no_apps_is_said_in_words() {
+        assert!(table(&rows(r#"{"total":0,"data":[]}"#)).starts_with("no apps"));
+    }
+
+    #[test]
+    fn a_key_cannot_write_to_the_terminal() {
+        let row = r#"{"app_key":"\u001b[2J","auth_account":"","connect_hook":"","date":""}"#;
+        assert!(table(&rows(&format!(r#"{{"data":[{row}]}}"#))).contains("?[2J"));
+    }
+
+    #[test]
+    fn the_next_steps_can_be_pasted_into_a_shell() {
+        assert!(next_steps("demo", false).ends_with("gusher listen demo alice\n  gusher push demo hello"));
+        assert!(next_steps("my app's", true).contains(r"gusher listen 'my app'\''s' alice --token TOKEN"));
+    }
+}

@@ -1,0 +1,179 @@
+//! `gusher listen`: one socket of one user; what it receives goes to stdout, what happens to it to stderr.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::StreamExt;
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use url::Url;
+
+use super::address::{self, ServerFile};
+use super::{Failure, api, block_on, one_line, print_line, tell};
+
+/// A connect may wait 5 s for its turn at the app's hook and 5 s for the hook's answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to try to part politely.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// What `gusher listen` is told. No `Debug`: it holds a token.
+#[derive(Args)]
+pub struct ListenArgs {
+    /// Key of the app, or a URL to which the tag is appended, such as ws://127.0.0.1:8001/ws/demo
+    #[arg(value_name = "URL-or-APP")]
+    target: String,
+    /// Tag of the user to receive as
+    tag: String,
+    /// Token that the app's connect hook will be asked about
+    #[arg(long, env = "GUSHER_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// End after this many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Base of the public listener, when the first argument is an app [default: ws://127.0.0.1:8001]
+    #[arg(long, env = "GUSHER_URL", value_name = "URL")]
+    url: Option<String>,
+    /// Server configuration to take the address from [default: ./config.json, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Connects and prints messages until interrupted, until `--count` is reached, or until the server ends it.
+///
+/// # Errors
+/// `Usage` and `Configuration` for an address that is none; `Runtime` when the server cannot be reached, refuses or
+/// closes.
+pub fn run(args: &ListenArgs) -> Result<(), Failure> {
+    let url = socket_url(args)?;
+    block_on(async {
+        let mut stream = connect(&url).await?;
+        tell(&format!("listening as {} on {}", one_line(&args.tag), address::shown(&url)));
+        let ending = receive(&mut stream, args.count).await;
+        // Answers the server's close, or says ours. Whether it arrives changes nothing any more.
+        let _ = timeout(CLOSE_TIMEOUT, stream.close(None)).await;
+        ending
+    })
+}
+
+fn socket_url(args: &ListenArgs) -> Result<Url, Failure> {
+    let mut url = if args.target.contains("://") {
+        let base = address::socket_base(&args.target).map_err(Failure::Usage)?;
+        address::append(base, &[&args.tag])?
+    } else {
+        let base = ServerFile::find(args.config.as_deref())?.public_url(args.url.as_deref())?;
+        address::append(base, &["ws", &args.target, &args.tag])?
+    };
+    if let Some(token) = &args.token {
+        url.query_pairs_mut().append_pair("token", token);
+    }
+    Ok(url)
+}
+
+async fn connect(url: &Url) -> Result<Stream, Failure> {
+    match timeout(CONNECT_TIMEOUT, connect_async(url.as_str())).await {
+        Ok(Ok((stream, _response))) => Ok(stream),
+        Ok(Err(error)) => Err(not_connected(url, error)),
+        Err(_) => {
+            let text =
+                format!("{} did not answer within {} s", address::shown(url), CONNECT_TIMEOUT.as_secs());
+            Err(Failure::Runtime(text))
+        }
+    }
+}
+
+fn not_connected(url: &Url, error: Error) -> Failure {
+    match error {
+        Error::Http(response) => {
+            let body = response.body().as_deref().unwrap_or_default();
+            api::refusal(response.status(), &String::from_utf8_lossy(body))
+        }
+        Error::Io(error) => Failure::Runtime(format!("cannot reach {}: {error}", address::shown(url))),
+        other => Failure::Runtime(format!("cannot connect to {}: {other}", address::shown(url))),
+    }
+}
+
+/// Reading also answers the server's pings: the stream does that by itself, but only while it is being read.
+async fn receive(stream: &mut Stream, count: Option<u64>) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut received = 0;
+    while count != Some(received) {
+        let message = tokio::select! {
+            message = stream.next() => message,
+            _ = interrupt.recv() => return Ok(()),
+        };
+        match message {
+            Some(Ok(Message::Text(text))) => print_line(&text)?,
+            Some(Ok(Message::Binary(bytes))) => print_line(&String::from_utf8_lossy(&bytes))?,
+            Some(Ok(Message::Close(frame))) => return Err(closed(frame.as_ref())),
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => return Err(Failure::Runtime(format!("connection lost: {error}"))),
+            None => return Err(closed(None)),
+        }
+        received += 1;
+    }
+    Ok(())
+}
+
+fn closed(frame: Option<&CloseFrame>) -> Failure {
+    let why = frame.map(|frame| format!(": {} {}", u16::from(frame.code), one_line(&frame.reason)));
+    Failure::Runtime(format!("closed by the server{}", why.as_deref().unwrap_or_default().trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        listen: ListenArgs,
+    }
+
+    fn parse(words: &[&str]) -> Result<ListenArgs, clap::Error> {
+        Line::try_parse_from([&["x"], words].concat()).map(|line| line.listen)
+    }
+
+    fn url(words: &[&str]) -> String {
+        socket_url(&parse(words).unwrap()).unwrap().into()
+    }
+
+    #[test]
+    fn an_app_is_looked_for_under_the_base() {
+        assert_eq!(url(&["demo", "A:1", "--url", "ws://h:9/in"]), "ws://h:9/in/ws/demo/A:1");
+    }
+
+    #[test]
+    fn a_url_gets_the_tag_appended() {
+        assert_eq!(url(&["wss://h/ws/demo", "a/b"]), "wss://h/ws/demo/a%2Fb");
+        assert_eq!(url(&["http://h/ws/demo/", "a"]), "ws://h/ws/demo/a");
+    }
+
+    #[test]
+    fn the_token_travels_in_the_query_and_is_not_shown() {
+        let args = parse(&["ws://h/ws/demo", "a", "--token", "t &1"]).unwrap();
+        let url = socket_url(&args).unwrap();
+        assert_eq!(url.as_str(), "ws://h/ws/demo/a?token=t+%261");
+        assert_eq!(address::shown(&url), "ws://h/ws/demo/a");
+    }
+
+    #[test]
+    fn count_is_a_number_above_zero() {
+        assert_eq!(parse(&["demo", "a", "--count", "2"]).unwrap().count, Some(2));
+        assert!(parse(&["demo", "a", "--count", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_close_is_told_with_code_and_reason() {
+        let frame = CloseFrame { code: 4001.into(), reason: "app removed\n".into() };
+        assert_eq!(closed(Some(&frame)).to_string(), "closed by the server: 4001 app removed");
+        assert_eq!(closed(None).to_string(), "closed by the server");
+    }
+}
