@@ -80,9 +80,9 @@ mod tests {
         let mut wheel = Wheel::new(start);
         wheel.schedule(4, 7);
         assert_eq!(wheel.rest(start), Some(TICK * 4));
-        assert_eq!(fired(&mut wheel, start + TICK * 3), []);
+        assert!(fired(&mut wheel, start + TICK * 3).is_empty());
         assert_eq!(fired(&mut wheel, start + TICK * 4), [7]);
-        assert_eq!(fired(&mut wheel, start + TICK * 400), []);
+        assert!(fired(&mut wheel, start + TICK * 400).is_empty());
         assert_eq!(wheel.rest(start), None);
     }
 
@@ -92,7 +92,7 @@ mod tests {
         let mut wheel = Wheel::new(start);
         wheel.schedule(600, 1);
         for tick in [88, 300, 599] {
-            assert_eq!(fired(&mut wheel, start + TICK * tick), [], "{tick}");
+            assert!(fired(&mut wheel, start + TICK * tick).is_empty(), "{tick}");
         }
         assert_eq!(fired(&mut wheel, start + TICK * 600), [1]);
     }

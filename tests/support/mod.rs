@@ -1,0 +1,241 @@
+//! A real node on free ports, and clients that speak to it as backends and browsers do.
+//!
+//! Every wait has a generous time-out that only a failure meets; nothing here sleeps to be right.
+
+// Each test file uses its own part of this.
+#![allow(dead_code)]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use gusher::config::read::{self, Overlay};
+use gusher::node::Node;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// The super admin of every test node.
+pub const SUPER: (&str, &str) = ("account", "password");
+
+/// The admin that [`Server::register`] gives an app.
+pub const ADMIN: (&str, &str) = ("admin", "secret");
+
+/// When a wait has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for what must come.
+pub async fn soon<T>(what: &str, coming: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, coming).await.unwrap_or_else(|_| panic!("{what}: nothing within {PATIENCE:?}"))
+}
+
+/// A node in this process, with its database in memory. It ends with the test's runtime; [`Server::stop`] ends it
+/// as a signal would.
+pub struct Server {
+    /// The running node.
+    pub node: Node,
+    http: reqwest::Client,
+}
+
+impl Server {
+    /// A node with the settings of a trial run.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A node with some settings changed, such as `("limits.outbox_bytes_max", "1000")`.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let mut flags = Overlay::default();
+        // Hashing at the cost of production is another matter's test.
+        let usual = [("listen", "127.0.0.1:0"), ("api_listen", "127.0.0.1:0"), ("node.bcrypt_cost", "4")];
+        usual.iter().chain(settings).for_each(|(key, value)| flags.set(key, *value));
+        let config = read::dev([], &flags).expect("the settings are valid");
+        let node = Node::start(&config).await.expect("the node starts");
+        Self { node, http: reqwest::Client::new() }
+    }
+
+    /// Stops the node the way a signal does, and waits for its end.
+    pub async fn stop(self) {
+        soon("the node stops", self.node.stop()).await;
+    }
+
+    /// The public listener.
+    pub fn public(&self) -> SocketAddr {
+        self.node.public
+    }
+
+    /// The private listener.
+    pub fn private(&self) -> SocketAddr {
+        self.node.private
+    }
+
+    /// A call of the private API, to be completed and sent.
+    pub fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.private()))
+    }
+
+    /// A call as the super admin without parameters.
+    pub async fn get(&self, path: &str) -> Answer {
+        send(self.call(Method::GET, path).basic_auth(SUPER.0, Some(SUPER.1))).await
+    }
+
+    /// A form call as the super admin.
+    pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        send(self.call(Method::POST, path).basic_auth(SUPER.0, Some(SUPER.1)).form(fields)).await
+    }
+
+    /// Registers an app without a connect hook, administered by [`ADMIN`].
+    pub async fn register(&self, app: &str) {
+        self.register_hooked(app, "").await;
+    }
+
+    /// Registers an app whose connects are checked by `hook`.
+    pub async fn register_hooked(&self, app: &str, hook: &str) {
+        let fields = [("app_key", app), ("auth_account", ADMIN.0), ("auth_password", ADMIN.1), ("connect_hook", hook)];
+        let answer = self.post("/api/register", &fields).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+
+    /// Unregisters an app as the super admin.
+    pub async fn unregister(&self, app: &str) -> Answer {
+        let path = format!("/api/{app}/unregister");
+        send(self.call(Method::DELETE, &path).basic_auth(SUPER.0, Some(SUPER.1))).await
+    }
+
+    /// Pushes to everyone in an app.
+    pub async fn push(&self, app: &str, content: &str) -> Answer {
+        self.post(&format!("/api/push/{app}"), &[("content", content)]).await
+    }
+
+    /// Pushes to the users of an app whose tags match.
+    pub async fn push_to(&self, app: &str, pattern: &str, content: &str) -> Answer {
+        self.post(&format!("/api/push/{app}"), &[("content", content), ("user_tag", pattern)]).await
+    }
+
+    /// The tags that are online in an app.
+    pub async fn online(&self, app: &str) -> Vec<String> {
+        let answer = self.get(&format!("/api/{app}/listonlineuser")).await;
+        let mut tags: Vec<String> = answer.json()["user_tags"].as_object().expect("an object").keys().cloned().collect();
+        tags.sort();
+        tags
+    }
+
+    /// Waits until exactly these tags are online.
+    pub async fn until_online(&self, app: &str, tags: &[&str]) {
+        soon(&format!("{tags:?} online in {app}"), async {
+            while self.online(app).await != tags {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// The address of a user's socket.
+    pub fn socket_url(&self, app: &str, tag: &str) -> String {
+        format!("ws://{}/ws/{app}/{tag}", self.public())
+    }
+
+    /// Connects as a user.
+    pub async fn connect(&self, app: &str, tag: &str) -> Client {
+        self.try_connect(app, tag).await.unwrap_or_else(|(status, text)| panic!("refused: {status} {text}"))
+    }
+
+    /// Connects as a user, or says how that was refused. `tag` may carry a query.
+    pub async fn try_connect(&self, app: &str, tag: &str) -> Result<Client, (u16, String)> {
+        match soon("the upgrade", connect_async(self.socket_url(app, tag))).await {
+            Ok((socket, _)) => Ok(Client { socket }),
+            Err(tungstenite::Error::Http(response)) => {
+                let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+                Err((response.status().as_u16(), text))
+            }
+            Err(error) => panic!("no HTTP answer: {error}"),
+        }
+    }
+
+    /// The sum of a counter over all shards.
+    pub fn count(&self, counter: fn(&gusher::metrics::ShardMetrics) -> u64) -> u64 {
+        self.node.shard_metrics().iter().map(|shard| counter(shard)).sum()
+    }
+}
+
+/// What a call was answered.
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
+    }
+
+    /// A header, empty when absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap_or_default())
+    }
+}
+
+/// Sends a call.
+pub async fn send(call: reqwest::RequestBuilder) -> Answer {
+    let response = soon("an answer", call.send()).await.expect("an HTTP answer");
+    let (status, headers) = (response.status(), response.headers().clone());
+    Answer { status, headers, text: soon("a body", response.text()).await.expect("a body") }
+}
+
+/// A WebSocket client, another implementation than ours.
+pub struct Client {
+    /// The socket itself.
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+impl Client {
+    /// The next frame of any kind.
+    pub async fn next(&mut self) -> Message {
+        soon("a frame", self.socket.next()).await.expect("the socket is open").expect("the stream is sound")
+    }
+
+    /// The next text; pings are answered by the way.
+    pub async fn text(&mut self) -> String {
+        loop {
+            match self.next().await {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) => {}
+                other => panic!("expected a text, got {other:?}"),
+            }
+        }
+    }
+
+    /// The next close frame, which must be the next thing that comes.
+    pub async fn closed(&mut self) -> (u16, String) {
+        match self.next().await {
+            Message::Close(Some(CloseFrame { code, reason })) => (code.into(), reason.to_string()),
+            other => panic!("expected a close, got {other:?}"),
+        }
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, message: Message) {
+        soon("sending", self.socket.send(message)).await.expect("the stream takes it");
+    }
+
+    /// Makes sure that the server has dealt with all that was sent, and that it sent nothing but the answer to
+    /// this ping.
+    pub async fn settle(&mut self) {
+        self.send(Message::Ping("settle".into())).await;
+        assert_eq!(self.next().await, Message::Pong("settle".into()));
+    }
+
+    /// Closes the socket and waits for the server's part.
+    pub async fn close(mut self) {
+        soon("closing", self.socket.close(None)).await.expect("the stream takes it");
+        while let Some(Ok(_)) = soon("the server's close", self.socket.next()).await {}
+    }
+}
