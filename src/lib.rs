@@ -1,5 +1,8 @@
 //! Gusher, a realtime push server: backends publish over HTTP, browsers and apps receive over WebSocket.
 
+// Bad input must never panic. Not in Cargo.toml, because there it would bind the helpers of tests/ as well.
+#![warn(clippy::unwrap_used)]
+
 pub mod cli;
 pub mod config;
 pub mod dialect;

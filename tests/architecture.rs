@@ -163,7 +163,7 @@ impl Source {
     }
 }
 
-/// Every source of the package but test code in files of its own.
+/// Every source of the package but test code in files of its own: `tests/`, `tests.rs`, `*_tests.rs`.
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "src", &mut found);
@@ -180,7 +180,7 @@ fn collect(root: &Path, folder: &str, found: &mut Vec<Source>) {
         let path = format!("{folder}/{name}");
         if root.join(&path).is_dir() && name != "tests" {
             collect(root, &path, found);
-        } else if name.ends_with(".rs") && name != "tests.rs" {
+        } else if name.ends_with(".rs") && name != "tests.rs" && !name.ends_with("_tests.rs") {
             found.push(Source::new(
                 &path,
                 &fs::read_to_string(root.join(&path)).expect("the sources are readable"),

@@ -69,7 +69,7 @@ fn check() -> Outcome {
 fn deny() -> Outcome {
     let installed = cargo(&["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if installed.is_ok_and(|status| status.success()) {
-        return run(cargo(&["deny", "check", "licenses", "bans"]));
+        return run(cargo(&["deny", "check", "--hide-inclusion-graph", "licenses", "bans"]));
     }
     eprintln!("xtask: licences and banned crates are not checked: cargo-deny is not installed");
     Ok(())
