@@ -1,7 +1,7 @@
 //! User patterns: which user tags a push is meant for.
 //!
-//! A pattern is a regular expression in Go's syntax (RE2), searched anywhere in the tag. [`go_syntax`] rewrites it
-//! for the `regex` crate, construct by construct as [`reader`] takes them from the text; this module holds the result and its limits. What always holds: matching takes time
+//! A pattern is a regular expression in Go's syntax (RE2), searched anywhere in the tag. `go_syntax` rewrites it
+//! for the `regex` crate, construct by construct as `reader` takes them from the text; this module holds the result and its limits. What always holds: matching takes time
 //! linear in the text, and a pattern that exists stays within the limits it was parsed with.
 
 mod go_syntax;
