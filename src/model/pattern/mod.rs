@@ -1,10 +1,11 @@
 //! User patterns: which user tags a push is meant for.
 //!
-//! A pattern is a regular expression in Go's syntax (RE2), searched anywhere in the tag. [`go_syntax`] rewrites it
-//! for the `regex` crate; this module holds the result and its limits. What always holds: matching takes time
+//! A pattern is a regular expression in Go's syntax (RE2), searched anywhere in the tag. `go_syntax` rewrites it
+//! for the `regex` crate, construct by construct as `reader` takes them from the text; this module holds the result and its limits. What always holds: matching takes time
 //! linear in the text, and a pattern that exists stays within the limits it was parsed with.
 
 mod go_syntax;
+mod reader;
 
 use std::fmt;
 use std::sync::Arc;
@@ -238,6 +239,7 @@ mod tests {
             deep,
             r"(?i)\PL".repeat(500),
             "(?i)[!-\u{10FFFF}]".repeat(300),
+            r"(?i)[\Wk]".repeat(400),
         ];
         for source in sources {
             assert_eq!(parse(&source).unwrap_err(), PatternError::TooComplex, "{source}");
