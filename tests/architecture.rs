@@ -24,7 +24,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("hub", &["model", "net", "bus", "store", "hook", "config", "metrics"]),
     ("shard", &["model", "net", "dialect", "hub", "config", "metrics"]),
     ("admin", &["model", "hub", "config", "metrics"]),
-    ("door", &["model", "net", "dialect", "hub", "admin", "config", "metrics"]),
+    // `hook` to ask before admitting: asking waits, and the hub never does.
+    ("door", &["model", "net", "dialect", "hub", "hook", "admin", "config", "metrics"]),
     ("node", ALL_BUT_CLI),
     ("cli", EVERYTHING),
     ("main", EVERYTHING),

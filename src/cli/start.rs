@@ -49,7 +49,9 @@ fn settings(args: &StartArgs) -> Result<Config, Failure> {
         value.into_iter().for_each(|value| flags.set(key, value));
     }
     let config = match (args.dev, &args.config) {
-        (true, Some(_)) => return Err(Failure::Usage("--dev takes no --config: it runs without one".to_owned())),
+        (true, Some(_)) => {
+            return Err(Failure::Usage("--dev takes no --config: it runs without one".to_owned()));
+        }
         (true, None) => read::dev(read::environment(), &flags),
         (false, file) => read::load(file.as_deref(), read::environment(), &flags),
     };
@@ -107,7 +109,8 @@ fn demo_app(config: &Config) -> App {
 /// What to type next; each line works as it stands.
 fn invitation(node: &Node, config: &Config) -> String {
     let gusher = std::env::args().next().unwrap_or_else(|| "gusher".to_owned());
-    let gusher = if Path::new(&gusher).is_absolute() || gusher.contains('/') { gusher } else { "gusher".to_owned() };
+    let gusher =
+        if Path::new(&gusher).is_absolute() || gusher.contains('/') { gusher } else { "gusher".to_owned() };
     let (public, private, account) = (node.public, node.private, &config.admin.account);
     format!(
         "Gusher runs, and forgets everything when it stops. In another terminal, receive:\n\

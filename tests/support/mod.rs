@@ -29,7 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for what must come.
 pub async fn soon<T>(what: &str, coming: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, coming).await.unwrap_or_else(|_| panic!("{what}: nothing within {PATIENCE:?}"))
+    tokio::time::timeout(PATIENCE, coming)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: nothing within {PATIENCE:?}"))
 }
 
 /// A node in this process, with its database in memory. It ends with the test's runtime; [`Server::stop`] ends it
@@ -94,7 +96,8 @@ impl Server {
 
     /// Registers an app whose connects are checked by `hook`.
     pub async fn register_hooked(&self, app: &str, hook: &str) {
-        let fields = [("app_key", app), ("auth_account", ADMIN.0), ("auth_password", ADMIN.1), ("connect_hook", hook)];
+        let fields =
+            [("app_key", app), ("auth_account", ADMIN.0), ("auth_password", ADMIN.1), ("connect_hook", hook)];
         let answer = self.post("/api/register", &fields).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     }
@@ -118,7 +121,8 @@ impl Server {
     /// The tags that are online in an app.
     pub async fn online(&self, app: &str) -> Vec<String> {
         let answer = self.get(&format!("/api/{app}/listonlineuser")).await;
-        let mut tags: Vec<String> = answer.json()["user_tags"].as_object().expect("an object").keys().cloned().collect();
+        let mut tags: Vec<String> =
+            answer.json()["user_tags"].as_object().expect("an object").keys().cloned().collect();
         tags.sort();
         tags
     }
@@ -148,7 +152,8 @@ impl Server {
         match soon("the upgrade", connect_async(self.socket_url(app, tag))).await {
             Ok((socket, _)) => Ok(Client { socket }),
             Err(tungstenite::Error::Http(response)) => {
-                let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+                let text =
+                    response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned();
                 Err((response.status().as_u16(), text))
             }
             Err(error) => panic!("no HTTP answer: {error}"),
