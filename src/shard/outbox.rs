@@ -83,7 +83,11 @@ impl Outbox {
             queue.bytes + frames.bytes.len() <= limits.bytes_max
                 && queue.frames + frames.count <= limits.frames_max
         });
-        if fits { Ok(self.push_anyway(frames, pool)) } else { Err(Overflow) }
+        if !fits {
+            return Err(Overflow);
+        }
+        self.push_anyway(frames, pool);
+        Ok(())
     }
 
     /// Adds frames whatever the limits say: for a last word, once.
@@ -165,6 +169,7 @@ impl Queue {
 
 /// Spare queues of one shard.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "a queue moves between pool and socket as the one pointer it is")]
 pub struct Pool(Vec<Box<Queue>>);
 
 impl Pool {
