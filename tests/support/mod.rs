@@ -2,8 +2,7 @@
 //!
 //! Every wait has a generous time-out that only a failure meets; nothing here sleeps to be right.
 
-// Each test file uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::future::Future;
 use std::net::SocketAddr;
