@@ -31,10 +31,12 @@ impl Rhythm {
 
     /// When something is next to be done about a socket.
     fn next(&self, socket: &Socket) -> Tick {
-        let stall = socket.outbox.blocked_since().map_or(Tick::MAX, |since| since + self.stall_max);
         match socket.phase {
-            Phase::Closing(end) => end.min(stall),
-            Phase::Live => socket.next_ping.min(socket.last_heard + self.silence_max).min(stall),
+            Phase::Closing(end) => end,
+            Phase::Live => {
+                let stall = socket.outbox.blocked_since().map_or(Tick::MAX, |since| since + self.stall_max);
+                socket.next_ping.min(socket.last_heard + self.silence_max).min(stall)
+            }
         }
     }
 }
@@ -76,7 +78,7 @@ impl Shard {
         let stalled =
             socket.outbox.blocked_since().is_some_and(|since| self.now >= since + self.rhythm.stall_max);
         match socket.phase {
-            Phase::Closing(end) if self.now >= end || stalled => return self.remove(slot),
+            Phase::Closing(end) if self.now >= end => return self.remove(slot),
             Phase::Closing(_) => {}
             Phase::Live if self.now >= socket.last_heard + self.rhythm.silence_max => {
                 self.metrics.silent_cuts.add(1);

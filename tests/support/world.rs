@@ -1,0 +1,257 @@
+//! A node in one thread under a fake clock: the hub and the shards are real and so are the streams, but nothing runs
+//! unless a test turns it, and time passes only when a test says so.
+
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gusher::hub::{Admission, Apps, Hub, HubLimits, LiveApp};
+use gusher::metrics::ShardMetrics;
+use gusher::model::pattern::{Pattern, PatternLimits};
+use gusher::model::{
+    Admin, App, AppKey, Dialect, Hash, Publication, Reach, Refusal, Registered, Target, UserId,
+};
+use gusher::net::stream::Stream;
+use gusher::shard::{OutboxLimits, Shard, ShardSettings};
+use gusher::store::Store;
+use socket2::{Domain, Socket, Type};
+
+/// Settings like the defaults.
+pub const SETTINGS: ShardSettings = ShardSettings {
+    message_bytes_max: 512,
+    outbox: OutboxLimits { bytes_max: 1 << 20, frames_max: 4096 },
+    ping_every: Duration::from_secs(54),
+    silence_max: Duration::from_secs(60),
+    stall_max: Duration::from_secs(10),
+};
+
+/// What the kernel may hold for a client that does not read, so that the rest stays with the node.
+const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The node.
+pub struct World {
+    pub hub: Arc<Hub>,
+    pub shards: Vec<Shard>,
+    now: Instant,
+    listener: TcpListener,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    /// A node without apps.
+    pub fn new(shards: usize, settings: ShardSettings) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let apps = runtime.block_on(async { Apps::load(Store::in_memory().await.unwrap()).await.unwrap() });
+        let prepared: Vec<_> = (0..shards).map(|_| Shard::prepare().unwrap()).collect();
+        let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
+        let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20 };
+        let hub = Hub::new(apps, mailboxes, limits);
+        let now = Instant::now();
+        let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
+            Shard::new(index, Arc::clone(&hub), mailbox, poll, settings, now)
+        });
+        let shards = shards.collect();
+        Self { hub, shards, now, listener: TcpListener::bind("127.0.0.1:0").unwrap(), runtime }
+    }
+
+    /// Registers an app.
+    pub fn register(&self, key: &str) -> Arc<LiveApp> {
+        let app = App {
+            key: AppKey::parse(key).unwrap(),
+            admin: Admin { account: "admin".into(), hash: Hash(String::new()) },
+            connect_hook: String::new(),
+            request_ip: String::new(),
+            registered: Registered { timestamp_ms: 0, date: String::new() },
+        };
+        self.runtime.block_on(self.hub.register(app)).unwrap()
+    }
+
+    /// Unregisters an app.
+    pub fn unregister(&self, app: &LiveApp) {
+        self.runtime.block_on(self.hub.unregister(&app.app.key)).unwrap();
+    }
+
+    /// Connects a client whose upgrade was just answered.
+    pub fn connect(&mut self, app: &Arc<LiveApp>, user: &str) -> Peer {
+        let (admission, arriving) = self.admit(app, user);
+        self.open(admission, arriving)
+    }
+
+    /// Admits a client and keeps its stream, as the door does until the upgrade is answered.
+    pub fn admit(&self, app: &Arc<LiveApp>, user: &str) -> (Admission, Arriving) {
+        let admission = self.hub.admit(app, UserId::parse(user).unwrap(), Dialect::Gusher).unwrap();
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
+        client.connect(&self.listener.local_addr().unwrap().into()).unwrap();
+        let client = TcpStream::from(client);
+        let (stream, _) = self.listener.accept().unwrap();
+        socket2::SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.set_nodelay(true).unwrap();
+        (admission, Arriving { stream, client })
+    }
+
+    /// Hands the stream over.
+    pub fn open(&mut self, admission: Admission, arriving: Arriving) -> Peer {
+        admission.open(Stream::new(arriving.stream).unwrap(), Bytes::new());
+        self.settle();
+        Peer { stream: arriving.client, unread: Vec::new(), is_ended: false }
+    }
+
+    /// Lets a client read to the end of its stream while the node goes on, and returns the last frame.
+    pub fn read_to_the_end(&mut self, peer: &mut Peer) -> Option<Frame> {
+        let mut last = None;
+        for _ in 0..1000 {
+            last = peer.frames().pop().or(last);
+            if peer.is_ended() {
+                break;
+            }
+            self.settle();
+        }
+        last
+    }
+
+    /// Publishes to everyone.
+    pub fn push(&self, app: &LiveApp, data: &str) -> Result<Reach, Refusal> {
+        self.hub.publish(app, &Publication { target: Target::Everyone, data: data.into() })
+    }
+
+    /// Publishes to the users that match.
+    pub fn push_to(&self, app: &LiveApp, pattern: &str, data: &str) -> Result<Reach, Refusal> {
+        let pattern = Pattern::parse(pattern, PatternLimits::default()).unwrap();
+        self.hub.publish(app, &Publication { target: Target::UsersMatching(pattern), data: data.into() })
+    }
+
+    /// One turn of every shard.
+    pub fn turn(&mut self) {
+        for shard in &mut self.shards {
+            shard.wait(Some(Duration::ZERO)).unwrap();
+            shard.work(self.now);
+        }
+    }
+
+    /// Turns until there is nothing left to do but wait.
+    pub fn settle(&mut self) {
+        let mut quiet_turns = 0;
+        // Once more after it looks quiet: what a shard did may have made another one's mail.
+        while quiet_turns < 2 {
+            self.turn();
+            let is_quiet = self.shards.iter().all(|shard| shard.patience(self.now) != Some(Duration::ZERO));
+            quiet_turns = if is_quiet { quiet_turns + 1 } else { 0 };
+        }
+    }
+
+    /// Lets time pass, a quarter of a second at a time.
+    pub fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += Duration::from_millis(250).min(end - self.now);
+            self.settle();
+        }
+    }
+
+    /// The sum of a counter over the shards.
+    pub fn count(&self, counter: fn(&ShardMetrics) -> u64) -> u64 {
+        self.shards.iter().map(|shard| counter(&shard.metrics())).sum()
+    }
+}
+
+/// Both ends of a stream whose upgrade is not answered yet.
+pub struct Arriving {
+    stream: TcpStream,
+    client: TcpStream,
+}
+
+/// A frame as a client reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    Text(String),
+    Ping,
+    Pong,
+    Close(u16),
+}
+
+/// The client's end of a stream.
+pub struct Peer {
+    stream: TcpStream,
+    unread: Vec<u8>,
+    is_ended: bool,
+}
+
+impl Peer {
+    /// Sends a frame of that opcode; with a mask of zeros, so the bytes are the payload.
+    pub fn send(&mut self, opcode: u8, payload: &[u8]) {
+        assert!(payload.len() < 126, "a short frame");
+        let head = [0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+        self.stream.write_all(&[&head, payload].concat()).unwrap();
+    }
+
+    /// Sends bytes that need not be a frame.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Whether the server ended the stream; known after [`Peer::frames`].
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Reads that many bytes at most, and leaves the rest where it is.
+    pub fn read_some(&mut self, bytes_max: usize) {
+        let mut buffer = vec![0; bytes_max];
+        if let Ok(length) = self.stream.read(&mut buffer) {
+            self.unread.extend_from_slice(&buffer[..length]);
+        }
+    }
+
+    /// All frames that have arrived.
+    pub fn frames(&mut self) -> Vec<Frame> {
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.is_ended = true,
+                Ok(length) => {
+                    self.unread.extend_from_slice(&buffer[..length]);
+                    continue;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => self.is_ended = true,
+            }
+            break;
+        }
+        std::iter::from_fn(|| self.take_frame()).collect()
+    }
+
+    /// The texts among the frames that have arrived.
+    pub fn texts(&mut self) -> Vec<String> {
+        let text = |frame| match frame {
+            Frame::Text(text) => Some(text),
+            _ => None,
+        };
+        self.frames().into_iter().filter_map(text).collect()
+    }
+
+    fn take_frame(&mut self) -> Option<Frame> {
+        let (length, head) = match *self.unread.get(1)? {
+            126 => (u16::from_be_bytes(self.unread.get(2..4)?.try_into().unwrap()) as usize, 4),
+            127 => (u64::from_be_bytes(self.unread.get(2..10)?.try_into().unwrap()) as usize, 10),
+            short => (short as usize, 2),
+        };
+        if self.unread.len() < head + length {
+            return None;
+        }
+        let frame: Vec<u8> = self.unread.drain(..head + length).collect();
+        let payload = &frame[head..];
+        Some(match frame[0] & 0x0f {
+            1 => Frame::Text(String::from_utf8(payload.to_vec()).unwrap()),
+            8 => Frame::Close(payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]))),
+            9 => Frame::Ping,
+            10 => Frame::Pong,
+            other => panic!("the server sent opcode {other}"),
+        })
+    }
+}

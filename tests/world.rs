@@ -1,0 +1,317 @@
+//! Time and order, on a node in one thread under a fake clock.
+
+#[path = "support/world.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gusher::shard::{OutboxLimits, ShardSettings};
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use world::{Frame, Peer, SETTINGS, World};
+
+const TEXT: u8 = 1;
+const PONG: u8 = 10;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn gu_070_a_client_that_answers_pings_stays() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "a");
+    for _ in 0..3 {
+        world.pass(seconds(55));
+        assert_eq!(peer.frames(), [Frame::Ping]);
+        peer.send(PONG, b"");
+    }
+    assert!(!peer.is_ended());
+    world.push(&app, "still here").unwrap();
+    world.settle();
+    assert_eq!(peer.texts(), ["still here"]);
+}
+
+#[test]
+fn gu_071_a_client_that_is_never_heard_of_is_dropped_between_55_and_75_seconds() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "a");
+    world.pass(seconds(55));
+    assert_eq!(peer.frames(), [Frame::Ping]);
+    assert!(!peer.is_ended());
+    world.pass(seconds(20));
+    assert_eq!(peer.frames(), [], "no close frame, as in the original");
+    assert!(peer.is_ended());
+    assert!(world.hub.online(&app).is_empty());
+    assert_eq!(world.count(|shard| shard.silent_cuts.get()), 1);
+}
+
+#[test]
+fn any_frame_of_a_client_counts_as_life() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "a");
+    for _ in 0..10 {
+        world.pass(seconds(20));
+        peer.send(TEXT, b"I never answer pings");
+    }
+    peer.frames();
+    assert!(!peer.is_ended());
+}
+
+#[test]
+fn bytes_that_make_no_frame_are_no_sign_of_life() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "a");
+    for byte in [0x81, 0x80 | 9, 0, 0] {
+        peer.send_raw(&[byte]);
+        world.pass(seconds(20));
+    }
+    peer.frames();
+    assert!(peer.is_ended());
+}
+
+#[test]
+fn a_reader_that_takes_nothing_for_ten_seconds_is_cut_and_told_why() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut stuck = world.connect(&app, "stuck");
+    world.push(&app, &"x".repeat(600_000)).unwrap();
+    world.settle();
+    world.pass(seconds(9));
+    assert_eq!(world.count(|shard| shard.slow_cuts.get()), 0);
+    world.pass(seconds(2));
+    assert_eq!(world.count(|shard| shard.slow_cuts.get()), 1);
+    assert!(world.hub.online(&app).is_empty());
+    assert_eq!(world.read_to_the_end(&mut stuck), Some(Frame::Close(1013)));
+}
+
+#[test]
+fn a_reader_that_reads_slowly_but_reads_is_kept() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut slow = world.connect(&app, "slow");
+    world.push(&app, &"x".repeat(600_000)).unwrap();
+    for _ in 0..6 {
+        world.pass(seconds(9));
+        // As much as the kernel brings at a time, five times over.
+        (0..5).for_each(|_| slow.read_some(20_000));
+        slow.send(PONG, b"");
+    }
+    assert_eq!(world.count(|shard| shard.slow_cuts.get()), 0);
+    assert_eq!(world.hub.online(&app).len(), 1);
+}
+
+#[test]
+fn a_full_outbox_cuts_its_reader_at_once_and_nobody_else() {
+    for settings in [
+        ShardSettings { outbox: OutboxLimits { bytes_max: 10_000, frames_max: 4096 }, ..SETTINGS },
+        ShardSettings { outbox: OutboxLimits { bytes_max: 1 << 20, frames_max: 10 }, ..SETTINGS },
+    ] {
+        let mut world = World::new(1, settings);
+        let app = world.register("x");
+        let (mut stuck, mut healthy) = (world.connect(&app, "stuck"), world.connect(&app, "healthy"));
+        world.push_to(&app, "^stuck$", &"x".repeat(600_000)).unwrap();
+        world.settle();
+        for number in 0..20 {
+            world.push(&app, &format!("{number} {}", "x".repeat(1000))).unwrap();
+            world.settle();
+        }
+        assert_eq!(world.count(|shard| shard.slow_cuts.get()), 1);
+        assert_eq!(world.hub.online(&app).len(), 1);
+        assert_eq!(healthy.texts().len(), 20);
+        assert_eq!(world.read_to_the_end(&mut stuck), Some(Frame::Close(1013)));
+    }
+}
+
+#[test]
+fn pushes_to_all_and_to_some_arrive_in_the_order_accepted() {
+    let mut world = World::new(2, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<Peer> = (0..300).map(|number| world.connect(&app, &format!("u{number}"))).collect();
+    world.push(&app, "1").unwrap();
+    world.turn();
+    world.push_to(&app, "^u7$", "2").unwrap();
+    world.push_to(&app, "u", "3").unwrap();
+    world.turn();
+    world.push(&app, "4").unwrap();
+    world.settle();
+    for (number, peer) in peers.iter_mut().enumerate() {
+        let expected: &[&str] = if number == 7 { &["1", "2", "3", "4"] } else { &["1", "3", "4"] };
+        assert_eq!(peer.texts(), expected, "u{number}");
+    }
+}
+
+#[test]
+fn pushes_that_wait_together_become_one_write() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<Peer> = (0..50).map(|number| world.connect(&app, &format!("u{number}"))).collect();
+    let before = world.count(|shard| shard.writes.get());
+    for number in 0..20 {
+        world.push(&app, &number.to_string()).unwrap();
+    }
+    for number in 20..30 {
+        world.push_to(&app, "u", &number.to_string()).unwrap();
+    }
+    world.settle();
+    assert_eq!(world.count(|shard| shard.writes.get()) - before, 50);
+    let expected: Vec<String> = (0..30).map(|number| number.to_string()).collect();
+    assert!(peers.iter_mut().all(|peer| peer.texts() == expected));
+}
+
+#[test]
+fn a_push_accepted_before_the_stream_is_handed_over_arrives() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let (admission, arriving) = world.admit(&app, "a");
+    assert_eq!(world.push(&app, "early").unwrap().sockets, 1);
+    world.push_to(&app, "^a$", "earlier than the stream").unwrap();
+    world.settle();
+    let mut peer = world.open(admission, arriving);
+    assert_eq!(peer.texts(), ["early", "earlier than the stream"]);
+}
+
+#[test]
+fn an_upgrade_that_fails_leaves_nobody_online() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let (admission, _) = world.admit(&app, "a");
+    assert_eq!(world.hub.online(&app).len(), 1);
+    drop(admission);
+    world.settle();
+    assert!(world.hub.online(&app).is_empty());
+    assert_eq!(world.hub.sockets(), 0);
+}
+
+#[test]
+fn what_was_accepted_before_a_close_arrives_before_it() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<Peer> = (0..200).map(|number| world.connect(&app, &format!("u{number}"))).collect();
+    world.push(&app, "last words").unwrap();
+    world.unregister(&app);
+    world.settle();
+    for peer in &mut peers {
+        assert_eq!(peer.frames(), [Frame::Text("last words".into()), Frame::Close(4001)]);
+        assert!(peer.is_ended());
+    }
+}
+
+#[test]
+fn a_client_that_does_not_finish_its_close_is_dropped_in_time() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let _peer = world.connect(&app, "a");
+    world.unregister(&app);
+    world.pass(seconds(4));
+    assert_eq!(world.count(|shard| shard.sockets.get()), 1);
+    world.pass(seconds(2));
+    assert_eq!(world.count(|shard| shard.sockets.get()), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Connect(u8),
+    Leave(usize),
+    Push,
+    PushTo(u8),
+    Turn,
+    Read(usize),
+    Pass,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (0u8..5).prop_map(Step::Connect),
+        1 => any::<usize>().prop_map(Step::Leave),
+        4 => Just(Step::Push),
+        3 => (0u8..5).prop_map(Step::PushTo),
+        4 => Just(Step::Turn),
+        2 => any::<usize>().prop_map(Step::Read),
+        1 => Just(Step::Pass),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+/// A world beside what every client is owed.
+struct History {
+    world: World,
+    app: std::sync::Arc<gusher::hub::LiveApp>,
+    clients: Vec<(u8, Peer, Vec<String>)>,
+    pushed: usize,
+}
+
+impl History {
+    fn new(shards: usize) -> Self {
+        let world = World::new(shards, SETTINGS);
+        let app = world.register("x");
+        Self { world, app, clients: Vec::new(), pushed: 0 }
+    }
+
+    fn run(&mut self, step: &Step) {
+        match step {
+            Step::Connect(user) => {
+                let peer = self.world.connect(&self.app, &format!("u{user}"));
+                self.clients.push((*user, peer, Vec::new()));
+            }
+            Step::Leave(choice) if !self.clients.is_empty() => {
+                drop(self.clients.swap_remove(choice % self.clients.len()));
+                // Whether a push still counts a client that is leaving is open; not what this is about.
+                self.world.settle();
+            }
+            Step::Push => self.push(|_| true, None),
+            Step::PushTo(user) => self.push(|tag| tag == *user, Some(*user)),
+            Step::Turn => self.world.turn(),
+            Step::Read(choice) if !self.clients.is_empty() => {
+                let choice = choice % self.clients.len();
+                self.check(choice, false);
+            }
+            Step::Pass => self.world.pass(seconds(1)),
+            Step::Leave(_) | Step::Read(_) => {}
+        }
+    }
+
+    fn push(&mut self, is_meant: impl Fn(u8) -> bool, to: Option<u8>) {
+        self.pushed += 1;
+        let data = self.pushed.to_string();
+        let reach = match to {
+            Some(user) => self.world.push_to(&self.app, &format!("u{user}"), &data),
+            None => self.world.push(&self.app, &data),
+        };
+        let mut users = BTreeMap::new();
+        for (user, _, owed) in self.clients.iter_mut().filter(|(user, _, _)| is_meant(*user)) {
+            owed.push(data.clone());
+            *users.entry(*user).or_insert(0) += 1;
+        }
+        let reach = reach.unwrap();
+        assert_eq!((reach.users, reach.sockets), (users.len(), users.values().sum()));
+    }
+
+    /// A client has read the beginning of what it is owed; all of it, once everything has settled.
+    fn check(&mut self, client: usize, is_settled: bool) {
+        let (_, peer, owed) = &mut self.clients[client];
+        let read = peer.texts();
+        assert!(owed.starts_with(&read), "owed {owed:?}, read {read:?}");
+        owed.drain(..read.len());
+        assert!(!is_settled || owed.is_empty(), "never came: {owed:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(Config::with_cases(64))]
+
+    /// Whatever happens in whatever order: everybody gets what was accepted while it was online, in that order,
+    /// each once, and nothing else; and the counts say so.
+    #[test]
+    fn nobody_misses_anything_and_nothing_comes_twice(shards in 1usize..4, steps in steps()) {
+        let mut history = History::new(shards);
+        steps.iter().for_each(|step| history.run(step));
+        history.world.settle();
+        (0..history.clients.len()).for_each(|client| history.check(client, true));
+    }
+}
