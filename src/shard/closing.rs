@@ -118,6 +118,7 @@ impl Shard {
         }
         self.hub.leave(self.index, &members.live, &user, is_last);
         if members.everyone.is_empty() {
+            self.behind_bytes -= members.everyone.behind_bytes();
             self.apps.remove(&app);
         }
     }

@@ -14,6 +14,7 @@ impl Shard {
         while budget > 0 {
             let Some(app) = self.walks.pop_front() else { break };
             let Some(members) = self.apps.get_mut(&app) else { continue };
+            self.behind_bytes -= members.everyone.behind_bytes();
             let (limits, now) = (self.settings.outbox, self.now);
             let mut delivery = Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now };
             members.is_walking = loop {
@@ -29,6 +30,7 @@ impl Shard {
                     Err(fault) => self.faulty.push((slot, fault)),
                 }
             };
+            self.behind_bytes += members.everyone.behind_bytes();
             if members.is_walking {
                 self.walks.push_back(app);
             }

@@ -29,21 +29,13 @@ impl Shard {
             self.mailbox.take(&mut self.mail);
         }
         for _ in 0..MESSAGES_PER_TURN {
-            if self.behind_bytes() > BEHIND_BYTES_MAX {
+            if self.behind_bytes > BEHIND_BYTES_MAX {
                 return;
             }
             let Some(message) = self.mail.pop_front() else { return };
             self.mailbox.done(&message);
             self.carry_out(message);
         }
-    }
-
-    fn behind_bytes(&self) -> usize {
-        self.walks
-            .iter()
-            .filter_map(|app| self.apps.get(app))
-            .map(|members| members.everyone.behind_bytes())
-            .sum()
     }
 
     fn carry_out(&mut self, message: Message) {
@@ -120,6 +112,7 @@ impl Shard {
         let frame = frame::text(dialect::encode(Dialect::Gusher, push).as_bytes());
         match &push.audience {
             Audience::Everyone => {
+                self.behind_bytes += frame.len();
                 members.everyone.append(frame);
                 if !std::mem::replace(&mut members.is_walking, true) {
                     self.walks.push_back(push.app);

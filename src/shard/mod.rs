@@ -88,6 +88,8 @@ pub struct Shard {
     mail: VecDeque<Message>,
     /// Apps whose list is being walked, in turn.
     walks: VecDeque<AppNumber>,
+    /// What the logs of all lists hold, in bytes.
+    behind_bytes: usize,
     /// Sockets whose outboxes are to be flushed, in turn.
     dirty: VecDeque<Slot>,
     /// Sockets that may have more to read than one turn takes.
@@ -138,6 +140,7 @@ impl Shard {
             awaited: HashMap::new(),
             mail: VecDeque::new(),
             walks: VecDeque::new(),
+            behind_bytes: 0,
             dirty: VecDeque::new(),
             unread: Vec::new(),
             faulty: Vec::new(),

@@ -111,13 +111,10 @@ impl Echo {
         if let Some(stdout) = echo.process.stdout.take() {
             BufReader::new(stdout).read_line(&mut line).map_err(|error| failed(&command, &error))?;
         }
-        match line.trim().strip_prefix("listening on ") {
+        match line.trim().strip_prefix("ws://") {
             Some(address) => echo.address = address.to_owned(),
             None => {
-                return Err(failed(
-                    &command,
-                    &format!("expected `listening on ADDRESS`, got `{}`", line.trim()),
-                ));
+                return Err(failed(&command, &format!("expected `ws://ADDRESS`, got `{}`", line.trim())));
             }
         }
         Ok(echo)
