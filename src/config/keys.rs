@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn keys_are_the_paths_of_the_leaves() {
         let mut tree = json!({ "b": 1, "a": { "d": "x", "c": { "e": 2 } } });
-        assert_eq!(all(&tree), ["a.c.e", "a.d", "b"]);
+        assert_eq!(all(&tree), ["b", "a.d", "a.c.e"]);
         assert_eq!(at(&mut tree, "a.c.e"), Some(&mut json!(2)));
         assert_eq!(at(&mut tree, "a.x"), None);
     }
