@@ -25,8 +25,14 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const VARIABLE_PREFIX: &str = "GUSHER_";
 
 /// Variables that the command line itself reads: they are no settings and no mistakes.
-const COMMAND_LINE_VARIABLES: [&str; 5] =
-    ["GUSHER_API", "GUSHER_ACCOUNT", "GUSHER_PASSWORD", "GUSHER_URL", "GUSHER_TOKEN"];
+const COMMAND_LINE_VARIABLES: [&str; 6] = [
+    "GUSHER_API",
+    "GUSHER_ACCOUNT",
+    "GUSHER_PASSWORD",
+    "GUSHER_ADMIN_PASSWORD",
+    "GUSHER_URL",
+    "GUSHER_TOKEN",
+];
 
 /// The password of a trial run; known to everyone, therefore the cheapest hash will do.
 const DEV_PASSWORD: &str = "password";

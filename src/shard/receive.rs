@@ -25,7 +25,7 @@ impl Shard {
         }
     }
 
-    /// Whether this socket is done with for now.
+    /// Whether this socket is done with in this turn.
     fn read_once(&mut self, slot: Slot, scratch: &mut [u8], to_the_end: bool) -> bool {
         let Some(stream) = self.sockets.get_mut(slot as usize).and_then(|socket| socket.stream.as_mut())
         else {
