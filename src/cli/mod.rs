@@ -260,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn a_start_takes_no_offence_at_the_variables_of_other_commands() {
+        for (path, command) in all_commands(&Cli::command(), "gusher") {
+            for name in command.get_arguments().filter_map(clap::Arg::get_env) {
+                let variable = (name.to_string_lossy().into_owned(), "x".to_owned());
+                let config = crate::config::read::dev([variable], &Default::default()).unwrap();
+                assert_eq!(config.warnings, [""; 0], "`{path}` reads it");
+            }
+        }
+    }
+
+    #[test]
     fn version_has_three_spellings() {
         for flag in ["--version", "-V", "-v"] {
             let Err(answer) = Cli::try_parse_from(["gusher", flag]) else {
