@@ -22,6 +22,9 @@ use super::{Client, PATIENCE, SUPER, soon};
 /// Options of `gusher start` that let the system choose the ports.
 pub const FREE_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"];
 
+/// What the log line holds that tells the addresses.
+pub const LISTENING: &str = "msg=\"listening\"";
+
 /// An empty directory to run programs in. It is removed at the end.
 pub struct Directory(TempDir);
 
@@ -177,9 +180,14 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Waits until `process` listens, and where.
+    /// Waits until `process` listens, and takes its addresses from what it says on stderr.
     pub fn new(mut process: Process) -> Self {
-        let line = process.logs("msg=\"listening\"");
+        let line = process.logs(LISTENING);
+        Self::announced(process, &line)
+    }
+
+    /// A process that listens where this line of its log says.
+    pub fn announced(process: Process, line: &str) -> Self {
         let address = |key: &str| {
             let value = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
             value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
