@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt;
 use tokio::net::TcpStream;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -54,8 +54,10 @@ pub fn run(args: &ListenArgs) -> Result<(), Failure> {
     let url = socket_url(args)?;
     block_on(async {
         let mut stream = connect(&url).await?;
+        // Before it says that it listens: whoever reads that may interrupt it at once.
+        let interrupt = signal(SignalKind::interrupt())?;
         tell(&format!("listening as {} on {}", one_line(&args.tag), address::shown(&url)));
-        let ending = receive(&mut stream, args.count).await;
+        let ending = receive(&mut stream, args.count, interrupt).await;
         // Answers the server's close, or says ours. Whether it arrives changes nothing any more.
         let _ = timeout(CLOSE_TIMEOUT, stream.close(None)).await;
         ending
@@ -100,8 +102,7 @@ fn not_connected(url: &Url, error: Error) -> Failure {
 }
 
 /// Reading also answers the server's pings: the stream does that by itself, but only while it is being read.
-async fn receive(stream: &mut Stream, count: Option<u64>) -> Result<(), Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn receive(stream: &mut Stream, count: Option<u64>, mut interrupt: Signal) -> Result<(), Failure> {
     let mut received = 0;
     while count != Some(received) {
         let message = tokio::select! {

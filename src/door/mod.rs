@@ -150,9 +150,10 @@ impl Door {
 /// Adds what all routes share: the answers to unknown paths and methods, and the log.
 fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
     routes
-        .layer(middleware::from_fn_with_state(Arc::clone(door), log))
         .fallback(|| async { answer::refuse(&Refusal::PathUnknown) })
         .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
+        // Last, since it only wraps what is there by now.
+        .layer(middleware::from_fn_with_state(Arc::clone(door), log))
         .with_state(Arc::clone(door))
 }
 

@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod process;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
