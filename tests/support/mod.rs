@@ -4,7 +4,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod hook;
 pub mod process;
+pub mod raw;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,9 +17,9 @@ use gusher::config::read::{self, Overlay};
 use gusher::node::Node;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 /// The super admin of every test node.
 pub const SUPER: (&str, &str) = ("account", "password");
@@ -243,5 +245,30 @@ impl Client {
     pub async fn close(mut self) {
         soon("closing", self.socket.close(None)).await.expect("the stream takes it");
         while let Some(Ok(_)) = soon("the server's close", self.socket.next()).await {}
+    }
+}
+
+impl Server {
+    /// Makes sure that a newcomer is admitted, pushed to and listed: whatever came before did no harm.
+    pub async fn still_serves(&self) {
+        self.register("healthy").await;
+        let mut client = self.connect("healthy", "newcomer").await;
+        assert_eq!(self.push("healthy", "still here").await.json()["sockets"], 1);
+        assert_eq!(client.text().await, "still here");
+        client.close().await;
+        self.until_online("healthy", &[]).await;
+        assert_eq!(self.unregister("healthy").await.status, StatusCode::OK);
+    }
+}
+
+impl Client {
+    /// Connects with a small receive buffer, so that the server notices soon when it does not read.
+    pub async fn connect_narrow(server: &Server, app: &str, tag: &str) -> Self {
+        let narrow = TcpSocket::new_v4().expect("a descriptor");
+        narrow.set_recv_buffer_size(4096).expect("a small buffer");
+        let stream = narrow.connect(server.public()).await.expect("the listener accepts");
+        let upgrade = client_async(server.socket_url(app, tag), MaybeTlsStream::Plain(stream));
+        let (socket, _) = soon("the upgrade", upgrade).await.expect("it is admitted");
+        Self { socket }
     }
 }
