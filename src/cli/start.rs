@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, StartArgs, log};
@@ -99,10 +100,7 @@ fn demo_app(config: &Config) -> App {
         },
         connect_hook: String::new(),
         request_ip: String::new(),
-        registered: Registered {
-            timestamp_ms: Timestamp::now().as_millisecond(),
-            date: Timestamp::now().strftime("%Y/%m/%d %H:%M:%S").to_string(),
-        },
+        registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
     }
 }
 

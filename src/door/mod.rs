@@ -123,12 +123,15 @@ impl Door {
     }
 
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        let mut is_told = false;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => return (stream, canonical(peer)),
                 Err(error) => {
                     self.hub.metrics.accept_failures.add(1);
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    if !std::mem::replace(&mut is_told, true) {
+                        tracing::warn!(%error, "connections cannot be accepted, and wait");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

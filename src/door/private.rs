@@ -60,7 +60,7 @@ async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Res
             .get::<Peer>()
             .map(|Peer(address)| address.to_string())
             .unwrap_or_default(),
-        registered: now(),
+        registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
     };
     let live = door.hub.register(app).await?;
     Ok(answer::json(api::registered(&live.app)))
@@ -121,10 +121,4 @@ impl Door {
 
 fn authorization(head: &Parts) -> Option<&[u8]> {
     head.headers.get(AUTHORIZATION).map(|value| value.as_bytes())
-}
-
-fn now() -> Registered {
-    let now = Timestamp::now();
-    let date = now.to_zoned_datetime(TimeZone::system()).strftime("%Y/%m/%d %H:%M:%S").to_string();
-    Registered { timestamp_ms: now.as_millisecond(), date }
 }

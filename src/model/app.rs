@@ -100,6 +100,14 @@ pub struct Registered {
     pub date: String,
 }
 
+impl Registered {
+    /// Both forms of a point in local time.
+    pub fn at(time: &jiff::ZonedDateTime) -> Self {
+        let timestamp_ms = time.timestamp().as_millisecond();
+        Self { timestamp_ms, date: time.strftime("%Y/%m/%d %H:%M:%S").to_string() }
+    }
+}
+
 /// A registered app.
 #[derive(Clone, Debug)]
 pub struct App {
