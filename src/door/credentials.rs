@@ -79,13 +79,15 @@ impl Credentials {
         }
     }
 
-    /// The hash of an account directly followed by its password (spec 1.6).
+    /// The hash of an account directly followed by its password (spec 1.6), together at most
+    /// [`CREDENTIAL_BYTES_MAX`](crate::model::CREDENTIAL_BYTES_MAX) bytes: what is beyond them would not count.
     ///
     /// # Errors
-    /// [`Refusal::Internal`] when bcrypt fails; the caller has checked the length.
+    /// [`Refusal::Internal`] when bcrypt fails.
     pub async fn hash(&self, account: &str, password: &str) -> Result<Hash, Refusal> {
         let (secret, cost) = (format!("{account}{password}"), self.settings.bcrypt_cost);
-        let hashed = self.compute(move || bcrypt::non_truncating_hash(secret, cost)).await?;
+        // The caller has checked the length. The variant that checks it too refuses 72 bytes.
+        let hashed = self.compute(move || bcrypt::hash(secret, cost)).await?;
         hashed.map(Hash).map_err(|error| {
             tracing::error!(%error, "a password could not be hashed");
             Refusal::Internal

@@ -21,12 +21,15 @@ use crate::dialect::gusher::api;
 use crate::hub::LiveApp;
 use crate::model::{Admin, App, Refusal, Registered, Target};
 
-/// All of them.
+/// All of them. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
+/// either are told apart by their method.
 pub fn routes() -> Router<Arc<Door>> {
     Router::new()
         .route("/api/register", post(register))
         .route("/api/app-list", get(list))
         .route("/api/{app_key}/unregister", delete(unregister))
+        .route("/api/push/unregister", delete(unregister).post(push))
+        .route("/api/push/listonlineuser", get(online).post(push))
         .route("/api/push/{app_key}", post(push))
         .route("/api/{app_key}/listonlineuser", get(online))
 }
