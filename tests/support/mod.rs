@@ -17,6 +17,7 @@ use gusher::config::read::{self, Overlay};
 use gusher::node::Node;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
@@ -111,6 +112,16 @@ impl Server {
         send(self.call(Method::DELETE, &path).basic_auth(SUPER.0, Some(SUPER.1))).await
     }
 
+    /// A call as somebody, or as nobody, with its parameters in the query.
+    pub async fn call_as(&self, who: Option<(&str, &str)>, method: Method, path: &str) -> Answer {
+        let call = self.call(method, path);
+        send(match who {
+            Some((account, password)) => call.basic_auth(account, Some(password)),
+            None => call,
+        })
+        .await
+    }
+
     /// Pushes to everyone in an app.
     pub async fn push(&self, app: &str, content: &str) -> Answer {
         self.post(&format!("/api/push/{app}"), &[("content", content)]).await
@@ -198,6 +209,17 @@ pub async fn send(call: reqwest::RequestBuilder) -> Answer {
     Answer { status, headers, text: soon("a body", response.text()).await.expect("a body") }
 }
 
+/// Sends a request as it is written, which no HTTP library would, and reads all that comes until the server closes.
+pub async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
+    let mut answer = Vec::new();
+    soon("the exchange", async {
+        stream.write_all(request).await.expect("the server reads on");
+        stream.read_to_end(&mut answer).await.expect("the server closes in order");
+    })
+    .await;
+    String::from_utf8(answer).expect("an answer in UTF-8")
+}
+
 /// A WebSocket client, another implementation than ours.
 pub struct Client {
     /// The socket itself.
@@ -217,6 +239,17 @@ impl Client {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) => {}
                 other => panic!("expected a text, got {other:?}"),
+            }
+        }
+    }
+
+    /// The texts that come before `last`: pushes arrive in order, so after `last` nothing older can follow.
+    pub async fn texts_before(&mut self, last: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            match self.text().await {
+                text if text == last => return texts,
+                text => texts.push(text),
             }
         }
     }
