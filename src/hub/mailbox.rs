@@ -16,6 +16,9 @@ use crate::net::stream::Stream;
 /// What a waiting message weighs besides the data it shares, in bytes: roughly what it occupies.
 const MESSAGE_BYTES: usize = 128;
 
+/// Room for so many messages is kept when a mailbox is emptied.
+const KEPT_MESSAGES: usize = 1024;
+
 /// Names a socket from the moment it is admitted, unique within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketNumber(pub u64);
@@ -99,14 +102,12 @@ impl Mailbox {
         self.waiting_bytes.load(Ordering::Relaxed)
     }
 
-    /// Moves all that waits behind what `into` holds.
+    /// Moves all that waits into `into`, which must be empty. A mailbox that once held many does not keep their
+    /// memory.
     pub fn take(&self, into: &mut VecDeque<Message>) {
-        let mut waiting = self.lock();
-        if into.is_empty() {
-            std::mem::swap(&mut *waiting, into);
-        } else {
-            into.append(&mut waiting);
-        }
+        debug_assert!(into.is_empty(), "mail is carried out in order");
+        into.shrink_to(KEPT_MESSAGES);
+        std::mem::swap(&mut *self.lock(), into);
     }
 
     /// The shard has carried out `message`, so it waits no longer.
