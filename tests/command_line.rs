@@ -337,6 +337,7 @@ fn a_trial_run_prints_two_lines_that_work_as_they_stand() {
     listener.logs("listening");
     let published = run(&mut directory.shell(&publish));
     assert_eq!(published.code, Some(0), "{published:?}");
+    assert!(published.stdout.contains("\"user_tag\":\"^alice$\""), "{published:?}");
     assert_eq!(listener.prints(""), "hello");
     assert_eq!(fs::read_dir(directory.path("")).unwrap().count(), 0, "nothing is kept");
 }
