@@ -141,7 +141,7 @@ async fn gu_016_values_are_stored_as_the_go_version_stores_them() {
     let kinds = "SELECT typeof(app_key) || typeof(auth_account) || typeof(auth_password) || typeof(connect_hook) \
         || typeof(request_ip) || typeof(date) || typeof(timestamp) FROM appdata";
     assert_eq!(texts(&mut database, kinds).await, ["texttexttexttexttexttextinteger"]);
-    // The date is the timestamp in local time: no two places on earth are more than 26 hours apart.
+    // The date is the timestamp in local time, which is nowhere more than 14 hours from UTC.
     let time = "SELECT date GLOB '[0-9][0-9][0-9][0-9]/[0-9][0-9]/[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]' \
         AND abs(unixepoch(replace(date, '/', '-')) - timestamp / 1000) <= 14 * 3600 \
         AND abs(unixepoch('now') - timestamp / 1000) < 600 FROM appdata";
