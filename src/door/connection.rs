@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
@@ -14,10 +15,10 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Door;
 use super::upgrade::Handover;
@@ -26,6 +27,9 @@ use crate::net::stream::Stream;
 
 /// What a client is told whose request does not come; the body of no request was read yet.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// How long a client may go on sending behind the last answer.
+const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// The address at the other end, as the routes see it.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +71,9 @@ pub async fn serve(
                 is_waiting = false;
                 if !progress.is_heard.load(Ordering::Relaxed) {
                     door.hub.metrics.slow_heads.add(1);
-                    let _ = connection.into_parts().io.into_inner().write_all(TOO_SLOW).await;
-                    return;
+                    let mut stream = connection.into_parts().io.into_inner();
+                    let _ = stream.write_all(TOO_SLOW).await;
+                    return end(stream).await;
                 }
             }
             () = stop_asked(&mut stopping), if !is_stopping => {
@@ -79,7 +84,7 @@ pub async fn serve(
     };
     let parts = connection.into_parts();
     let admission = progress.admission.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let mut stream = parts.io.into_inner();
+    let stream = parts.io.into_inner();
     match admission {
         // Not opened, the admission takes itself back.
         Some(admission) if served.is_ok() => {
@@ -87,7 +92,15 @@ pub async fn serve(
                 admission.open(stream, parts.read_buf);
             }
         }
-        _ => drop(stream.shutdown().await),
+        _ => end(stream).await,
+    }
+}
+
+/// Ends a connection in such a way that a client which is still sending sees its answer: a stream that is dropped
+/// while bytes of it are unread is reset (RFC 9112 section 9.6).
+async fn end(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        let _ = timeout(LINGER_MAX, copy(&mut stream, &mut sink())).await;
     }
 }
 
