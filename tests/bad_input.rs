@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use reqwest::Method;
 use support::raw::{Raw, frame, long_header, upgrade};
-use support::{ADMIN, Client, SUPER, Server, send};
+use support::{ADMIN, Client, SUPER, Server, send, soon};
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -383,14 +383,21 @@ async fn clients_that_disappear_leave_nothing_behind() {
 #[tokio::test]
 async fn sockets_that_disappear_leave_nothing_behind() {
     let server = with_app(&[]).await;
-    for bytes in
-        [&b""[..], &frame(0x89, b"half")[..4], &long_header(512), &frame(0x01, b"begun"), &frame(0x88, b"")]
-    {
-        let mut raw = Raw::socket(&server, "x", "a").await;
-        raw.send(bytes).await;
-        raw.reset();
-        server.until_online("x", &[]).await;
+    let half = frame(0x89, b"half")[..4].to_vec();
+    for bytes in [Vec::new(), half, long_header(512), frame(0x01, b"begun"), frame(0x88, b"")] {
+        for disappears in [|raw: Raw| drop(raw), Raw::reset] {
+            let mut raw = Raw::socket(&server, "x", "a").await;
+            raw.send(&bytes).await;
+            disappears(raw);
+            server.until_online("x", &[]).await;
+        }
     }
+    soon("every socket gone", async {
+        while server.count(|shard| shard.sockets.get()) > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     server.still_serves().await;
 }
 

@@ -384,5 +384,6 @@ async fn a_hook_that_answers_while_the_node_stops_admits_nobody() {
     hook.release(1);
     assert_eq!(raw.response().await, words(503, "server stops"));
     raw.ended().await;
+    drop(raw);
     stopping.await.expect("it stops");
 }
