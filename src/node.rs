@@ -18,7 +18,7 @@ use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
 use crate::model::{Admin, App, Hash};
 use crate::net::stream;
-use crate::shard::{OutboxLimits, Shard, ShardSettings};
+use crate::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::Store;
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
@@ -74,7 +74,11 @@ impl Node {
             .collect::<io::Result<Vec<_>>>()
             .map_err(system)?;
         let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
-        let limits = HubLimits { sockets_max, mailbox_bytes_max: config.limits.mailbox_bytes_max };
+        let limits = HubLimits {
+            sockets_max,
+            mailbox_bytes_max: config.limits.mailbox_bytes_max,
+            members_max: config.pusher.members_max,
+        };
         let hub = Hub::new(apps, mailboxes, limits);
         let origin = Instant::now();
         let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
@@ -272,6 +276,14 @@ fn shard_settings(config: &Config) -> ShardSettings {
         ping_every: config.limits.ping_interval,
         silence_max: config.limits.pong_wait_max,
         stall_max: config.limits.write_stall_max,
+        channels: ChannelSettings {
+            message_bytes_max: config.pusher.message_bytes_max,
+            channels_max: config.pusher.channels_max,
+            events_per_second_max: u32::try_from(config.pusher.client_events_per_second_max)
+                .unwrap_or(u32::MAX),
+            activity_timeout: config.pusher.activity_timeout,
+            pong_wait: config.pusher.pong_wait,
+        },
     }
 }
 

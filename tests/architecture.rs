@@ -20,8 +20,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("bus", &["model", "config", "metrics"]),
     ("store", &["model", "config", "metrics"]),
     ("hook", &["model", "dialect", "config", "metrics"]),
-    // Of `net` only the stream that travels in a mailbox.
-    ("hub", &["model", "net", "bus", "store", "hook", "config", "metrics"]),
+    // Of `net` only the stream and of `dialect` only the session that travel in a mailbox.
+    ("hub", &["model", "net", "dialect", "bus", "store", "hook", "config", "metrics"]),
     ("shard", &["model", "net", "dialect", "hub", "config", "metrics"]),
     ("admin", &["model", "hub", "config", "metrics"]),
     // `hook` to ask before admitting: asking waits, and the hub never does.

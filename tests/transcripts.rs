@@ -18,8 +18,10 @@ use script::Part;
 use stage::Stage;
 
 /// What differs from run to run: the name of its shape, and the shape.
-const SHAPES: [(&str, &str); 4] = [
+const SHAPES: [(&str, &str); 6] = [
     ("{hash}", r"\$2[aby]\$\d\d\$[./0-9A-Za-z]{53}"),
+    (r#""app_id":"{id}""#, r#""app_id":"[0-9]{6,9}""#),
+    (r#""app_secret":"{secret}""#, r#""app_secret":"[0-9a-f]{32}""#),
     ("{address}", r"127\.0\.0\.1:\d{1,5}"),
     ("{ms}", r"\b\d{13}\b"),
     ("{date}", r"\b\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\b"),

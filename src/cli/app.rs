@@ -1,7 +1,7 @@
 //! `gusher app`: adds, lists and removes apps through the private API.
 //!
 //! Passwords and their hashes stay out of everything printed here; only `app list --json` hands on the server's
-//! answer as it is, hashes included.
+//! answer as it is, hashes and secrets included. `app list --secrets` shows what signed calls are made with.
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -20,13 +20,17 @@ Examples:
   gusher app add demo --admin-account backend --admin-password secret
   gusher app add demo --admin-account backend --admin-password secret \\
       --connect-hook https://backend.example.com/gusher
+  gusher app add demo --admin-account backend --admin-password secret \\
+      --app-id 3 --app-secret 7ad3773142a6692b25b8
 
-With a connect hook the server asks there about the token of everybody who wants to listen.")]
+With a connect hook the server asks there about the token of everybody who wants to listen.
+Id and secret are for signed calls; the server makes them up unless you bring your own.")]
     Add(AddArgs),
     /// Show the apps, oldest first
     #[command(after_help = "\
 Examples:
   gusher app list
+  gusher app list --secrets          with the id and the secret for signed calls
   gusher app list --json             all that the server tells, password hashes included")]
     List(ListArgs),
     /// Unregister an app and close its sockets
@@ -36,7 +40,7 @@ Examples:
     Remove(RemoveArgs),
 }
 
-/// What `gusher app add` is told. No `Debug`: it holds a password.
+/// What `gusher app add` is told. No `Debug`: it holds a password and a secret.
 #[derive(Args)]
 pub struct AddArgs {
     /// Key of the new app
@@ -50,6 +54,12 @@ pub struct AddArgs {
     /// URL to ask before letting a socket in
     #[arg(long, value_name = "URL")]
     connect_hook: Option<String>,
+    /// Id in signed calls, 1 to 18 digits
+    #[arg(long, value_name = "DIGITS")]
+    app_id: Option<String>,
+    /// Secret that signs calls, 8 to 128 characters
+    #[arg(long, env = "GUSHER_APP_SECRET", value_name = "SECRET", hide_env_values = true)]
+    app_secret: Option<String>,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -60,6 +70,9 @@ pub struct ListArgs {
     /// Print the server's answer instead of a table
     #[arg(long)]
     json: bool,
+    /// Show the apps' ids and secrets too
+    #[arg(long, conflicts_with = "json")]
+    secrets: bool,
     #[command(flatten)]
     api: ApiArgs,
 }
@@ -91,7 +104,9 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
         ("auth_account", args.admin_account.as_str()),
         ("auth_password", args.admin_password.as_str()),
     ];
-    fields.extend(args.connect_hook.as_deref().map(|url| ("connect_hook", url)));
+    let optional =
+        [("connect_hook", &args.connect_hook), ("app_id", &args.app_id), ("app_secret", &args.app_secret)];
+    fields.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
     Api::new(&args.api)?.call(Method::POST, &["api", "register"], &fields)?;
     print_line(&next_steps(&args.app, args.connect_hook.is_some()))
 }
@@ -102,7 +117,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
         return print_line(body.trim_end());
     }
     let list: AppList = api::decode(&body)?;
-    print_line(&table(&list.data))
+    print_line(&table(&list.data, args.secrets))
 }
 
 fn remove(args: &RemoveArgs) -> Result<(), Failure> {
@@ -121,6 +136,11 @@ struct AppRow {
     auth_account: String,
     connect_hook: String,
     date: String,
+    /// Older servers tell neither id nor secret.
+    #[serde(default)]
+    app_id: String,
+    #[serde(default)]
+    app_secret: String,
 }
 
 /// What to type after an app was added, ready to be copied.
@@ -131,25 +151,35 @@ fn next_steps(app: &str, hooked: bool) -> String {
 }
 
 /// An aligned table, or the words that there is nothing to show.
-fn table(rows: &[AppRow]) -> String {
+fn table(rows: &[AppRow], secrets: bool) -> String {
     if rows.is_empty() {
         return "no apps; add one with: gusher app add".to_owned();
     }
-    let head = ["APP", "ADMIN", "ADDED", "CONNECT HOOK"].map(str::to_owned);
-    let cells: Vec<_> = std::iter::once(head).chain(rows.iter().map(row_cells)).collect();
-    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let [app, admin, added] = [width(0), width(1), width(2)];
-    let line =
-        |row: &[String; 4]| format!("{:app$}  {:admin$}  {:added$}  {}", row[0], row[1], row[2], row[3]);
-    cells.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut head = ["APP", "ADMIN", "ADDED", "CONNECT HOOK"].map(str::to_owned).to_vec();
+    if secrets {
+        head.extend(["ID", "SECRET"].map(str::to_owned));
+    }
+    let cells: Vec<_> = std::iter::once(head).chain(rows.iter().map(|row| row_cells(row, secrets))).collect();
+    cells.iter().map(|row| aligned(row, &cells)).collect::<Vec<_>>().join("\n")
 }
 
-fn row_cells(row: &AppRow) -> [String; 4] {
+/// A row whose cells are as wide as the widest of their column among all rows.
+fn aligned(row: &[String], all: &[Vec<String>]) -> String {
+    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let padded = row.iter().enumerate().map(|(column, cell)| format!("{cell:0$}", width(column)));
+    padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+}
+
+fn row_cells(row: &AppRow, secrets: bool) -> Vec<String> {
     let hook =
         if row.connect_hook.is_empty() { "-".to_owned() } else { without_credentials(&row.connect_hook) };
+    let mut cells = vec![&row.app_key, &row.auth_account, &row.date, &hook];
+    if secrets {
+        cells.extend([&row.app_id, &row.app_secret]);
+    }
     // Whoever may register an app must not be able to write control sequences to an admin's terminal.
-    [&row.app_key, &row.auth_account, &row.date, &hook]
-        .map(|text| text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect())
+    let harmless = |letter: char| if letter.is_control() { '?' } else { letter };
+    cells.into_iter().map(|text| text.chars().map(harmless).collect()).collect()
 }
 
 /// A hook's URL may carry the password with which the server signs in there.
@@ -187,7 +217,7 @@ mod tests {
             {"app_key":"a longer key","auth_account":"b","auth_password":"$2a$05$y","connect_hook":"http://u:p@h/",
              "request_ip":"1.2.3.4:5","date":"2026/01/02 03:04:06","timestamp":"2"}]}"#;
         assert_eq!(
-            table(&rows(body)),
+            table(&rows(body), false),
             "APP           ADMIN    ADDED                CONNECT HOOK\n\
              demo          backend  2026/01/02 03:04:05  -\n\
              a longer key  b        2026/01/02 03:04:06  http://u:***@h/"
@@ -195,14 +225,26 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_shown_on_request_only() {
+        let body = r#"{"total":1,"data":[{"app_key":"demo","auth_account":"backend","connect_hook":"",
+            "date":"2026/01/02 03:04:05","app_id":"3","app_secret":"7ad3773142a6692b25b8"}]}"#;
+        assert!(!table(&rows(body), false).contains("7ad3773142a6692b25b8"));
+        assert_eq!(
+            table(&rows(body), true),
+            "APP   ADMIN    ADDED                CONNECT HOOK  ID  SECRET\n\
+             demo  backend  2026/01/02 03:04:05  -             3   7ad3773142a6692b25b8"
+        );
+    }
+
+    #[test]
     fn no_apps_is_said_in_words() {
-        assert!(table(&rows(r#"{"total":0,"data":[]}"#)).starts_with("no apps"));
+        assert!(table(&rows(r#"{"total":0,"data":[]}"#), false).starts_with("no apps"));
     }
 
     #[test]
     fn a_key_cannot_write_to_the_terminal() {
         let row = r#"{"app_key":"\u001b[2J","auth_account":"","connect_hook":"","date":""}"#;
-        assert!(table(&rows(&format!(r#"{{"data":[{row}]}}"#))).contains("?[2J"));
+        assert!(table(&rows(&format!(r#"{{"data":[{row}]}}"#)), false).contains("?[2J"));
     }
 
     #[test]

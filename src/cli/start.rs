@@ -10,11 +10,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Failure, StartArgs, log};
 use crate::config::read::{self, Overlay};
 use crate::config::{Config, ConfigError};
-use crate::model::{Admin, App, AppKey, Hash, Registered};
+use crate::model::{Admin, App, AppKey, AppSecret, Hash, Registered};
 use crate::node::{Node, StartError};
 
 /// The app that a trial run begins with.
 const DEMO_APP: &str = "demo";
+
+/// What it is named and signed with in signed calls: known to everybody, like the password of a trial run.
+const DEMO_ID: &str = "1";
+const DEMO_SECRET: &str = "demo-secret";
 
 /// The exit status of a process that a second signal ended: 128 and the number of SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -94,6 +98,8 @@ fn failed(error: StartError) -> Failure {
 fn demo_app(config: &Config) -> App {
     App {
         key: AppKey::stored(DEMO_APP),
+        id: DEMO_ID.to_owned(),
+        secret: AppSecret(DEMO_SECRET.to_owned()),
         admin: Admin {
             account: config.admin.account.clone(),
             hash: Hash(config.admin.password_hash.reveal().to_owned()),
@@ -115,6 +121,10 @@ fn invitation(node: &Node, config: &Config) -> String {
          \n  {gusher} listen {DEMO_APP} alice --url ws://{public}\n\
          \nand in a third one, publish to her:\n\
          \n  curl -u {account}:password -d content=hello -d user_tag='^alice$' http://{private}/api/push/{DEMO_APP}\n\
-         \n"
+         \nOr use any Pusher SDK; its backend's .env:\n\
+         \n  PUSHER_APP_ID={DEMO_ID}\n  PUSHER_APP_KEY={DEMO_APP}\n  PUSHER_APP_SECRET={DEMO_SECRET}\n  \
+         PUSHER_HOST={host}\n  PUSHER_PORT={port}\n  PUSHER_SCHEME=http\n\n",
+        host = public.ip(),
+        port = public.port(),
     )
 }

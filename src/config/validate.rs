@@ -7,8 +7,8 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 
 use super::{
     Admin, Config, Database, Drain, Level, Limits, ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX,
-    NodeSettings, SQLFILE_MEMORY, Secret,
-    typed::{Typed, TypedLimits, TypedNode},
+    NodeSettings, PusherSettings, SQLFILE_MEMORY, Secret,
+    typed::{Typed, TypedLimits, TypedNode, TypedPusher},
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
@@ -36,6 +36,7 @@ pub(super) fn validate(
         max_wait_hook: check.max_wait_hook(typed.max_wait_hook),
         limits: check.limits(&typed.limits),
         node: check.node(&typed.node),
+        pusher: check.pusher(&typed.pusher),
         drain: Drain { time_max: check.seconds("drain.seconds", typed.drain.seconds, 0..=3_600) },
         warnings: check.warnings,
     };
@@ -114,6 +115,25 @@ impl Check {
     fn max_wait_hook(&mut self, value: i64) -> usize {
         let value = if value <= 0 { self.defaults.max_wait_hook } else { value };
         self.count("max_wait_hook", value, 1..=MAX_WAIT_HOOK_MAX)
+    }
+
+    fn pusher(&mut self, typed: &TypedPusher) -> PusherSettings {
+        PusherSettings {
+            message_bytes_max: self.count(
+                "pusher.message_bytes_max",
+                typed.message_bytes_max,
+                KIB..=16 * MIB,
+            ),
+            channels_max: self.count("pusher.channels_max", typed.channels_max, 1..=1_000_000),
+            members_max: self.count("pusher.members_max", typed.members_max, 1..=1_000_000),
+            client_events_per_second_max: self.count(
+                "pusher.client_events_per_second_max",
+                typed.client_events_per_second_max,
+                0..=1_000_000,
+            ),
+            activity_timeout: self.seconds("pusher.activity_seconds", typed.activity_seconds, 1..=3_600),
+            pong_wait: self.seconds("pusher.pong_seconds_max", typed.pong_seconds_max, 1..=3_600),
+        }
     }
 
     fn limits(&mut self, typed: &TypedLimits) -> Limits {

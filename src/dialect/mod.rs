@@ -3,13 +3,37 @@
 
 pub mod form;
 pub mod gusher;
+pub mod pusher;
+pub mod signature;
 
-use crate::model::{Dialect, Parting, Push};
+use std::borrow::Cow;
+
+use crate::model::{Dialect, Parting, Push, UserId};
+
+/// A dialect's memory of one socket.
+#[derive(Clone, Debug)]
+pub enum Session {
+    /// The user it belongs to.
+    Gusher(UserId),
+    /// Its public name and what its client can do.
+    Pusher(pusher::socket::Session),
+}
+
+impl Session {
+    /// What the socket speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Session::Gusher(_) => Dialect::Gusher,
+            Session::Pusher(_) => Dialect::Pusher,
+        }
+    }
+}
 
 /// What a socket of `dialect` reads for a push.
-pub fn encode(dialect: Dialect, push: &Push) -> &str {
+pub fn encode(dialect: Dialect, push: &Push) -> Cow<'_, str> {
     match dialect {
-        Dialect::Gusher => gusher::socket::encode(push),
+        Dialect::Gusher => Cow::Borrowed(gusher::socket::encode(push)),
+        Dialect::Pusher => Cow::Owned(pusher::socket::encode(push)),
     }
 }
 
@@ -17,5 +41,6 @@ pub fn encode(dialect: Dialect, push: &Push) -> &str {
 pub fn close(dialect: Dialect, parting: Parting) -> (u16, &'static str) {
     match dialect {
         Dialect::Gusher => gusher::socket::close(parting),
+        Dialect::Pusher => pusher::socket::close(parting),
     }
 }

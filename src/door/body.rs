@@ -1,5 +1,7 @@
 //! Reading a request's parameters within the limits.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -17,7 +19,8 @@ use crate::model::Refusal;
 /// [`Refusal::BodyTooLarge`] (spec D29), [`Refusal::TooSlow`], [`Refusal::ParametersInvalid`].
 pub async fn form(head: &Parts, body: Body, limits: &DoorLimits) -> Result<Form, Refusal> {
     let has_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
-    let body = if has_body { read(body, limits).await? } else { Bytes::new() };
+    let body =
+        if has_body { read(body, limits.body_bytes_max, limits.body_time_max).await? } else { Bytes::new() };
     Ok(Form::read(has_body, head.uri.query(), content_type(&head.headers), &body)?)
 }
 
@@ -25,9 +28,12 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }
 
-async fn read(body: Body, limits: &DoorLimits) -> Result<Bytes, Refusal> {
-    let reading = timeout(limits.body_time_max, gather(body, limits.body_bytes_max));
-    reading.await.map_err(|_| Refusal::TooSlow)?
+/// A whole body.
+///
+/// # Errors
+/// [`Refusal::BodyTooLarge`], [`Refusal::TooSlow`], [`Refusal::ParametersInvalid`] when it breaks off.
+pub async fn read(body: Body, bytes_max: usize, time_max: Duration) -> Result<Bytes, Refusal> {
+    timeout(time_max, gather(body, bytes_max)).await.map_err(|_| Refusal::TooSlow)?
 }
 
 /// A body that is too large is read on, up to as much again, and forgotten: a client that is still sending would

@@ -21,8 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Door;
-use super::upgrade::Handover;
-use crate::hub::Admission;
+use super::upgrade::{Handover, Upgraded};
 use crate::net::stream::Stream;
 
 /// What a client is told whose request does not come; the body of no request was read yet.
@@ -40,7 +39,7 @@ pub struct Peer(pub SocketAddr);
 struct Progress {
     /// A request's head has come.
     is_heard: AtomicBool,
-    admission: Mutex<Option<Admission>>,
+    upgraded: Mutex<Option<Upgraded>>,
 }
 
 /// Serves one connection. Its errors concern nobody but its client, who is gone.
@@ -58,7 +57,7 @@ pub async fn serve(
         seen.is_heard.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(Peer(peer));
         let (answer, seen) = (routes.call(request), Arc::clone(&seen));
-        Box::pin(async move { answer.await.map(|response| keep_admission(response, &seen)) })
+        Box::pin(async move { answer.await.map(|response| keep_upgraded(response, &seen)) })
     });
     let mut connection = builder(&door).serve_connection(TokioIo::new(stream), service);
     let head_deadline = sleep(door.limits.head_time_max);
@@ -83,14 +82,18 @@ pub async fn serve(
         }
     };
     let parts = connection.into_parts();
-    let admission = progress.admission.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let stream = parts.io.into_inner();
-    match admission {
+    let upgraded = progress.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut stream = parts.io.into_inner();
+    match upgraded {
         // Not opened, the admission takes itself back.
-        Some(admission) if served.is_ok() => {
+        Some(Upgraded::Admitted(admission)) if served.is_ok() => {
             if let Ok(stream) = stream.into_std().and_then(Stream::new) {
                 admission.open(stream, parts.read_buf);
             }
+        }
+        Some(Upgraded::TurnedAway(frames)) if served.is_ok() => {
+            let _ = stream.write_all(&frames).await;
+            end(stream).await;
         }
         _ => end(stream).await,
     }
@@ -119,10 +122,10 @@ fn builder(door: &Door) -> http1::Builder {
     builder
 }
 
-/// An answer that admits a socket leaves the admission with the connection.
-fn keep_admission(mut response: Response, progress: &Progress) -> Response {
+/// An answer to an upgrade leaves with the connection what becomes of it.
+fn keep_upgraded(mut response: Response, progress: &Progress) -> Response {
     if let Some(handover) = response.extensions_mut().remove::<Handover>() {
-        *progress.admission.lock().unwrap_or_else(PoisonError::into_inner) = handover.take();
+        *progress.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = handover.take();
     }
     response
 }

@@ -8,6 +8,7 @@ mod connection;
 mod credentials;
 mod private;
 mod public;
+mod signed;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use quick_cache::sync::Cache;
@@ -153,7 +155,7 @@ impl Door {
 /// Adds what all routes share: the answers to unknown paths and methods, and the log.
 fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
     routes
-        .fallback(|| async { answer::refuse(&Refusal::PathUnknown) })
+        .fallback(|head: Parts| async move { upgrade::unknown_path(&head) })
         .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
         // Last, since it only wraps what is there by now.
         .layer(middleware::from_fn_with_state(Arc::clone(door), log))

@@ -16,10 +16,10 @@ use jiff::tz::TimeZone;
 
 use super::connection::Peer;
 use super::credentials::Reach;
-use super::{Door, answer, body};
+use super::{Door, answer, body, signed};
 use crate::dialect::gusher::api;
-use crate::hub::LiveApp;
-use crate::model::{Admin, App, Refusal, Registered, Target};
+use crate::hub::{LiveApp, new_identity};
+use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
 
 /// All of them. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
 /// either are told apart by their method.
@@ -32,6 +32,7 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/api/push/listonlineuser", get(online).post(push))
         .route("/api/push/{app_key}", post(push))
         .route("/api/{app_key}/listonlineuser", get(online))
+        .merge(signed::routes())
 }
 
 /// A refusal on its way out of a route.
@@ -54,8 +55,11 @@ async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Res
     door.authorize_super(&head).await?;
     let wanted = api::register(&body::form(&head, body, &door.limits).await?)?;
     let hash = door.credentials.hash(&wanted.account, &wanted.password).await?;
+    let (id, secret) = new_identity().map_err(|_| Refusal::Internal)?;
     let app = App {
         key: wanted.key,
+        id: wanted.id.unwrap_or(id),
+        secret: AppSecret(wanted.secret.unwrap_or(secret)),
         admin: Admin { account: wanted.account, hash },
         connect_hook: wanted.connect_hook,
         request_ip: head
@@ -86,7 +90,7 @@ async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Respons
     let form = body::form(&head, body, &door.limits).await?;
     let publication = api::push(&form, |source| door.pattern(source))?;
     let reach = match &publication.target {
-        Target::Everyone => door.hub.publish(&live, &publication)?,
+        Target::Everyone | Target::Channels(_) => door.hub.publish(&live, &publication)?,
         // Matching takes its time with many users, and must not hold up the other requests of this thread.
         Target::UsersMatching(_) => {
             let (hub, live, publication) = (Arc::clone(&door.hub), Arc::clone(&live), publication.clone());

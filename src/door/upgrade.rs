@@ -4,24 +4,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_VERSION, UPGRADE};
+use axum::http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use bytes::Bytes;
+
 use super::{Door, answer};
 use crate::dialect::form::Form;
+use crate::dialect::pusher::socket::Closing;
+use crate::dialect::{Session, pusher};
 use crate::hub::Admission;
-use crate::model::{Dialect, Refusal, UserId};
-use crate::net::websocket::handshake;
+use crate::model::{Refusal, SocketId, UserId};
+use crate::net::websocket::{frame, handshake};
 
-/// Carries an admission in the response that announces it, which may be cloned though an admission may not.
+/// What becomes of a connection whose upgrade was answered.
+#[derive(Debug)]
+pub enum Upgraded {
+    /// A socket.
+    Admitted(Admission),
+    /// Nothing: it is told these frames and closed. Browsers cannot read the answer of a refused upgrade.
+    TurnedAway(Bytes),
+}
+
+/// Carries what becomes of a connection in the response that announces it, which may be cloned though an admission
+/// may not.
 #[derive(Clone, Debug)]
-pub struct Handover(Arc<Mutex<Option<Admission>>>);
+pub struct Handover(Arc<Mutex<Option<Upgraded>>>);
 
 impl Handover {
-    /// The admission, for the first who asks.
-    pub fn take(&self) -> Option<Admission> {
+    /// What is carried, for the first who asks.
+    pub fn take(&self) -> Option<Upgraded> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -29,7 +45,7 @@ impl Handover {
 /// `GET /ws/{app_key}/{user_tag}?token=`. The order is: app, upgrade headers, connect hook, admission (spec D23).
 pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit(&door, &head).await {
-        Ok((accept, admission)) => switch(accept, admission),
+        Ok((accept, admission)) => switch(accept, Upgraded::Admitted(admission)),
         Err(refusal) => refuse(&refusal),
     }
 }
@@ -45,17 +61,77 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admission), Re
         let token = query.get("token")?.unwrap_or_default();
         door.hook.ask(&app.app.connect_hook, token, &user).await?;
     }
-    Ok((accept, door.hub.admit(&app, user, Dialect::Gusher)?))
+    Ok((accept, door.hub.admit(&app, Session::Gusher(user))?))
 }
 
-fn switch(accept: HeaderValue, admission: Admission) -> Response {
+/// `GET /app/{key}`: what is wrong is told after the upgrade (pusher-channels 1.2).
+pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
+    let admitted = answer::segment(head.uri.path(), 2)
+        .map_err(|_| Closing::path_unknown())
+        .and_then(|key| admit_pusher(&door, &key, head.uri.query()));
+    answer_upgrade(&head, admitted.map_or_else(turn_away, Upgraded::Admitted))
+}
+
+/// A request for an unknown path. A client of Pusher's learns of it by a close code; the paths of the original dialect
+/// keep their plain answer (spec 1.8).
+pub fn unknown_path(head: &Parts) -> Response {
+    let path = head.uri.path();
+    let is_upgrade = handshake::accept(&head.method, head.version, &head.headers).is_ok();
+    if is_upgrade && !path.starts_with("/ws") && !path.starts_with("/api") {
+        return answer_upgrade(head, turn_away(Closing::path_unknown()));
+    }
+    refuse(&Refusal::PathUnknown)
+}
+
+fn admit_pusher(door: &Door, key: &str, query: Option<&str>) -> Result<Admission, Closing> {
+    let (protocol, client) = pusher::socket::protocol(query)?;
+    let app = door.hub.app(key).map_err(|_| Closing::app_unknown(key))?;
+    let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
+    let session = pusher::socket::Session { socket_id, protocol, client };
+    door.hub.admit(&app, Session::Pusher(session)).map_err(|refusal| match refusal {
+        Refusal::Draining => Closing::reconnect(),
+        Refusal::AppUnknown => Closing::app_unknown(key),
+        _ => Closing::over_capacity(),
+    })
+}
+
+/// Two numbers that every client can read, from 1 to 2^53 - 1, which nobody can guess.
+fn random_id() -> Result<SocketId, getrandom::Error> {
+    let number = || Ok((getrandom::u64()? >> 11).max(1));
+    Ok(SocketId { high: number()?, low: number()? })
+}
+
+fn turn_away(closing: Closing) -> Upgraded {
+    let mut frames = Vec::new();
+    let error = pusher::socket::error(Some(closing.code), &closing.message);
+    frame::encode_into(&mut frames, frame::Opcode::Text, error.as_bytes());
+    frames.extend_from_slice(&frame::close(closing.code, &closing.message));
+    Upgraded::TurnedAway(frames.into())
+}
+
+/// The first subprotocol of Pusher's that the client offers is taken.
+fn answer_upgrade(head: &Parts, upgraded: Upgraded) -> Response {
+    let Ok(accept) = handshake::accept(&head.method, head.version, &head.headers) else {
+        return refuse(&Refusal::NotAnUpgrade);
+    };
+    let mut response = switch(accept, upgraded);
+    let offered = head.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = offered.flat_map(|value| value.split(',')).map(str::trim);
+    let chosen = tokens.find(|token| token.starts_with("pusher-channels-protocol-"));
+    if let Some(chosen) = chosen.and_then(|token| HeaderValue::from_str(token).ok()) {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    }
+    response
+}
+
+fn switch(accept: HeaderValue, upgraded: Upgraded) -> Response {
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("Upgrade")),
         (SEC_WEBSOCKET_ACCEPT, accept),
     ];
     let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response();
-    response.extensions_mut().insert(Handover(Arc::new(Mutex::new(Some(admission)))));
+    response.extensions_mut().insert(Handover(Arc::new(Mutex::new(Some(upgraded)))));
     response
 }
 

@@ -23,6 +23,12 @@ impl LiveApp {
         Arc::new(Self { app, number, directory: Mutex::default() })
     }
 
+    /// Who is online, unless the app is gone.
+    pub(super) fn open_directory(&self) -> Result<MutexGuard<'_, Directory>, Refusal> {
+        let directory = self.directory();
+        if directory.is_closed() { Err(Refusal::AppUnknown) } else { Ok(directory) }
+    }
+
     /// Who is online. Held for steps that never wait.
     pub(super) fn directory(&self) -> MutexGuard<'_, Directory> {
         // No code that can panic runs under the lock.
@@ -30,11 +36,31 @@ impl LiveApp {
     }
 }
 
+/// The apps by what names them.
+#[derive(Debug, Default)]
+struct Known {
+    by_key: HashMap<AppKey, Arc<LiveApp>>,
+    by_id: HashMap<String, Arc<LiveApp>>,
+}
+
+impl Known {
+    fn insert(&mut self, live: &Arc<LiveApp>) {
+        self.by_key.insert(live.app.key.clone(), Arc::clone(live));
+        self.by_id.insert(live.app.id.clone(), Arc::clone(live));
+    }
+
+    fn remove(&mut self, key: &AppKey) -> Option<Arc<LiveApp>> {
+        let live = self.by_key.remove(key)?;
+        self.by_id.remove(&live.app.id);
+        Some(live)
+    }
+}
+
 /// All apps: the store's, mirrored in memory.
 #[derive(Debug)]
 pub struct Apps {
     store: Store,
-    known: RwLock<HashMap<AppKey, Arc<LiveApp>>>,
+    known: RwLock<Known>,
     next_number: AtomicU32,
     /// Changes go one at a time, so that store and memory agree on their order.
     change: tokio::sync::Mutex<()>,
@@ -47,10 +73,11 @@ impl Apps {
     /// The store cannot be read.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
         let apps = store.apps().await?;
-        let numbered = (0..).map(AppNumber).zip(apps);
-        let known: HashMap<_, _> =
-            numbered.map(|(number, app)| (app.key.clone(), LiveApp::new(app, number))).collect();
-        let next_number = AtomicU32::new(known.len() as u32);
+        let mut known = Known::default();
+        for (number, app) in (0..).map(AppNumber).zip(apps) {
+            known.insert(&LiveApp::new(app, number));
+        }
+        let next_number = AtomicU32::new(known.by_key.len() as u32);
         Ok(Self { store, known: RwLock::new(known), next_number, change: tokio::sync::Mutex::default() })
     }
 
@@ -60,7 +87,16 @@ impl Apps {
     /// [`Refusal::AppUnknown`].
     pub fn find(&self, key: &str) -> Result<Arc<LiveApp>, Refusal> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).cloned().ok_or(Refusal::AppUnknown)
+        known.by_key.get(key).cloned().ok_or(Refusal::AppUnknown)
+    }
+
+    /// The app of that number in signed calls.
+    ///
+    /// # Errors
+    /// [`Refusal::AppUnknown`].
+    pub fn find_by_id(&self, id: &str) -> Result<Arc<LiveApp>, Refusal> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_id.get(id).cloned().ok_or(Refusal::AppUnknown)
     }
 
     /// All apps in the order of their registration, as the store has them.
@@ -84,7 +120,7 @@ impl Apps {
         let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
         let live = LiveApp::new(app, number);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(live.app.key.clone(), Arc::clone(&live));
+        known.insert(&live);
         Ok(live)
     }
 

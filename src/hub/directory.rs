@@ -1,4 +1,4 @@
-//! Who is online in one app, and on which shards. First in and last out of a user show here.
+//! Who is online in one app, who is in which channel, and on which shards. First in and last out show here.
 //!
 //! Whoever changes the membership of an app, or posts to its shards, holds its directory: so all shards see the
 //! publications of an app in one order, and a count never includes a socket that the push is not sent to. A
@@ -6,6 +6,7 @@
 
 use indexmap::IndexMap;
 
+use super::channels::Channels;
 use crate::model::{Reach, UserId};
 
 /// The most shards a node may have: one bit each.
@@ -19,11 +20,11 @@ pub type ShardIndex = usize;
 pub struct ShardSet(u64);
 
 impl ShardSet {
-    fn insert(&mut self, shard: ShardIndex) {
+    pub(super) fn insert(&mut self, shard: ShardIndex) {
         self.0 |= 1 << shard;
     }
 
-    fn remove(&mut self, shard: ShardIndex) {
+    pub(super) fn remove(&mut self, shard: ShardIndex) {
         self.0 &= !(1 << shard);
     }
 
@@ -49,7 +50,11 @@ pub struct Directory {
     users: IndexMap<UserId, Online>,
     /// Sockets per shard; grows to the highest shard in use.
     sockets: Vec<u32>,
+    /// Sockets per shard that belong to no user: they live on channels.
+    others: Vec<u32>,
     closed: bool,
+    /// Who is in which channel.
+    pub channels: Channels,
 }
 
 impl Directory {
@@ -61,10 +66,17 @@ impl Directory {
         };
         online.shards.insert(shard);
         online.sockets += 1;
-        if self.sockets.len() <= shard {
-            self.sockets.resize(shard + 1, 0);
-        }
-        self.sockets[shard] += 1;
+        add_one(&mut self.sockets, shard);
+    }
+
+    /// Counts a socket without a user on `shard`.
+    pub fn join_other(&mut self, shard: ShardIndex) {
+        add_one(&mut self.others, shard);
+    }
+
+    /// Takes a socket without a user off again.
+    pub fn leave_other(&mut self, shard: ShardIndex) {
+        self.others[shard] -= 1;
     }
 
     /// Takes a socket of `user` off; `last_on_shard` when that shard holds no other socket of the user.
@@ -96,12 +108,15 @@ impl Directory {
         Reach { users: self.users.len(), sockets: self.sockets.iter().map(|count| *count as usize).sum() }
     }
 
-    /// The shards that hold any socket of the app.
+    /// The shards that hold users of the app.
     pub fn shards(&self) -> ShardSet {
-        let mut shards = ShardSet::default();
-        (0..self.sockets.len())
-            .filter(|shard| self.sockets[*shard] > 0)
-            .for_each(|shard| shards.insert(shard));
+        used(&self.sockets)
+    }
+
+    /// The shards that hold any socket of the app.
+    pub fn all_shards(&self) -> ShardSet {
+        let mut shards = used(&self.sockets);
+        shards.add_all(used(&self.others));
         shards
     }
 
@@ -154,6 +169,19 @@ impl Directory {
             self.users.shrink_to(self.users.len() * 2);
         }
     }
+}
+
+fn add_one(counts: &mut Vec<u32>, shard: ShardIndex) {
+    if counts.len() <= shard {
+        counts.resize(shard + 1, 0);
+    }
+    counts[shard] += 1;
+}
+
+fn used(counts: &[u32]) -> ShardSet {
+    let mut shards = ShardSet::default();
+    (0..counts.len()).filter(|shard| counts[*shard] > 0).for_each(|shard| shards.insert(shard));
+    shards
 }
 
 #[cfg(test)]

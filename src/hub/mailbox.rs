@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::LiveApp;
-use crate::model::{AppNumber, Dialect, Push, UserId};
+use crate::dialect::Session;
+use crate::model::{AppNumber, Push};
 use crate::net::stream::Stream;
 
 /// What a waiting message weighs besides the data it shares, in bytes: roughly what it occupies.
@@ -23,7 +24,7 @@ const KEPT_MESSAGES: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketNumber(pub u64);
 
-/// A socket that was admitted and whose stream is still with the door: it already belongs to its user, so that a
+/// A socket that was admitted and whose stream is still with the door: it already belongs to its app, so that a
 /// push accepted after the client saw the answer of its upgrade is never missed.
 #[derive(Debug)]
 pub struct Arrival {
@@ -31,10 +32,8 @@ pub struct Arrival {
     pub number: SocketNumber,
     /// The app it is a socket of.
     pub app: Arc<LiveApp>,
-    /// The user it belongs to.
-    pub user: UserId,
-    /// What it speaks.
-    pub dialect: Dialect,
+    /// What it speaks, and as whom.
+    pub session: Session,
 }
 
 /// What a shard is told.
@@ -58,7 +57,7 @@ impl Message {
     fn weight_bytes(&self) -> usize {
         MESSAGE_BYTES
             + match self {
-                Message::Push(push) => push.data.len(),
+                Message::Push(push) => push.data_bytes(),
                 Message::Open(_, _, ahead) => ahead.len(),
                 _ => 0,
             }

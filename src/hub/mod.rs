@@ -6,6 +6,7 @@
 //! shard took it off.
 
 mod apps;
+mod channels;
 mod directory;
 mod mailbox;
 
@@ -16,14 +17,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 
 pub use apps::{Apps, LiveApp};
+pub use channels::Counts;
+use directory::ShardSet;
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
 
+use crate::dialect::Session;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, Audience, Dialect, Pattern, Publication, Push, Reach, Refusal, Target, UserId,
+    App, AppKey, Audience, ChannelName, Content, Member, Pattern, Publication, Push, Reach, Refusal, Roster,
+    SocketId, Target, UserId,
 };
 use crate::net::stream::Stream;
+pub use crate::store::new_identity;
 
 /// How many user ids are looked at while the directory of their app is held.
 const PAGE_USERS: usize = 1024;
@@ -35,6 +41,8 @@ pub struct HubLimits {
     pub sockets_max: usize,
     /// What may wait in one shard's mailbox before publishing is refused, in bytes.
     pub mailbox_bytes_max: usize,
+    /// Members of one presence channel.
+    pub members_max: usize,
 }
 
 /// A shard as the hub sees it.
@@ -81,6 +89,14 @@ impl Hub {
         self.apps.find(key)
     }
 
+    /// The app of that number in signed calls.
+    ///
+    /// # Errors
+    /// [`Refusal::AppUnknown`].
+    pub fn app_by_id(&self, id: &str) -> Result<Arc<LiveApp>, Refusal> {
+        self.apps.find_by_id(id)
+    }
+
     /// All apps, in the order of their registration.
     ///
     /// # Errors
@@ -106,24 +122,19 @@ impl Hub {
         let mut directory = live.directory();
         directory.close();
         directory
-            .shards()
+            .all_shards()
             .iter()
             .for_each(|shard| self.posts[shard].mailbox.post(Message::CloseApp(live.number)));
         Ok(())
     }
 
-    /// Admits a socket of `user`: from here on it is listed and pushes are kept for it. The caller owes it a
-    /// stream; dropping the admission takes it back.
+    /// Admits a socket: from here on it is listed and pushes are kept for it. The caller owes it a stream; dropping
+    /// the admission takes it back.
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when the node is full, [`Refusal::Draining`] when it stops, [`Refusal::AppUnknown`]
     /// when the app went away meanwhile.
-    pub fn admit(
-        self: &Arc<Self>,
-        app: &Arc<LiveApp>,
-        user: UserId,
-        dialect: Dialect,
-    ) -> Result<Admission, Refusal> {
+    pub fn admit(self: &Arc<Self>, app: &Arc<LiveApp>, session: Session) -> Result<Admission, Refusal> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
@@ -136,10 +147,13 @@ impl Hub {
         }
         let shard = self.least_loaded();
         let number = SocketNumber(self.next_socket.fetch_add(1, Ordering::Relaxed));
-        directory.join(&user, shard);
+        match &session {
+            Session::Gusher(user) => directory.join(user, shard),
+            Session::Pusher(_) => directory.join_other(shard),
+        }
         let post = &self.posts[shard];
         post.sockets.fetch_add(1, Ordering::Relaxed);
-        post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), user, dialect }));
+        post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), session }));
         self.metrics.admissions.add(1);
         Ok(Admission { hub: Arc::clone(self), shard, number, open: false })
     }
@@ -148,6 +162,88 @@ impl Hub {
     pub fn leave(&self, shard: ShardIndex, app: &LiveApp, user: &UserId, last_on_shard: bool) {
         app.directory().leave(user, shard, last_on_shard);
         self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A shard says that a socket without a user is gone from it.
+    pub fn leave_other(&self, shard: ShardIndex, app: &LiveApp) {
+        app.directory().leave_other(shard);
+        self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A shard subscribes a socket of its own to a channel, on a presence channel as `member`; the other members
+    /// are told of a new one. Returns the roster and its revision.
+    ///
+    /// # Errors
+    /// [`Refusal::RosterFull`].
+    pub fn subscribe(
+        &self,
+        shard: ShardIndex,
+        app: &LiveApp,
+        channel: &ChannelName,
+        socket: SocketId,
+        member: Option<&Member>,
+    ) -> Result<Option<(Roster, u64)>, Refusal> {
+        let mut directory = app.directory();
+        let joined = directory.channels.subscribe(channel, shard, socket, member, self.limits.members_max)?;
+        if let (Some(member), Some((_, revision))) = (member.filter(|_| joined.is_new_member), &joined.roster)
+        {
+            let content = Content::MemberAdded(member.clone());
+            self.post_to_channel(app, &directory, channel, content, None, *revision);
+        }
+        Ok(joined.roster)
+    }
+
+    /// A shard takes a socket of its own out of a channel; `last_on_shard` when it holds no other subscription of
+    /// it. The other members are told when its member left with it.
+    pub fn unsubscribe(
+        &self,
+        shard: ShardIndex,
+        app: &LiveApp,
+        channel: &ChannelName,
+        last_on_shard: bool,
+        socket: SocketId,
+        member: Option<&UserId>,
+    ) {
+        let mut directory = app.directory();
+        let gone = directory.channels.unsubscribe(channel, shard, last_on_shard, socket, member);
+        if let (Some(user), Some(revision)) = (member, gone) {
+            self.post_to_channel(
+                app,
+                &directory,
+                channel,
+                Content::MemberRemoved(user.clone()),
+                None,
+                revision,
+            );
+        }
+    }
+
+    /// A client publishes to the other subscribers of a channel it is in; on a presence channel as `user`.
+    pub fn publish_as(
+        &self,
+        app: &LiveApp,
+        channel: &ChannelName,
+        (event, data): (Arc<str>, Arc<str>),
+        socket: SocketId,
+        user: Option<UserId>,
+    ) {
+        let content = Content::Event { event, data, user };
+        self.post_to_channel(app, &app.directory(), channel, content, Some(socket), 0);
+    }
+
+    /// How many subscribe to a channel.
+    pub fn counts(&self, app: &LiveApp, channel: &ChannelName) -> Counts {
+        app.directory().channels.counts(channel)
+    }
+
+    /// The members of a presence channel.
+    pub fn roster(&self, app: &LiveApp, channel: &ChannelName) -> Roster {
+        app.directory().channels.roster(channel)
+    }
+
+    /// The occupied channels whose names begin with `prefix`.
+    pub fn occupied(&self, app: &LiveApp, prefix: &str) -> Vec<(ChannelName, Counts)> {
+        app.directory().channels.occupied(prefix)
     }
 
     /// Sends a publication to the sockets of its target, and says whom it was addressed to.
@@ -161,6 +257,7 @@ impl Hub {
         self.check_mailboxes().inspect_err(refused)?;
         let reach = match &publication.target {
             Target::Everyone => self.publish_to_everyone(app, &publication.data),
+            Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
             Target::UsersMatching(pattern) => {
                 self.publish_to_users(app, matching(app, pattern), &publication.data)
             }
@@ -187,14 +284,8 @@ impl Hub {
     }
 
     fn publish_to_everyone(&self, app: &LiveApp, data: &Arc<str>) -> Result<Reach, Refusal> {
-        let directory = app.directory();
-        if directory.is_closed() {
-            return Err(Refusal::AppUnknown);
-        }
-        let push = Arc::new(Push { app: app.number, audience: Audience::Everyone, data: Arc::clone(data) });
-        for shard in directory.shards().iter() {
-            self.posts[shard].mailbox.post(Message::Push(Arc::clone(&push)));
-        }
+        let directory = app.open_directory()?;
+        self.post_plain(app, Audience::Everyone, data, directory.shards());
         Ok(directory.reach())
     }
 
@@ -204,20 +295,52 @@ impl Hub {
         users: HashSet<UserId>,
         data: &Arc<str>,
     ) -> Result<Reach, Refusal> {
-        let directory = app.directory();
-        if directory.is_closed() {
-            return Err(Refusal::AppUnknown);
-        }
+        let directory = app.open_directory()?;
         let (users, reach, shards) = directory.resolve(users);
-        let push = Arc::new(Push {
-            app: app.number,
-            audience: Audience::Users(users.into()),
-            data: Arc::clone(data),
-        });
-        for shard in shards.iter() {
-            self.posts[shard].mailbox.post(Message::Push(Arc::clone(&push)));
+        self.post_plain(app, Audience::Users(users.into()), data, shards);
+        Ok(reach)
+    }
+
+    fn publish_to_channels(
+        &self,
+        app: &LiveApp,
+        channels: &[ChannelName],
+        wanted: &Publication,
+    ) -> Result<Reach, Refusal> {
+        let directory = app.open_directory()?;
+        let mut reach = Reach::default();
+        for channel in channels {
+            let (event, data) = (Arc::clone(&wanted.event), Arc::clone(&wanted.data));
+            let content = Content::Event { event, data, user: None };
+            self.post_to_channel(app, &directory, channel, content, wanted.except, 0);
+            reach.sockets += directory.channels.counts(channel).subscriptions;
         }
         Ok(reach)
+    }
+
+    /// Posts an event without a name. Called while the app's directory is held.
+    fn post_plain(&self, app: &LiveApp, audience: Audience, data: &Arc<str>, shards: ShardSet) {
+        let content = Content::Event { event: Arc::from(""), data: Arc::clone(data), user: None };
+        self.post(Push { app: app.number, audience, content, except: None, revision: 0 }, shards);
+    }
+
+    fn post_to_channel(
+        &self,
+        app: &LiveApp,
+        directory: &Directory,
+        channel: &ChannelName,
+        content: Content,
+        except: Option<SocketId>,
+        revision: u64,
+    ) {
+        let audience = Audience::Channel(channel.clone());
+        let shards = directory.channels.shards(channel);
+        self.post(Push { app: app.number, audience, content, except, revision }, shards);
+    }
+
+    fn post(&self, push: Push, shards: ShardSet) {
+        let push = Arc::new(push);
+        shards.iter().for_each(|shard| self.posts[shard].mailbox.post(Message::Push(Arc::clone(&push))));
     }
 
     /// Refuses while any shard has too much waiting, so that nothing accepted has to be dropped.

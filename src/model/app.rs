@@ -79,7 +79,7 @@ pub struct Admin {
     pub hash: Hash,
 }
 
-/// What a backend asks for when it registers an app; the password is in clear, so this is never printed.
+/// What a backend asks for when it registers an app; password and secret are in clear, so this is never printed.
 pub struct Registration {
     /// The app's name.
     pub key: AppKey,
@@ -89,6 +89,10 @@ pub struct Registration {
     pub password: String,
     /// The URL to ask before a socket is admitted, or empty.
     pub connect_hook: String,
+    /// Its number in signed calls, unless one is to be made up.
+    pub id: Option<String>,
+    /// Its secret, unless one is to be made up.
+    pub secret: Option<String>,
 }
 
 /// When an app was registered, in the two forms that the database keeps.
@@ -98,6 +102,16 @@ pub struct Registered {
     pub timestamp_ms: i64,
     /// Local time, `YYYY/MM/DD hh:mm:ss`.
     pub date: String,
+}
+
+/// A secret that signs. Never printed by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AppSecret(pub String);
+
+impl fmt::Debug for AppSecret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
 }
 
 impl Registered {
@@ -113,6 +127,10 @@ impl Registered {
 pub struct App {
     /// Its name.
     pub key: AppKey,
+    /// Its number in signed calls, as digits.
+    pub id: String,
+    /// What signed calls and channel permissions are signed with; the key is the app's.
+    pub secret: AppSecret,
     /// Who may push to it, list it and unregister it, besides the super admin.
     pub admin: Admin,
     /// The URL that is asked before a socket is admitted; empty when anybody may connect.

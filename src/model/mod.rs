@@ -3,19 +3,29 @@
 //! A value of these types was checked when it was made; whoever holds one need not look again.
 
 mod app;
+mod channel;
+mod command;
+mod member;
 mod parting;
 pub mod pattern;
 mod publication;
 mod push;
 mod refusal;
+mod socket;
 mod user;
 
-pub use app::{Admin, App, AppKey, AppNumber, CREDENTIAL_BYTES_MAX, Hash, Registered, Registration};
+pub use app::{
+    Admin, App, AppKey, AppNumber, AppSecret, CREDENTIAL_BYTES_MAX, Hash, Registered, Registration,
+};
+pub use channel::{ChannelFault, ChannelKind, ChannelName};
+pub use command::Command;
+pub use member::{Member, Roster};
 pub use parting::Parting;
 pub use pattern::Pattern;
 pub use publication::{Publication, Reach, Target};
-pub use push::{Audience, Push};
+pub use push::{Audience, Content, Push};
 pub use refusal::Refusal;
+pub use socket::SocketId;
 pub use user::UserId;
 
 /// The protocols that a socket can speak. What each of them says on the wire is known to `dialect` alone.
@@ -23,4 +33,6 @@ pub use user::UserId;
 pub enum Dialect {
     /// The original system: sockets at `/ws/{app_key}/{user_tag}`, plain text frames.
     Gusher,
+    /// Pusher Channels: sockets at `/app/{key}`, JSON envelopes.
+    Pusher,
 }

@@ -9,4 +9,6 @@ pub enum Parting {
     NodeStops,
     /// It does not read what is sent to it.
     SlowReader,
+    /// It did not answer a ping.
+    Silent,
 }

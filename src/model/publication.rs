@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Pattern;
+use super::{ChannelName, Pattern, SocketId};
 
 /// Whom a publication is for.
 #[derive(Clone, Debug)]
@@ -11,15 +11,21 @@ pub enum Target {
     Everyone,
     /// Every socket of each user whose id matches.
     UsersMatching(Pattern),
+    /// The subscribers of these channels; each name once.
+    Channels(Vec<ChannelName>),
 }
 
-/// Data on its way to a target, within one app.
+/// An event on its way to a target, within one app.
 #[derive(Clone, Debug)]
 pub struct Publication {
     /// Whom it is for.
     pub target: Target,
+    /// The name of the event; empty in the Gusher dialect, which has none.
+    pub event: Arc<str>,
     /// What arrives, byte for byte.
     pub data: Arc<str>,
+    /// A socket that does not get it.
+    pub except: Option<SocketId>,
 }
 
 /// Whom a publication was addressed to when it was accepted (spec D3).

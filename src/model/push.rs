@@ -2,24 +2,60 @@
 
 use std::sync::Arc;
 
-use super::{AppNumber, UserId};
+use super::{AppNumber, ChannelName, Member, SocketId, UserId};
 
 /// The receivers of a push, as the hub resolved them.
 #[derive(Clone, Debug)]
 pub enum Audience {
-    /// Every socket of the app.
+    /// Every socket of the app that speaks Gusher.
     Everyone,
     /// Every socket of these users. A user without sockets on a shard is passed over there.
     Users(Arc<[UserId]>),
+    /// The subscribers of a channel.
+    Channel(ChannelName),
 }
 
-/// A publication resolved to its receivers, shared by all the shards it concerns.
+/// What is received.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// An event.
+    Event {
+        /// Its name; empty in the Gusher dialect.
+        event: Arc<str>,
+        /// Its data, byte for byte.
+        data: Arc<str>,
+        /// The member who sent it, when a client did so on a presence channel.
+        user: Option<UserId>,
+    },
+    /// Somebody new is in the presence channel.
+    MemberAdded(Member),
+    /// Somebody is no longer in it.
+    MemberRemoved(UserId),
+}
+
+/// Something to receive, resolved to its receivers, shared by all the shards it concerns.
 #[derive(Clone, Debug)]
 pub struct Push {
     /// The app it stays within.
     pub app: AppNumber,
     /// Who receives it.
     pub audience: Audience,
-    /// What they receive, byte for byte.
-    pub data: Arc<str>,
+    /// What they receive.
+    pub content: Content,
+    /// A socket among them that does not.
+    pub except: Option<SocketId>,
+    /// For a change of a channel's roster, which one: each channel counts its own from 1. A subscriber whose roster
+    /// includes the change already is passed over. 0 for anything else.
+    pub revision: u64,
+}
+
+impl Push {
+    /// How much it holds, in bytes.
+    pub fn data_bytes(&self) -> usize {
+        match &self.content {
+            Content::Event { data, .. } => data.len(),
+            Content::MemberAdded(member) => member.info.len(),
+            Content::MemberRemoved(_) => 0,
+        }
+    }
 }

@@ -46,4 +46,14 @@ pub enum Refusal {
     Draining,
     /// Our own fault; the cause is in the log.
     Internal,
+    /// The socket is in the channel already.
+    SubscribedAlready,
+    /// The socket is not in the channel.
+    NotSubscribed,
+    /// The presence channel has as many members as it may have.
+    RosterFull,
+    /// The socket is in as many channels as it may be.
+    TooManyChannels,
+    /// The client sends events faster than it may.
+    TooManyEvents,
 }

@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::list::Slot;
 use super::outbox::Frames;
-use super::socket::Phase;
+use super::socket::{Phase, Seat, Subscription};
 use super::timers::CLOSING_TICKS;
-use super::{Delivery, Shard};
+use super::{Shard, Walk};
 use crate::dialect;
-use crate::model::Parting;
+use crate::model::{ChannelName, Parting};
 use crate::net::websocket::frame;
 
 impl Shard {
@@ -39,7 +39,7 @@ impl Shard {
 
     fn say_goodbye(&mut self, slot: Slot, parting: Parting) {
         let Some(socket) = self.sockets.get(slot as usize) else { return };
-        let (code, reason) = dialect::close(socket.dialect, parting);
+        let (code, reason) = dialect::close(socket.seat.dialect(), parting);
         self.close(slot, frame::close(code, reason));
     }
 
@@ -79,16 +79,34 @@ impl Shard {
         self.sockets.get(slot as usize).is_some_and(|socket| socket.phase == Phase::Live)
     }
 
-    /// What the list of its app still owes a socket goes into its outbox.
+    /// What the lists it is in still owe a socket goes into its outbox.
     fn hand_over_owed(&mut self, slot: Slot) {
-        let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
-        let Some(members) = self.apps.get_mut(&socket.app) else { return };
-        let Some((_, frames)) = members.everyone.catch_up(socket.place) else { return };
+        let Some(socket) = self.sockets.get(slot as usize) else { return };
+        let walks: Vec<(Walk, u32)> = match &socket.seat {
+            Seat::Gusher(seat) => vec![(Walk::Everyone(socket.app), seat.place)],
+            Seat::Pusher(seat) => {
+                let in_channel = |(channel, held): (&ChannelName, &Subscription)| {
+                    (Walk::Channel(socket.app, channel.clone()), held.place)
+                };
+                seat.subscriptions.iter().map(in_channel).collect()
+            }
+        };
+        for (walk, place) in walks {
+            self.hand_over(slot, &walk, place);
+        }
+    }
+
+    /// What one list still owes a socket goes into its outbox.
+    pub(super) fn hand_over(&mut self, slot: Slot, walk: &Walk, place: u32) {
+        let Some(walked) = walk.list(&mut self.apps) else { return };
+        let Some((_, frames)) = walked.list.catch_up(place) else { return };
         self.metrics.deliveries.add(frames.count.into());
-        let (limits, now) = (self.settings.outbox, self.now);
-        let mut delivery = Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now };
-        // If that is too much for it, the close frame tells it all the same that it missed something.
-        let _ = socket.queue(frames, &mut delivery);
+        let Some((socket, mut delivery)) = self.socket(slot) else { return };
+        let delivered = socket.deliver(frames, &mut delivery);
+        // Its walk goes on meanwhile, so a fault is settled by whoever settles those of the walk.
+        if let Err(fault) = delivered {
+            self.faulty.push((slot, fault));
+        }
     }
 
     /// Takes a live socket out of its app, here and in the hub.
@@ -97,19 +115,44 @@ impl Shard {
         else {
             return;
         };
-        let (app, user) = (socket.app, socket.user.clone());
-        let (place, user_place) = (socket.place, socket.user_place as usize);
+        let app = socket.app;
+        match &socket.seat {
+            Seat::Gusher(_) => self.give_up_user(slot),
+            Seat::Pusher(seat) => {
+                let channels: Vec<ChannelName> = seat.subscriptions.keys().cloned().collect();
+                channels.iter().for_each(|channel| drop(self.leave_channel(slot, channel)));
+                self.give_up_id(slot);
+            }
+        }
+        if let Some(members) = self.apps.get_mut(&app) {
+            members.count -= 1;
+            if members.count == 0 {
+                self.behind_bytes -= members.everyone.list.behind_bytes();
+                self.apps.remove(&app);
+            }
+        }
+    }
+
+    fn give_up_user(&mut self, slot: Slot) {
+        let socket = &self.sockets[slot as usize];
+        let Seat::Gusher(seat) = &socket.seat else { return };
+        let (app, user, place, user_place) =
+            (socket.app, seat.user.clone(), seat.place, seat.user_place as usize);
         let Some(members) = self.apps.get_mut(&app) else { return };
         let sockets = &mut self.sockets;
-        members.everyone.remove(place, |moved, place| sockets[moved as usize].place = place);
-        let mut is_last = false;
-        if let Some(sockets_of_user) = members.users.get_mut(&user) {
-            sockets_of_user.swap_remove(user_place);
-            if let Some(moved) = sockets_of_user.get(user_place) {
-                sockets[*moved as usize].user_place = user_place as u32;
+        members.everyone.list.remove(place, |moved, place| {
+            if let Seat::Gusher(seat) = &mut sockets[moved as usize].seat {
+                seat.place = place;
             }
-            is_last = sockets_of_user.is_empty();
+        });
+        let Some(sockets_of_user) = members.users.get_mut(&user) else { return };
+        sockets_of_user.swap_remove(user_place);
+        if let Some(moved) = sockets_of_user.get(user_place)
+            && let Seat::Gusher(seat) = &mut sockets[*moved as usize].seat
+        {
+            seat.user_place = user_place as u32;
         }
+        let is_last = sockets_of_user.is_empty();
         if is_last {
             members.users.remove(&user);
             if members.users.capacity() > 1024 && members.users.len() < members.users.capacity() / 8 {
@@ -117,9 +160,13 @@ impl Shard {
             }
         }
         self.hub.leave(self.index, &members.live, &user, is_last);
-        if members.everyone.is_empty() {
-            self.behind_bytes -= members.everyone.behind_bytes();
-            self.apps.remove(&app);
-        }
+    }
+
+    fn give_up_id(&mut self, slot: Slot) {
+        let socket = &self.sockets[slot as usize];
+        let Seat::Pusher(seat) = &socket.seat else { return };
+        let Some(members) = self.apps.get_mut(&socket.app) else { return };
+        members.ids.remove(&seat.session.socket_id);
+        self.hub.leave_other(self.index, &members.live);
     }
 }

@@ -12,16 +12,16 @@ impl Shard {
         let mut budget = CHUNK;
         let mut delivered = 0;
         while budget > 0 {
-            let Some(app) = self.walks.pop_front() else { break };
-            let Some(members) = self.apps.get_mut(&app) else { continue };
-            self.behind_bytes -= members.everyone.behind_bytes();
+            let Some(walk) = self.walks.pop_front() else { break };
+            let Some(walked) = walk.list(&mut self.apps) else { continue };
+            self.behind_bytes -= walked.list.behind_bytes();
             let (limits, now) = (self.settings.outbox, self.now);
             let mut delivery = Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now };
-            members.is_walking = loop {
+            walked.is_walking = loop {
                 if budget == 0 {
                     break true;
                 }
-                let Some((slot, frames)) = members.everyone.next() else { break false };
+                let Some((slot, frames)) = walked.list.next() else { break false };
                 budget -= 1;
                 delivered += u64::from(frames.count);
                 let socket = &mut self.sockets[slot as usize];
@@ -30,9 +30,9 @@ impl Shard {
                     Err(fault) => self.faulty.push((slot, fault)),
                 }
             };
-            self.behind_bytes += members.everyone.behind_bytes();
-            if members.is_walking {
-                self.walks.push_back(app);
+            self.behind_bytes += walked.list.behind_bytes();
+            if walked.is_walking {
+                self.walks.push_back(walk);
             }
         }
         self.metrics.deliveries.add(delivered);

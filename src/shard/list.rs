@@ -73,6 +73,11 @@ impl List {
         self.log.append(frame);
     }
 
+    /// Lets the member at `place` pass over all that it has not seen.
+    pub fn skip(&mut self, place: u32) {
+        self.members[place as usize].seen = self.log.end();
+    }
+
     /// What the log holds, in bytes.
     pub fn behind_bytes(&self) -> usize {
         self.log.bytes

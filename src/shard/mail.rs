@@ -1,16 +1,17 @@
 //! Mail: what the hub asks of this shard, step by step.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mio::Token;
 
-use super::list::{List, Slot};
+use super::list::Slot;
 use super::outbox::{Frames, Outbox};
-use super::socket::{Delivery, Fault, Phase, Socket};
-use super::{Members, Shard};
-use crate::dialect;
-use crate::hub::{Arrival, Message, SocketNumber};
+use super::socket::{ChannelSeat, Delivery, Fault, Phase, Seat, Socket, UserSeat};
+use super::{Members, Shard, Walk, Walked};
+use crate::dialect::{self, Session, pusher};
+use crate::hub::{Arrival, LiveApp, Message, SocketNumber};
 use crate::model::{AppNumber, Audience, Dialect, Parting, Push, UserId};
 use crate::net::stream::Stream;
 use crate::net::websocket::{Reader, frame};
@@ -52,35 +53,38 @@ impl Shard {
     /// Makes room for a socket whose stream is still with the door.
     fn expect(&mut self, arrival: Arrival) {
         let slot = self.sockets.vacant_key() as Slot;
-        let members = self.apps.entry(arrival.app.number).or_insert_with(|| Members {
-            live: Arc::clone(&arrival.app),
-            everyone: List::default(),
-            users: Default::default(),
-            is_walking: false,
-        });
-        let sockets_of_user = members.users.entry(arrival.user.clone()).or_default();
-        sockets_of_user.push(slot);
-        let socket = Socket {
+        let app = arrival.app.number;
+        let members = self.apps.entry(app).or_insert_with(|| Members::new(&arrival.app));
+        members.count += 1;
+        let seat = members.seat(arrival.session, slot);
+        let greeting = match &seat {
+            Seat::Gusher(_) => None,
+            Seat::Pusher(seat) => Some(self.greeting(&seat.session)),
+        };
+        self.sockets.insert(Socket {
             stream: None,
             reader: Reader::default(),
             outbox: Outbox::default(),
-            app: arrival.app.number,
-            user: arrival.user,
-            dialect: arrival.dialect,
+            app,
+            seat,
             phase: Phase::Live,
-            place: members.everyone.join(slot),
-            user_place: sockets_of_user.len() as u32 - 1,
             last_heard: self.now,
             next_ping: 0,
             timer_due: 0,
             is_dirty: false,
-        };
-        self.sockets.insert(socket);
+        });
         self.awaited.insert(arrival.number, slot);
         self.metrics.sockets.add(1);
+        greeting.into_iter().for_each(|frame| self.send(slot, frame));
         if self.is_draining {
             self.part(slot, Parting::NodeStops);
         }
+    }
+
+    /// The first message of a socket that subscribes to channels (pusher-channels 1.3).
+    fn greeting(&self, session: &pusher::socket::Session) -> Bytes {
+        let activity_timeout = self.settings.channels.activity_timeout.as_secs();
+        frame::text(pusher::socket::established(session, activity_timeout).as_bytes())
     }
 
     /// The stream is here: sends what waited for it, then reads what came ahead.
@@ -104,21 +108,29 @@ impl Shard {
         }
     }
 
-    /// A push to everyone joins the log of its list; one to some users goes into the outboxes of their sockets,
-    /// behind what the log still owes them.
+    /// A push to everyone, or to a channel, joins the log of its list; one to some users goes into the outboxes of
+    /// their sockets, behind what the log still owes them.
     fn push(&mut self, push: &Push) {
         self.metrics.pushes.add(1);
-        let Some(members) = self.apps.get_mut(&push.app) else { return };
-        let frame = frame::text(dialect::encode(Dialect::Gusher, push).as_bytes());
+        let dialect = match push.audience {
+            Audience::Everyone | Audience::Users(_) => Dialect::Gusher,
+            Audience::Channel(_) => Dialect::Pusher,
+        };
+        let frame = frame::text(dialect::encode(dialect, push).as_bytes());
         match &push.audience {
-            Audience::Everyone => {
-                self.behind_bytes += frame.len();
-                members.everyone.append(frame);
-                if !std::mem::replace(&mut members.is_walking, true) {
-                    self.walks.push_back(push.app);
-                }
-            }
+            Audience::Everyone => self.append(Walk::Everyone(push.app), frame),
             Audience::Users(users) => self.push_to_users(push.app, users, &frame),
+            Audience::Channel(channel) => self.push_to_channel(push, channel, frame),
+        }
+    }
+
+    /// Appends a frame to the log of a list, and has the list walked.
+    pub(super) fn append(&mut self, walk: Walk, frame: Bytes) {
+        let Some(walked) = walk.list(&mut self.apps) else { return };
+        self.behind_bytes += frame.len();
+        walked.list.append(frame);
+        if !std::mem::replace(&mut walked.is_walking, true) {
+            self.walks.push_back(walk);
         }
     }
 
@@ -129,7 +141,8 @@ impl Shard {
         let mut delivered = 0;
         for slot in users.iter().filter_map(|user| members.users.get(user)).flatten() {
             let socket = &mut self.sockets[*slot as usize];
-            let owed = members.everyone.catch_up(socket.place).map(|(_, frames)| frames);
+            let Seat::Gusher(seat) = &socket.seat else { continue };
+            let owed = members.everyone.list.catch_up(seat.place).map(|(_, frames)| frames);
             for frames in owed.into_iter().chain([Frames { bytes: frame.clone(), count: 1 }]) {
                 delivered += u64::from(frames.count);
                 if let Err(fault) = socket.queue(frames, &mut delivery) {
@@ -158,5 +171,34 @@ impl Shard {
 
     fn slots(&self, wanted: impl Fn(&Socket) -> bool) -> Vec<Slot> {
         self.sockets.iter().filter(|(_, socket)| wanted(socket)).map(|(slot, _)| slot as Slot).collect()
+    }
+}
+
+impl Members {
+    fn new(live: &Arc<LiveApp>) -> Self {
+        Self {
+            live: Arc::clone(live),
+            count: 0,
+            everyone: Walked::default(),
+            users: HashMap::new(),
+            channels: HashMap::new(),
+            ids: HashMap::new(),
+        }
+    }
+
+    /// Gives a new socket its seat.
+    fn seat(&mut self, session: Session, slot: Slot) -> Seat {
+        match session {
+            Session::Gusher(user) => {
+                let sockets_of_user = self.users.entry(user.clone()).or_default();
+                sockets_of_user.push(slot);
+                let user_place = sockets_of_user.len() as u32 - 1;
+                Seat::Gusher(UserSeat { user, place: self.everyone.list.join(slot), user_place })
+            }
+            Session::Pusher(session) => {
+                self.ids.insert(session.socket_id, slot);
+                Seat::Pusher(Box::new(ChannelSeat { session, subscriptions: HashMap::new(), events: (0, 0) }))
+            }
+        }
     }
 }

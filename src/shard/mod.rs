@@ -4,6 +4,7 @@
 //! One turn: read what came, carry out mail, fan out a chunk, flush a chunk, look at the timers. Chunks are short,
 //! so mail is taken while a fan-out is under way, and pushes that arrive meanwhile join it.
 
+mod channels;
 mod closing;
 mod fan_out;
 mod list;
@@ -26,7 +27,7 @@ pub use outbox::OutboxLimits;
 
 use crate::hub::{Hub, LiveApp, Mailbox, Message, ShardIndex, SocketNumber};
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, UserId};
+use crate::model::{AppNumber, ChannelName, SocketId, UserId};
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::frame;
 use list::{List, Slot};
@@ -59,16 +60,70 @@ pub struct ShardSettings {
     pub silence_max: Duration,
     /// How long a socket may take nothing while something waits for it.
     pub stall_max: Duration,
+    /// What bounds a socket that subscribes to channels.
+    pub channels: ChannelSettings,
+}
+
+/// What bounds a socket that subscribes to channels, and its rhythm.
+#[derive(Clone, Copy, Debug)]
+pub struct ChannelSettings {
+    /// The longest message a client may send, in bytes.
+    pub message_bytes_max: usize,
+    /// Channels one socket may be in.
+    pub channels_max: usize,
+    /// Events a client may send in a second; none at all when 0.
+    pub events_per_second_max: u32,
+    /// How long a client may be silent before it is pinged; it is told this.
+    pub activity_timeout: Duration,
+    /// How long it may be silent after that.
+    pub pong_wait: Duration,
 }
 
 /// The sockets of one app on this shard.
 #[derive(Debug)]
 struct Members {
     live: Arc<LiveApp>,
-    everyone: List,
+    /// All of them, those without a user included.
+    count: usize,
+    everyone: Walked,
     users: HashMap<UserId, Vec<Slot>>,
-    /// It stands in the queue of lists to walk.
+    channels: HashMap<ChannelName, Channel>,
+    /// The sockets that have a public name.
+    ids: HashMap<SocketId, Slot>,
+}
+
+/// A list, and whether it stands in the queue of lists to walk.
+#[derive(Debug, Default)]
+struct Walked {
+    list: List,
     is_walking: bool,
+}
+
+/// The subscriptions of one channel on this shard.
+#[derive(Debug, Default)]
+struct Channel {
+    walked: Walked,
+    /// Subscribers and the revision of the roster they were told, while changes that it includes may be on their
+    /// way: they must not hear of those again.
+    newcomers: Vec<(Slot, u64)>,
+}
+
+/// Names a list to walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Walk {
+    Everyone(AppNumber),
+    Channel(AppNumber, ChannelName),
+}
+
+impl Walk {
+    fn list<'a>(&self, apps: &'a mut HashMap<AppNumber, Members>) -> Option<&'a mut Walked> {
+        match self {
+            Walk::Everyone(app) => apps.get_mut(app).map(|members| &mut members.everyone),
+            Walk::Channel(app, channel) => {
+                apps.get_mut(app)?.channels.get_mut(channel).map(|channel| &mut channel.walked)
+            }
+        }
+    }
 }
 
 /// One core's sockets and the loop that serves them.
@@ -86,8 +141,8 @@ pub struct Shard {
     awaited: HashMap<SocketNumber, Slot>,
     /// Messages taken from the mailbox and not carried out yet.
     mail: VecDeque<Message>,
-    /// Apps whose list is being walked, in turn.
-    walks: VecDeque<AppNumber>,
+    /// Lists that are being walked, in turn.
+    walks: VecDeque<Walk>,
     /// What the logs of all lists hold, in bytes.
     behind_bytes: usize,
     /// Sockets whose outboxes are to be flushed, in turn.

@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::Shard;
 use super::list::Slot;
-use super::socket::Phase;
+use super::socket::{Phase, Seat};
+use super::{Shard, ShardSettings};
+use crate::dialect::pusher;
+use crate::model::{App, Command};
 use crate::net::websocket::{Inbound, Violation, close_reply, frame};
 
 /// How often one socket is read in one turn before the others have theirs.
@@ -50,30 +52,33 @@ impl Shard {
         else {
             return;
         };
-        let mut pongs = Vec::new();
-        let mut goodbye = None;
-        let mut is_heard = false;
-        let read = socket.reader.read(bytes, self.settings.message_bytes_max, &mut |inbound| {
-            is_heard = true;
-            match inbound {
-                // Spec 1.8: read and discarded; never forwarded, never answered.
-                Inbound::Text(_) | Inbound::Binary(_) | Inbound::Pong(_) => {}
-                Inbound::Ping(payload) => pongs.push(frame::pong(payload)),
-                Inbound::Close(close) => {
-                    goodbye = Some(close_reply(&close));
-                    return ControlFlow::Break(());
-                }
+        let Some(members) = self.apps.get(&socket.app) else { return };
+        let listener = Listener { seat: &socket.seat, app: &members.live.app, settings: &self.settings };
+        let mut heard = Vec::new();
+        let read = socket.reader.read(bytes, listener.message_bytes_max(), &mut |inbound| {
+            heard.push(listener.understand(inbound));
+            if matches!(heard.last(), Some(Heard::Goodbye(_))) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
             }
-            ControlFlow::Continue(())
         });
-        if is_heard {
+        if !heard.is_empty() {
             socket.last_heard = self.now;
         }
-        pongs.into_iter().for_each(|pong| self.send(slot, pong));
-        match (read, goodbye) {
-            (Err(violation), _) => self.refuse(slot, &violation),
-            (Ok(_), Some(reply)) => self.close(slot, reply),
-            (Ok(_), None) => {}
+        heard.into_iter().for_each(|heard| self.answer(slot, heard));
+        if let Err(violation) = read {
+            self.refuse(slot, &violation);
+        }
+    }
+
+    fn answer(&mut self, slot: Slot, heard: Heard) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Ping(pong) => self.send(slot, pong),
+            Heard::Goodbye(reply) => self.close(slot, reply),
+            Heard::Command(command) => self.carry_out_command(slot, command),
+            Heard::Nonsense(complaints) => complaints.iter().for_each(|complaint| self.say(slot, complaint)),
         }
     }
 
@@ -92,4 +97,57 @@ fn close_for(violation: &Violation) -> Bytes {
         other => other.to_string(),
     };
     frame::close(violation.close_code(), &reason)
+}
+
+/// What a frame of a client comes to.
+enum Heard {
+    /// A sign of life, no more.
+    Nothing,
+    Ping(Bytes),
+    Goodbye(Bytes),
+    Command(Command),
+    /// Something that its dialect refuses; with what the client is told.
+    Nonsense(Vec<String>),
+}
+
+/// What it takes to understand a socket.
+struct Listener<'a> {
+    seat: &'a Seat,
+    app: &'a App,
+    settings: &'a ShardSettings,
+}
+
+impl Listener<'_> {
+    fn message_bytes_max(&self) -> usize {
+        match self.seat {
+            Seat::Gusher(_) => self.settings.message_bytes_max,
+            Seat::Pusher(_) => self.settings.channels.message_bytes_max,
+        }
+    }
+
+    fn understand(&self, inbound: Inbound<'_>) -> Heard {
+        match inbound {
+            Inbound::Ping(payload) => Heard::Ping(frame::pong(payload)),
+            Inbound::Pong(_) => Heard::Nothing,
+            Inbound::Close(close) => Heard::Goodbye(close_reply(&close)),
+            Inbound::Text(text) => self.understand_text(text),
+            Inbound::Binary(_) => match self.seat {
+                Seat::Gusher(_) => Heard::Nothing,
+                Seat::Pusher(_) => Heard::Nonsense(vec![pusher::socket::binary_refused()]),
+            },
+        }
+    }
+
+    fn understand_text(&self, text: &str) -> Heard {
+        // In the Gusher dialect it is read and discarded; never forwarded, never answered (spec 1.8).
+        let Seat::Pusher(seat) = self.seat else { return Heard::Nothing };
+        let (key, secret) = (self.app.key.as_str(), &self.app.secret.0);
+        let limits = pusher::socket::SocketLimits::default();
+        let client_events = self.settings.channels.events_per_second_max > 0;
+        match pusher::socket::understand(&seat.session, key, secret, client_events, &limits, text) {
+            Ok(Some(command)) => Heard::Command(command),
+            Ok(None) => Heard::Nothing,
+            Err(complaints) => Heard::Nonsense(complaints),
+        }
+    }
 }

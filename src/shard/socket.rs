@@ -1,12 +1,14 @@
 //! A socket: a stream, who it belongs to, and what waits to go out on it. An idle one owns no memory beside this.
 
+use std::collections::HashMap;
 use std::io;
 
 use super::list::Slot;
 use super::outbox::{Frames, Outbox, OutboxLimits, Overflow, Pool};
 use super::timers::Rhythm;
+use crate::dialect::pusher;
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, Dialect, UserId};
+use crate::model::{AppNumber, ChannelName, Dialect, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::Reader;
@@ -29,6 +31,56 @@ pub enum Fault {
     Slow,
 }
 
+/// What a socket is a member of, by the dialect it speaks.
+#[derive(Debug)]
+pub enum Seat {
+    /// One user's socket among everyone in the app.
+    Gusher(UserSeat),
+    /// A socket that subscribes to channels.
+    Pusher(Box<ChannelSeat>),
+}
+
+/// A place among everyone, and one among the sockets of a user.
+#[derive(Debug)]
+pub struct UserSeat {
+    /// The user.
+    pub user: UserId,
+    /// Its place in the list of everyone in the app.
+    pub place: u32,
+    /// Its place among the sockets of its user on this shard.
+    pub user_place: u32,
+}
+
+/// Places in channels.
+#[derive(Debug)]
+pub struct ChannelSeat {
+    /// What its client can do.
+    pub session: pusher::socket::Session,
+    /// The channels it is in.
+    pub subscriptions: HashMap<ChannelName, Subscription>,
+    /// When the running second of client events began, and how many came in it.
+    pub events: (Tick, u32),
+}
+
+/// One socket in one channel.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Its place in the channel's list.
+    pub place: u32,
+    /// On a presence channel, as whom.
+    pub member: Option<UserId>,
+}
+
+impl Seat {
+    /// What the socket speaks.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Seat::Gusher(_) => Dialect::Gusher,
+            Seat::Pusher(_) => Dialect::Pusher,
+        }
+    }
+}
+
 /// One connected client.
 #[derive(Debug)]
 pub struct Socket {
@@ -40,16 +92,10 @@ pub struct Socket {
     pub outbox: Outbox,
     /// Its app.
     pub app: AppNumber,
-    /// Its user.
-    pub user: UserId,
-    /// What it speaks.
-    pub dialect: Dialect,
+    /// What it speaks, and what it is a member of.
+    pub seat: Seat,
     /// How far its life has come.
     pub phase: Phase,
-    /// Its place in the list of everyone in the app.
-    pub place: u32,
-    /// Its place among the sockets of its user on this shard.
-    pub user_place: u32,
     /// When a frame last came in.
     pub last_heard: Tick,
     /// When it is to be pinged.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::list::Slot;
 use super::socket::{Phase, Socket};
 use super::{POOL_SHRINK_TICKS, Shard, ShardSettings};
+use crate::model::{Dialect, Parting};
 use crate::net::timer::{TICK, Tick};
 
 /// How long a client may take to end its side after a close frame of ours: five seconds.
@@ -17,6 +18,8 @@ pub struct Rhythm {
     silence_max: Tick,
     /// How long a socket may take nothing while something waits for it.
     pub stall_max: Tick,
+    activity_timeout: Tick,
+    pong_wait: Tick,
 }
 
 impl Rhythm {
@@ -26,6 +29,8 @@ impl Rhythm {
             ping_every: ticks(settings.ping_every),
             silence_max: ticks(settings.silence_max),
             stall_max: ticks(settings.stall_max),
+            activity_timeout: ticks(settings.channels.activity_timeout),
+            pong_wait: ticks(settings.channels.pong_wait),
         }
     }
 
@@ -35,8 +40,31 @@ impl Rhythm {
             Phase::Closing(end) => end,
             Phase::Live => {
                 let stall = socket.outbox.blocked_since().map_or(Tick::MAX, |since| since + self.stall_max);
-                socket.next_ping.min(socket.last_heard + self.silence_max).min(stall)
+                socket.next_ping.min(self.silence_end(socket)).min(stall)
             }
+        }
+    }
+
+    /// When a socket was silent for too long.
+    fn silence_end(&self, socket: &Socket) -> Tick {
+        match socket.seat.dialect() {
+            Dialect::Gusher => socket.last_heard + self.silence_max,
+            Dialect::Pusher => socket.last_heard + self.activity_timeout + self.pong_wait,
+        }
+    }
+
+    /// Whether a socket is to be pinged though its turn has come: one that was heard of lately need not be, in a
+    /// dialect that pings the silent only (pusher-channels 10).
+    fn is_ping_due(&self, socket: &Socket, now: Tick) -> bool {
+        socket.seat.dialect() == Dialect::Gusher || now >= socket.last_heard + self.activity_timeout
+    }
+
+    /// When to look at it again.
+    fn ping_after(&self, socket: &Socket, now: Tick) -> Tick {
+        match socket.seat.dialect() {
+            Dialect::Gusher => now + self.ping_every,
+            Dialect::Pusher if self.is_ping_due(socket, now) => now + self.activity_timeout,
+            Dialect::Pusher => socket.last_heard + self.activity_timeout,
         }
     }
 }
@@ -46,7 +74,7 @@ impl Shard {
     pub(super) fn start_timer(&mut self, slot: Slot) {
         let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
         socket.last_heard = self.now;
-        socket.next_ping = self.now + self.rhythm.ping_every;
+        socket.next_ping = self.rhythm.ping_after(socket, self.now);
         self.schedule(slot);
     }
 
@@ -80,13 +108,21 @@ impl Shard {
         match socket.phase {
             Phase::Closing(end) if self.now >= end => return self.remove(slot),
             Phase::Closing(_) => {}
-            Phase::Live if self.now >= socket.last_heard + self.rhythm.silence_max => {
+            Phase::Live if self.now >= self.rhythm.silence_end(socket) => {
                 self.metrics.silent_cuts.add(1);
-                return self.remove(slot);
+                return match socket.seat.dialect() {
+                    // As the original does it: without a word (spec 1.8).
+                    Dialect::Gusher => self.remove(slot),
+                    Dialect::Pusher => self.part(slot, Parting::Silent),
+                };
             }
             Phase::Live if stalled => return self.cut(slot),
             Phase::Live if self.now >= socket.next_ping => {
-                socket.next_ping += self.rhythm.ping_every;
+                let is_due = self.rhythm.is_ping_due(socket, self.now);
+                socket.next_ping = self.rhythm.ping_after(socket, self.now);
+                if !is_due {
+                    return self.schedule(slot);
+                }
                 let ping = self.ping.clone();
                 self.send(slot, ping);
             }

@@ -2,17 +2,21 @@
 //!
 //! The store is SQLite. A second kind would become a second file here that passes the same tests.
 
+mod identity;
 mod sqlite;
 
+pub use identity::new_identity;
 pub use sqlite::Store;
 
 /// Why the store could not do as asked.
 #[derive(Debug)]
 pub enum StoreError {
-    /// An app of this key is stored already.
+    /// An app of this key or of this id is stored already.
     Exists,
     /// The database failed.
     Failed(sqlx::Error),
+    /// The system has no randomness to give to an app that needs an identity.
+    Randomness(getrandom::Error),
 }
 
 impl std::fmt::Display for StoreError {
@@ -20,6 +24,7 @@ impl std::fmt::Display for StoreError {
         match self {
             StoreError::Exists => out.write_str("the app exists already"),
             StoreError::Failed(error) => write!(out, "{error}"),
+            StoreError::Randomness(error) => write!(out, "no randomness for the secret of an app: {error}"),
         }
     }
 }
@@ -30,5 +35,11 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let taken = error.as_database_error().is_some_and(|error| error.is_unique_violation());
         if taken { StoreError::Exists } else { StoreError::Failed(error) }
+    }
+}
+
+impl From<getrandom::Error> for StoreError {
+    fn from(error: getrandom::Error) -> Self {
+        StoreError::Randomness(error)
     }
 }

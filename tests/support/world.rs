@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gusher::dialect::Session;
 use gusher::hub::{Admission, Apps, Hub, HubLimits, LiveApp};
 use gusher::metrics::ShardMetrics;
 use gusher::model::pattern::{Pattern, PatternLimits};
 use gusher::model::{
-    Admin, App, AppKey, Dialect, Hash, Publication, Reach, Refusal, Registered, Target, UserId,
+    Admin, App, AppKey, AppSecret, Hash, Publication, Reach, Refusal, Registered, Target, UserId,
 };
 use gusher::net::stream::Stream;
-use gusher::shard::{OutboxLimits, Shard, ShardSettings};
+use gusher::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
 use gusher::store::Store;
 use socket2::{Domain, Socket, Type};
 
@@ -27,6 +28,13 @@ pub const SETTINGS: ShardSettings = ShardSettings {
     ping_every: Duration::from_secs(54),
     silence_max: Duration::from_secs(60),
     stall_max: Duration::from_secs(10),
+    channels: ChannelSettings {
+        message_bytes_max: 64 * 1024,
+        channels_max: 1000,
+        events_per_second_max: 10,
+        activity_timeout: Duration::from_secs(120),
+        pong_wait: Duration::from_secs(30),
+    },
 };
 
 /// What the kernel may hold for a client that does not read, so that the rest stays with the node.
@@ -48,7 +56,7 @@ impl World {
         let apps = runtime.block_on(async { Apps::load(Store::in_memory().await.unwrap()).await.unwrap() });
         let prepared: Vec<_> = (0..shards).map(|_| Shard::prepare().unwrap()).collect();
         let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
-        let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20 };
+        let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, members_max: 100 };
         let hub = Hub::new(apps, mailboxes, limits);
         let now = Instant::now();
         let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
@@ -62,6 +70,8 @@ impl World {
     pub fn register(&self, key: &str) -> Arc<LiveApp> {
         let app = App {
             key: AppKey::parse(key).unwrap(),
+            id: key.to_owned(),
+            secret: AppSecret(String::new()),
             admin: Admin { account: "admin".into(), hash: Hash(String::new()) },
             connect_hook: String::new(),
             request_ip: String::new(),
@@ -83,7 +93,7 @@ impl World {
 
     /// Admits a client and keeps its stream, as the door does until the upgrade is answered.
     pub fn admit(&self, app: &Arc<LiveApp>, user: &str) -> (Admission, Arriving) {
-        let admission = self.hub.admit(app, UserId::parse(user).unwrap(), Dialect::Gusher).unwrap();
+        let admission = self.hub.admit(app, Session::Gusher(UserId::parse(user).unwrap())).unwrap();
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
         client.connect(&self.listener.local_addr().unwrap().into()).unwrap();
@@ -117,13 +127,17 @@ impl World {
 
     /// Publishes to everyone.
     pub fn push(&self, app: &LiveApp, data: &str) -> Result<Reach, Refusal> {
-        self.hub.publish(app, &Publication { target: Target::Everyone, data: data.into() })
+        self.publish(app, Target::Everyone, data)
     }
 
     /// Publishes to the users that match.
     pub fn push_to(&self, app: &LiveApp, pattern: &str, data: &str) -> Result<Reach, Refusal> {
         let pattern = Pattern::parse(pattern, PatternLimits::default()).unwrap();
-        self.hub.publish(app, &Publication { target: Target::UsersMatching(pattern), data: data.into() })
+        self.publish(app, Target::UsersMatching(pattern), data)
+    }
+
+    fn publish(&self, app: &LiveApp, target: Target, data: &str) -> Result<Reach, Refusal> {
+        self.hub.publish(app, &Publication { target, event: "".into(), data: data.into(), except: None })
     }
 
     /// One turn of every shard.

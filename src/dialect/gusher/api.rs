@@ -12,6 +12,12 @@ use crate::model::{
     App, AppKey, CREDENTIAL_BYTES_MAX, Pattern, Publication, Reach, Refusal, Registration, Target, UserId,
 };
 
+/// The longest id of an app; any such number fits into 64 bits, in whatever language it is read.
+const APP_ID_DIGITS_MAX: usize = 18;
+
+/// How long a secret that somebody chose may be. All are ASCII.
+const APP_SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
+
 /// Account and password of an `Authorization` header (spec 1.6, D15).
 ///
 /// # Errors
@@ -50,7 +56,25 @@ pub fn register(form: &Form) -> Result<Registration, Refusal> {
             fault: "is no absolute http or https URL",
         });
     }
-    Ok(Registration { key, account, password, connect_hook })
+    let (id, secret) = (app_id(form)?, app_secret(form)?);
+    Ok(Registration { key, account, password, connect_hook, id, secret })
+}
+
+/// An id that other software knows the app by already. Empty is as good as absent, as with all fields.
+fn app_id(form: &Form) -> Result<Option<String>, Refusal> {
+    let Some(id) = form.get("app_id")?.filter(|id| !id.is_empty()) else { return Ok(None) };
+    let is_valid = id.len() <= APP_ID_DIGITS_MAX && id.bytes().all(|byte| byte.is_ascii_digit());
+    let fault = "is not 1 to 18 digits";
+    is_valid.then(|| Some(id.to_owned())).ok_or(Refusal::FieldInvalid { field: "app_id", fault })
+}
+
+/// A secret that other software signs with already.
+fn app_secret(form: &Form) -> Result<Option<String>, Refusal> {
+    let Some(secret) = form.get("app_secret")?.filter(|secret| !secret.is_empty()) else { return Ok(None) };
+    let is_valid =
+        APP_SECRET_BYTES.contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let fault = "is not 8 to 128 printable ASCII characters without blanks";
+    is_valid.then(|| Some(secret.to_owned())).ok_or(Refusal::FieldInvalid { field: "app_secret", fault })
 }
 
 fn is_web_address(text: &str) -> bool {
@@ -70,10 +94,10 @@ pub fn push(
         Some(tag) => Target::UsersMatching(compile(tag)?),
         None => Target::Everyone,
     };
-    Ok(Publication { target, data })
+    Ok(Publication { target, event: "".into(), data, except: None })
 }
 
-/// The answer to a register (spec D1).
+/// The answer to a register (spec D1). What the original did not tell comes last.
 pub fn registered(app: &App) -> String {
     line(&json!({
         "app_key": app.key.as_str(),
@@ -81,6 +105,8 @@ pub fn registered(app: &App) -> String {
         "auth_password": app.admin.hash.0,
         "connect_hook": app.connect_hook,
         "request_ip": app.request_ip,
+        "app_id": app.id,
+        "app_secret": app.secret.0,
     }))
 }
 
@@ -100,6 +126,8 @@ pub fn listed(apps: &[App]) -> String {
             "request_ip": app.request_ip,
             "date": app.registered.date,
             "timestamp": app.registered.timestamp_ms.to_string(),
+            "app_id": app.id,
+            "app_secret": app.secret.0,
         })
     };
     line(&json!({ "total": apps.len(), "data": apps.iter().map(entry).collect::<Vec<_>>() }))
@@ -108,7 +136,7 @@ pub fn listed(apps: &[App]) -> String {
 /// The answer to a push (spec D2, D3).
 pub fn pushed(key: &AppKey, publication: &Publication, reach: Reach) -> String {
     let user_tag = match &publication.target {
-        Target::Everyone => "",
+        Target::Everyone | Target::Channels(_) => "",
         Target::UsersMatching(pattern) => pattern.source(),
     };
     line(&json!({
@@ -156,7 +184,13 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::HookBusy => (StatusCode::SERVICE_UNAVAILABLE, "connect hook busy"),
         Refusal::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server overloaded"),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server stops"),
-        Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
+        // No call of this dialect can meet these.
+        Refusal::SubscribedAlready
+        | Refusal::NotSubscribed
+        | Refusal::RosterFull
+        | Refusal::TooManyChannels
+        | Refusal::TooManyEvents
+        | Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
     };
     (status, text.to_owned())
 }
@@ -173,6 +207,7 @@ impl From<FormError> for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Admin, AppSecret, Hash, Registered};
 
     fn basic(text: &str) -> Vec<u8> {
         format!("Basic {}", STANDARD.encode(text)).into_bytes()
@@ -192,5 +227,51 @@ mod tests {
             assert_eq!(credentials(header), Err(Refusal::NotAuthorized), "{header:?}");
         }
         assert_eq!(credentials(Some(&basic("no colon"))), Err(Refusal::NotAuthorized));
+    }
+
+    /// Registers an app with one more field.
+    fn register_with(field: &str, value: &str) -> Result<Registration, Refusal> {
+        let query = format!("app_key=k&auth_account=a&auth_password=p&{field}={value}");
+        register(&Form::read(true, Some(&query), None, b"").unwrap())
+    }
+
+    #[test]
+    fn an_app_may_bring_its_id() {
+        for good in ["7", "007", &"9".repeat(18)] {
+            assert_eq!(register_with("app_id", good).unwrap().id.as_deref(), Some(good));
+        }
+        assert_eq!(register_with("app_id", "").unwrap().id, None);
+        for bad in ["x", "-1", "1.5", &"9".repeat(19)] {
+            let refused = register_with("app_id", bad).err();
+            assert!(matches!(refused, Some(Refusal::FieldInvalid { field: "app_id", .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_app_may_bring_its_secret() {
+        for good in ["7ad37731", &"~".repeat(128)] {
+            assert_eq!(register_with("app_secret", good).unwrap().secret.as_deref(), Some(good));
+        }
+        assert_eq!(register_with("app_secret", "").unwrap().secret, None);
+        for bad in ["7ad3773", "with+blank", "sécretsecret", &"~".repeat(129)] {
+            let refused = register_with("app_secret", bad).err();
+            assert!(matches!(refused, Some(Refusal::FieldInvalid { field: "app_secret", .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn id_and_secret_are_told_last() {
+        let app = App {
+            key: AppKey::parse("k").unwrap(),
+            id: "7".into(),
+            secret: AppSecret("7ad37731".into()),
+            admin: Admin { account: "a".into(), hash: Hash("h".into()) },
+            connect_hook: String::new(),
+            request_ip: "1.2.3.4:5".into(),
+            registered: Registered { timestamp_ms: 1, date: "d".into() },
+        };
+        let last = r#","app_id":"7","app_secret":"7ad37731"}"#;
+        assert!(registered(&app).ends_with(&format!("{last}\n")));
+        assert!(listed(&[app]).ends_with(&format!("{last}]}}\n")));
     }
 }

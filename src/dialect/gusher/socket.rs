@@ -1,11 +1,15 @@
 //! Sockets at `/ws/{app_key}/{user_tag}` (spec 1.8): a push arrives as one text frame of exactly its content, and
 //! whatever the client sends is read and discarded.
 
-use crate::model::{Parting, Push};
+use crate::model::{Content, Parting, Push};
 
 /// What a client reads for a push.
 pub fn encode(push: &Push) -> &str {
-    &push.data
+    match &push.content {
+        Content::Event { data, .. } => data,
+        // Rosters belong to channels, and its sockets are in none.
+        Content::MemberAdded(_) | Content::MemberRemoved(_) => "",
+    }
 }
 
 /// The close code and reason that tell a client why it was closed (spec D24, D25, D26).
@@ -14,5 +18,6 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         Parting::AppUnregistered => (4001, "app unregistered"),
         Parting::NodeStops => (1001, "server stops"),
         Parting::SlowReader => (1013, "slow consumer"),
+        Parting::Silent => (1001, "not heard of"),
     }
 }

@@ -1,0 +1,321 @@
+//! The calls that publish (pusher-channels 14.1, 14.2), one event or several.
+
+use indexmap::IndexSet;
+use serde_json::{Map, Value};
+
+use super::{Fault, Info};
+use crate::model::{ChannelFault, ChannelName, Publication, SocketId, Target};
+
+/// How much one call may publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApiLimits {
+    /// The longest data of an event, in bytes.
+    pub event_bytes_max: usize,
+    /// The longest name of an event, in characters.
+    pub event_name_chars_max: usize,
+    /// Channels of one event.
+    pub channels_per_event_max: usize,
+    /// Events of one batch.
+    pub events_per_batch_max: usize,
+}
+
+impl Default for ApiLimits {
+    /// What the documentation of the service promises (pusher-channels 16.1).
+    fn default() -> Self {
+        Self {
+            event_bytes_max: 10_240,
+            event_name_chars_max: 200,
+            channels_per_event_max: 100,
+            events_per_batch_max: 10,
+        }
+    }
+}
+
+/// What a backend wants published, and what it wants to know about the channels in return.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its target are channels.
+    pub publication: Publication,
+    /// What to tell.
+    pub info: Info,
+}
+
+/// `POST /apps/{id}/events`: an event for one or more channels.
+///
+/// # Errors
+/// 400 for what breaks a rule, 413 for data that is too long.
+pub fn event(body: &[u8], limits: &ApiLimits) -> Result<Wanted, Fault> {
+    let body: Value = serde_json::from_slice(body).map_err(not_json)?;
+    let fields = Fields::of(&body, "the body")?;
+    let channels = fields.channels(limits.channels_per_event_max)?;
+    fields.wanted(channels, limits)
+}
+
+/// `POST /apps/{id}/batch_events`: events with one channel each, all of them valid.
+///
+/// # Errors
+/// 400 for what breaks a rule, 413 for data that is too long.
+pub fn batch(body: &[u8], limits: &ApiLimits) -> Result<Vec<Wanted>, Fault> {
+    let body: Value = serde_json::from_slice(body).map_err(not_json)?;
+    let Some(Value::Array(events)) = Fields::of(&body, "the body")?.get("batch") else {
+        return Err(Fault::invalid("batch is required, as a list"));
+    };
+    if events.len() > limits.events_per_batch_max {
+        let max = limits.events_per_batch_max;
+        return Err(Fault::invalid(format!("batch has more than {max} events")));
+    }
+    let wanted = |event| {
+        let fields = Fields::of(event, "an event of the batch")?;
+        fields.wanted(vec![fields.channel()?], limits)
+    };
+    events.iter().map(wanted).collect()
+}
+
+fn not_json(error: serde_json::Error) -> Fault {
+    Fault::invalid(format!("the body is no JSON: {error}"))
+}
+
+/// The members of an event. What is `null` is not there: some libraries write out what they were not given.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    fn of(value: &'a Value, what: &str) -> Result<Self, Fault> {
+        value.as_object().map(Self).ok_or_else(|| Fault::invalid(format!("{what} is no JSON object")))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&'a str>, Fault> {
+        self.get(name)
+            .map(|value| value.as_str().ok_or_else(|| Fault::invalid(format!("{name} is no string"))))
+            .transpose()
+    }
+
+    fn wanted(&self, channels: Vec<ChannelName>, limits: &ApiLimits) -> Result<Wanted, Fault> {
+        let publication = Publication {
+            target: Target::Channels(channels),
+            event: self.event_name(limits.event_name_chars_max)?.into(),
+            data: self.data(limits.event_bytes_max)?.into(),
+            except: self.socket()?,
+        };
+        let info = Info::parse(self.text("info")?.unwrap_or_default())?.without_cache()?;
+        Ok(Wanted { publication, info })
+    }
+
+    fn event_name(&self, chars_max: usize) -> Result<&'a str, Fault> {
+        let name = self.text("name")?.unwrap_or_default();
+        let is_reserved = ["pusher:", "pusher_internal:"].iter().any(|prefix| name.starts_with(prefix));
+        match name {
+            "" => Err(Fault::invalid("name is required")),
+            _ if is_reserved => Err(Fault::invalid("name begins with pusher: or pusher_internal:")),
+            _ if name.chars().count() > chars_max => {
+                Err(Fault::invalid(format!("name is longer than {chars_max} characters")))
+            }
+            _ => Ok(name),
+        }
+    }
+
+    fn data(&self, bytes_max: usize) -> Result<String, Fault> {
+        let data = match self.get("data") {
+            None => return Err(Fault::invalid("data is required")),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        if data.len() > bytes_max {
+            return Err(Fault::too_large(format!(
+                "The data content of this event exceeds the allowed maximum ({bytes_max} bytes)."
+            )));
+        }
+        Ok(data)
+    }
+
+    fn socket(&self) -> Result<Option<SocketId>, Fault> {
+        let parse = |id: &str| {
+            SocketId::parse(id).ok_or_else(|| Fault::invalid(format!("Invalid socket id: {id:.200}")))
+        };
+        self.text("socket_id")?.map(parse).transpose()
+    }
+
+    fn channel(&self) -> Result<ChannelName, Fault> {
+        channel(self.text("channel")?.ok_or_else(|| Fault::invalid("channel is required"))?)
+    }
+
+    /// `channels`, each name once, or else the one of `channel`.
+    fn channels(&self, count_max: usize) -> Result<Vec<ChannelName>, Fault> {
+        let Some(list) = self.get("channels") else { return Ok(vec![self.channel()?]) };
+        let Some(names) = list.as_array().filter(|names| (1..=count_max).contains(&names.len())) else {
+            return Err(Fault::invalid(format!("channels is no list of 1 to {count_max} names")));
+        };
+        let parse = |name: &Value| {
+            channel(
+                name.as_str().ok_or_else(|| Fault::invalid("channels holds something that is no string"))?,
+            )
+        };
+        let distinct: IndexSet<_> = names.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(distinct.into_iter().collect())
+    }
+}
+
+fn channel(name: &str) -> Result<ChannelName, Fault> {
+    if name.starts_with("#server-to-user-") {
+        return Err(Fault::invalid("user events are not available on this server"));
+    }
+    ChannelName::parse(name).map_err(|fault| match fault {
+        ChannelFault::Invalid => Fault::invalid(format!("Invalid channel name: {name:.200}")),
+        ChannelFault::TooLong => Fault::invalid(format!("Channel name too long: {name:.200}...")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// An event that is valid, with other members in place of its own.
+    fn body(changes: Value) -> Value {
+        let mut event = json!({ "name": "foo", "channel": "project-3", "data": "{\"some\":\"data\"}" });
+        let members = event.as_object_mut().unwrap();
+        for (name, value) in changes.as_object().unwrap() {
+            members.insert(name.clone(), value.clone());
+        }
+        event
+    }
+
+    fn read(changes: Value) -> Result<Wanted, Fault> {
+        event(body(changes).to_string().as_bytes(), &ApiLimits::default())
+    }
+
+    fn read_batch(events: Vec<Value>) -> Result<Vec<Wanted>, Fault> {
+        batch(json!({ "batch": events }).to_string().as_bytes(), &ApiLimits::default())
+    }
+
+    #[track_caller]
+    fn refused(changes: Value, text: &str) {
+        let fault = read(changes).unwrap_err();
+        assert_eq!((fault.status.as_u16(), fault.text.as_str()), (400, text));
+    }
+
+    fn channels(wanted: &Wanted) -> Vec<&str> {
+        match &wanted.publication.target {
+            Target::Channels(names) => names.iter().map(ChannelName::as_str).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_is_for_one_channel_or_for_a_list() {
+        let one = read(json!({})).unwrap();
+        assert_eq!((channels(&one), &*one.publication.event), (vec!["project-3"], "foo"));
+        assert_eq!(&*one.publication.data, r#"{"some":"data"}"#);
+        assert_eq!((one.publication.except, one.info), (None, Info::default()));
+        let list = read(json!({ "channels": ["b", "a", "b"] })).unwrap();
+        assert_eq!(channels(&list), ["b", "a"]);
+    }
+
+    #[test]
+    fn pc_146_an_event_has_one_to_a_hundred_channels() {
+        let names = |count: usize| (0..count).map(|number| format!("c{number}")).collect::<Vec<_>>();
+        assert_eq!(channels(&read(json!({ "channels": names(100) })).unwrap()).len(), 100);
+        for channels in [json!(names(101)), json!([]), json!("a"), json!({})] {
+            refused(json!({ "channels": channels }), "channels is no list of 1 to 100 names");
+        }
+    }
+
+    #[test]
+    fn pc_147_name_data_and_channel_are_required() {
+        for name in ["name", "data", "channel"] {
+            refused(json!({ name: null }), &format!("{name} is required"));
+        }
+        refused(json!({ "name": 7 }), "name is no string");
+    }
+
+    #[test]
+    fn pc_148_names_are_short_and_not_the_protocol_s_own() {
+        assert!(read(json!({ "name": "é".repeat(200) })).is_ok());
+        refused(json!({ "name": "e".repeat(201) }), "name is longer than 200 characters");
+        for name in ["pusher:x", "pusher_internal:x"] {
+            refused(json!({ "name": name }), "name begins with pusher: or pusher_internal:");
+        }
+    }
+
+    #[test]
+    fn pc_149_data_is_bounded() {
+        assert!(read(json!({ "data": "d".repeat(10_240) })).is_ok());
+        let fault = read(json!({ "data": "d".repeat(10_241) })).unwrap_err();
+        assert_eq!(fault.status, 413);
+        assert_eq!(fault.text, "The data content of this event exceeds the allowed maximum (10240 bytes).");
+    }
+
+    #[test]
+    fn data_that_is_no_string_becomes_compact_json() {
+        let wanted =
+            event(br#"{"name":"e","channel":"c","data":{"b": [1, "x"], "a": null}}"#, &ApiLimits::default());
+        assert_eq!(&*wanted.unwrap().publication.data, r#"{"b":[1,"x"],"a":null}"#);
+    }
+
+    #[test]
+    fn one_bad_channel_name_fails_the_event() {
+        refused(json!({ "channels": ["good", "b a d"] }), "Invalid channel name: b a d");
+        refused(json!({ "channels": ["good", 7] }), "channels holds something that is no string");
+        refused(json!({ "channel": "#foo" }), "Invalid channel name: #foo");
+        let long = "c".repeat(201);
+        refused(json!({ "channel": long }), &format!("Channel name too long: {}...", &long[1..]));
+    }
+
+    #[test]
+    fn users_cannot_be_sent_to() {
+        let text = "user events are not available on this server";
+        refused(json!({ "channel": "#server-to-user-12345" }), text);
+    }
+
+    #[test]
+    fn a_socket_that_is_left_out_has_a_well_formed_id() {
+        let except = |id| read(json!({ "socket_id": id })).map(|wanted| wanted.publication.except);
+        assert_eq!(except(json!("12.34")).unwrap(), Some(SocketId { high: 12, low: 34 }));
+        assert_eq!(except(json!(null)).unwrap(), None);
+        for id in ["", "12", "12.34\n", "a.b"] {
+            refused(json!({ "socket_id": id }), &format!("Invalid socket id: {id}"));
+        }
+    }
+
+    #[test]
+    fn info_is_for_the_counts() {
+        let info = read(json!({ "info": "user_count,subscription_count" })).unwrap().info;
+        assert_eq!(info, Info { user_count: true, subscription_count: true, cache: false });
+        refused(json!({ "info": "cache" }), "cache can only be asked for with a single channel");
+        refused(json!({ "info": "nonsense" }), "info attribute is not known: nonsense");
+    }
+
+    #[test]
+    fn pc_156_a_body_is_a_json_object() {
+        for body in [&b""[..], b"name=foo", b"[]", b"\"x\"", b"{} {}", b"{\"name\":\"\xff\"}"] {
+            assert_eq!(event(body, &ApiLimits::default()).unwrap_err().status, 400);
+            assert_eq!(batch(body, &ApiLimits::default()).unwrap_err().status, 400);
+        }
+    }
+
+    #[test]
+    fn pc_158_a_batch_has_at_most_ten_events() {
+        assert_eq!(read_batch(vec![body(json!({})); 10]).unwrap().len(), 10);
+        let fault = read_batch(vec![body(json!({})); 11]).unwrap_err();
+        assert_eq!((fault.status.as_u16(), &*fault.text), (400, "batch has more than 10 events"));
+    }
+
+    #[test]
+    fn a_batch_keeps_its_order() {
+        let events = ["b", "a"].map(|channel| body(json!({ "channel": channel })));
+        let wanted = read_batch(events.to_vec()).unwrap();
+        assert_eq!(wanted.iter().flat_map(channels).collect::<Vec<_>>(), ["b", "a"]);
+    }
+
+    #[test]
+    fn one_invalid_event_fails_the_batch() {
+        let status = |bad| read_batch(vec![body(json!({})), bad]).unwrap_err().status.as_u16();
+        assert_eq!(status(json!(7)), 400);
+        assert_eq!(status(body(json!({ "channel": null, "channels": ["a"] }))), 400);
+        assert_eq!(status(body(json!({ "data": "d".repeat(10_241) }))), 413);
+    }
+}

@@ -1,0 +1,5 @@
+//! Pusher Channels: JSON envelopes on the sockets, signed permissions for channels (pusher-channels).
+
+pub mod api;
+pub mod auth;
+pub mod socket;

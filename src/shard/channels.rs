@@ -1,0 +1,183 @@
+//! Channels: subscribing, unsubscribing and publishing, as a socket asks for it, step by step.
+//!
+//! Always: the hub knows of a subscription before its client is told; the reply is on its way before the shard next
+//! takes mail, so no push overtakes it; and a subscriber never hears of a change that its roster includes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::list::Slot;
+use super::socket::{ChannelSeat, Seat, Subscription};
+use super::{Shard, Walk};
+use crate::dialect::pusher;
+use crate::model::{ChannelKind, ChannelName, Command, Member, Push, Refusal};
+use crate::net::timer::Tick;
+use crate::net::websocket::frame;
+
+/// One second.
+const SECOND_TICKS: Tick = 4;
+
+impl Shard {
+    /// Carries out what a client asks.
+    pub(super) fn carry_out_command(&mut self, slot: Slot, command: Command) {
+        match command {
+            Command::Ping => self.say(slot, &pusher::socket::pong()),
+            Command::Subscribe { channel, member } => self.subscribe(slot, &channel, member.as_ref()),
+            Command::Unsubscribe(channel) => {
+                if let Err(refusal) = self.leave_channel(slot, &channel) {
+                    self.complain(slot, &channel, &refusal);
+                }
+            }
+            Command::Publish { channel, event, data } => {
+                if let Err(refusal) = self.publish_as(slot, &channel, event, data) {
+                    self.say(slot, &pusher::socket::refuse_event(&channel, &refusal));
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, slot: Slot, channel: &ChannelName, member: Option<&Member>) {
+        match self.join_channel(slot, channel, member) {
+            Ok(reply) => self.say(slot, &reply),
+            Err(refusal) => self.complain(slot, channel, &refusal),
+        }
+    }
+
+    /// Returns what the client is told.
+    fn join_channel(
+        &mut self,
+        slot: Slot,
+        channel: &ChannelName,
+        member: Option<&Member>,
+    ) -> Result<String, Refusal> {
+        let channels_max = self.settings.channels.channels_max;
+        let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
+        if seat.subscriptions.contains_key(channel) {
+            return Err(Refusal::SubscribedAlready);
+        }
+        if seat.subscriptions.len() >= channels_max {
+            return Err(Refusal::TooManyChannels);
+        }
+        let socket_id = seat.session.socket_id;
+        let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
+        let roster = self.hub.subscribe(self.index, &members.live, channel, socket_id, member)?;
+        let held = members.channels.entry(channel.clone()).or_default();
+        let place = held.walked.list.join(slot);
+        held.newcomers.extend(roster.as_ref().map(|(_, revision)| (slot, *revision)));
+        let subscription = Subscription { place, member: member.map(|member| member.user.clone()) };
+        if let Some((_, seat)) = self.channel_seat(slot) {
+            seat.subscriptions.insert(channel.clone(), subscription);
+        }
+        Ok(pusher::socket::subscribed(channel, roster.as_ref().map(|(roster, _)| &**roster)))
+    }
+
+    /// Takes a socket out of a channel, here and in the hub.
+    pub(super) fn leave_channel(&mut self, slot: Slot, channel: &ChannelName) -> Result<(), Refusal> {
+        let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
+        let Some(subscription) = seat.subscriptions.remove(channel) else {
+            return Err(Refusal::NotSubscribed);
+        };
+        let socket_id = seat.session.socket_id;
+        let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
+        let Some(held) = members.channels.get_mut(channel) else { return Err(Refusal::Internal) };
+        let sockets = &mut self.sockets;
+        held.walked.list.remove(subscription.place, |moved, place| {
+            if let Seat::Pusher(seat) = &mut sockets[moved as usize].seat
+                && let Some(subscription) = seat.subscriptions.get_mut(channel)
+            {
+                subscription.place = place;
+            }
+        });
+        held.newcomers.retain(|(newcomer, _)| *newcomer != slot);
+        let is_last = held.walked.list.is_empty();
+        if is_last {
+            self.behind_bytes -= held.walked.list.behind_bytes();
+            members.channels.remove(channel);
+        }
+        self.hub.unsubscribe(
+            self.index,
+            &members.live,
+            channel,
+            is_last,
+            socket_id,
+            subscription.member.as_ref(),
+        );
+        Ok(())
+    }
+
+    fn publish_as(
+        &mut self,
+        slot: Slot,
+        channel: &ChannelName,
+        event: Arc<str>,
+        data: Arc<str>,
+    ) -> Result<(), Refusal> {
+        let (now, per_second_max) = (self.now, self.settings.channels.events_per_second_max);
+        let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
+        let Some(subscription) = seat.subscriptions.get(channel) else { return Err(Refusal::NotSubscribed) };
+        let user = subscription.member.clone().filter(|_| channel.kind() == ChannelKind::Presence);
+        let (begun, count) = seat.events;
+        seat.events = if now >= begun + SECOND_TICKS { (now, 1) } else { (begun, count + 1) };
+        if seat.events.1 > per_second_max {
+            return Err(Refusal::TooManyEvents);
+        }
+        let socket_id = seat.session.socket_id;
+        let Some(members) = self.apps.get(&app) else { return Err(Refusal::Internal) };
+        self.hub.publish_as(&members.live, channel, (event, data), socket_id, user);
+        Ok(())
+    }
+
+    /// Appends a push to the log of its channel. A socket that is not to get it gets what it is owed first.
+    pub(super) fn push_to_channel(&mut self, push: &Push, channel: &ChannelName, frame: Bytes) {
+        let Some(members) = self.apps.get_mut(&push.app) else { return };
+        let mut excepted: Vec<Slot> =
+            push.except.and_then(|id| members.ids.get(&id).copied()).into_iter().collect();
+        let Some(held) = members.channels.get_mut(channel) else { return };
+        if push.revision > 0 {
+            excepted.extend(
+                held.newcomers.iter().filter(|(_, told)| *told >= push.revision).map(|(slot, _)| slot),
+            );
+            held.newcomers.retain(|(_, told)| *told > push.revision);
+        }
+        let walk = Walk::Channel(push.app, channel.clone());
+        let places: Vec<(Slot, u32)> =
+            excepted.into_iter().filter_map(|slot| Some((slot, self.place_in(slot, channel)?))).collect();
+        for (slot, place) in &places {
+            self.hand_over(*slot, &walk, *place);
+        }
+        self.append(walk.clone(), frame);
+        if let Some(walked) = walk.list(&mut self.apps) {
+            places.iter().for_each(|(_, place)| walked.list.skip(*place));
+        }
+        self.settle_faulty();
+    }
+
+    fn place_in(&self, slot: Slot, channel: &ChannelName) -> Option<u32> {
+        match &self.sockets.get(slot as usize)?.seat {
+            Seat::Pusher(seat) => seat.subscriptions.get(channel).map(|subscription| subscription.place),
+            Seat::Gusher(_) => None,
+        }
+    }
+
+    fn channel_seat(&mut self, slot: Slot) -> Option<(crate::model::AppNumber, &mut ChannelSeat)> {
+        let socket = self.sockets.get_mut(slot as usize)?;
+        match &mut socket.seat {
+            Seat::Pusher(seat) => Some((socket.app, seat)),
+            Seat::Gusher(_) => None,
+        }
+    }
+
+    fn complain(&mut self, slot: Slot, channel: &ChannelName, refusal: &Refusal) {
+        let Some((_, seat)) = self.channel_seat(slot) else { return };
+        let session = seat.session;
+        for message in pusher::socket::refuse(&session, channel, refusal) {
+            self.say(slot, &message);
+        }
+    }
+
+    /// Sends a text to one socket.
+    pub(super) fn say(&mut self, slot: Slot, text: &str) {
+        self.send(slot, frame::text(text.as_bytes()));
+    }
+}
