@@ -20,9 +20,6 @@ use crate::model::{
 /// The newest protocol version; who names none speaks it.
 const PROTOCOL_NEWEST: u8 = 7;
 
-/// What fits beside the code into a close frame, in bytes (RFC 6455, 5.5).
-const REASON_BYTES_MAX: usize = 123;
-
 /// The name that subscribers know a refused subscription by.
 const SUBSCRIPTION_ERROR: &str = "pusher:subscription_error";
 
@@ -92,16 +89,6 @@ impl Closing {
         Self { code: 4001, message }
     }
 
-    /// The app is switched off.
-    pub fn app_disabled() -> Self {
-        Self::new(4003, "Application disabled")
-    }
-
-    /// The app has as many sockets as it may have.
-    pub fn over_quota() -> Self {
-        Self::new(4004, "Application is over connection quota")
-    }
-
     /// Nothing is at this path.
     pub fn path_unknown() -> Self {
         Self::new(4005, "Path not found")
@@ -129,11 +116,6 @@ impl Closing {
 
     fn new(code: u16, message: &str) -> Self {
         Self { code, message: message.to_owned() }
-    }
-
-    /// The message, cut to what fits into a close frame.
-    pub fn reason(&self) -> &str {
-        &self.message[..self.message.floor_char_boundary(REASON_BYTES_MAX)]
     }
 }
 

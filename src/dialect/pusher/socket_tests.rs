@@ -108,14 +108,6 @@ fn libraries_are_known_by_their_names() {
 }
 
 #[test]
-fn a_closing_reason_fits_into_its_frame() {
-    let closing = Closing::app_unknown(&"ü".repeat(100));
-    assert!(closing.message.starts_with(closing.reason()) && closing.reason().len() >= 120);
-    assert!(closing.reason().len() <= REASON_BYTES_MAX);
-    assert_eq!(Closing::path_unknown().reason(), "Path not found");
-}
-
-#[test]
 fn pc_002_the_first_message_carries_json_in_a_string() {
     assert_eq!(
         established(&session(ClientKind::Other), 120),
