@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use arc_swap::ArcSwap;
+
 use super::Directory;
-use crate::model::{App, AppKey, AppNumber, Refusal};
+use crate::model::{App, AppKey, AppNumber, AppSettings, Refusal};
 use crate::store::{Store, StoreError};
 
 /// A registered app and who is online in it.
@@ -13,14 +15,20 @@ use crate::store::{Store, StoreError};
 pub struct LiveApp {
     /// What was registered.
     pub app: App,
+    settings: ArcSwap<AppSettings>,
     /// This registration of it.
     pub number: AppNumber,
     directory: Mutex<Directory>,
 }
 
 impl LiveApp {
-    fn new(app: App, number: AppNumber) -> Arc<Self> {
-        Arc::new(Self { app, number, directory: Mutex::default() })
+    fn new(app: App, settings: AppSettings, number: AppNumber) -> Arc<Self> {
+        Arc::new(Self { app, settings: ArcSwap::from_pointee(settings), number, directory: Mutex::default() })
+    }
+
+    /// What it allows now.
+    pub fn settings(&self) -> Arc<AppSettings> {
+        self.settings.load_full()
     }
 
     /// Who is online, unless the app is gone.
@@ -75,7 +83,7 @@ impl Apps {
         let apps = store.apps().await?;
         let mut known = Known::default();
         for (number, app) in (0..).map(AppNumber).zip(apps) {
-            known.insert(&LiveApp::new(app, number));
+            known.insert(&LiveApp::new(app, AppSettings::default(), number));
         }
         let next_number = AtomicU32::new(known.by_key.len() as u32);
         Ok(Self { store, known: RwLock::new(known), next_number, change: tokio::sync::Mutex::default() })
@@ -118,7 +126,7 @@ impl Apps {
             other => internal(other),
         })?;
         let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
-        let live = LiveApp::new(app, number);
+        let live = LiveApp::new(app, AppSettings::default(), number);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(&live);
         Ok(live)

@@ -3,7 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Refusal;
+
+/// How long a secret that somebody chose may be. All are ASCII.
+const APP_SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// The longest account and password together, in bytes: bcrypt looks no further (spec D16).
 pub const CREDENTIAL_BYTES_MAX: usize = 72;
@@ -105,8 +110,16 @@ pub struct Registered {
 }
 
 /// A secret that signs. Never printed by `Debug`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct AppSecret(pub String);
+
+impl AppSecret {
+    /// Whether somebody may choose it: 8 to 128 printable ASCII characters without blanks.
+    pub fn is_acceptable(&self) -> bool {
+        APP_SECRET_BYTES.contains(&self.0.len()) && self.0.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+}
 
 impl fmt::Debug for AppSecret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

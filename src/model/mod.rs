@@ -6,11 +6,13 @@ mod app;
 mod channel;
 mod command;
 mod member;
+mod notice;
 mod parting;
 pub mod pattern;
 mod publication;
 mod push;
 mod refusal;
+mod settings;
 mod socket;
 mod user;
 
@@ -20,11 +22,13 @@ pub use app::{
 pub use channel::{ChannelFault, ChannelKind, ChannelName};
 pub use command::Command;
 pub use member::{Member, Roster};
+pub use notice::{Notice, NoticeEvent, NoticeKind};
 pub use parting::Parting;
 pub use pattern::Pattern;
 pub use publication::{Publication, Reach, Target};
 pub use push::{Audience, Content, Push};
 pub use refusal::Refusal;
+pub use settings::{AppSettings, ChannelFilter, KeyPair, Webhook};
 pub use socket::SocketId;
 pub use user::UserId;
 

@@ -9,14 +9,12 @@ use url::Url;
 
 use crate::dialect::form::{Form, FormError};
 use crate::model::{
-    App, AppKey, CREDENTIAL_BYTES_MAX, Pattern, Publication, Reach, Refusal, Registration, Target, UserId,
+    App, AppKey, AppSecret, CREDENTIAL_BYTES_MAX, Pattern, Publication, Reach, Refusal, Registration, Target,
+    UserId,
 };
 
 /// The longest id of an app; any such number fits into 64 bits, in whatever language it is read.
 const APP_ID_DIGITS_MAX: usize = 18;
-
-/// How long a secret that somebody chose may be. All are ASCII.
-const APP_SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
 
 /// Account and password of an `Authorization` header (spec 1.6, D15).
 ///
@@ -71,8 +69,7 @@ fn app_id(form: &Form) -> Result<Option<String>, Refusal> {
 /// A secret that other software signs with already.
 fn app_secret(form: &Form) -> Result<Option<String>, Refusal> {
     let Some(secret) = form.get("app_secret")?.filter(|secret| !secret.is_empty()) else { return Ok(None) };
-    let is_valid =
-        APP_SECRET_BYTES.contains(&secret.len()) && secret.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_valid = AppSecret(secret.to_owned()).is_acceptable();
     let fault = "is not 8 to 128 printable ASCII characters without blanks";
     is_valid.then(|| Some(secret.to_owned())).ok_or(Refusal::FieldInvalid { field: "app_secret", fault })
 }

@@ -1,0 +1,296 @@
+//! The settings of an app: what can be changed while it is in use. They are stored and told under the names of their
+//! fields.
+
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::{AppKey, AppSecret, ChannelName, NoticeKind};
+
+/// The most webhooks of an app.
+const WEBHOOKS_MAX: usize = 20;
+
+/// The most further key pairs of an app.
+const KEYS_MAX: usize = 10;
+
+/// The most headers that a webhook adds.
+const HEADERS_MAX: usize = 20;
+
+/// What an app allows, and its limits (pusher-channels 16.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppSettings {
+    /// Whether it is in use at all: sockets are closed with 4003 and signed calls refused with 403 while it is not.
+    pub enabled: bool,
+    /// Clients may send events to each other.
+    pub client_events: bool,
+    /// Subscribers are told how many they are.
+    pub subscription_count: bool,
+    /// Users are told which of those they watch come and go.
+    pub watchlists: bool,
+    /// Sockets that neither sign in nor subscribe to a private channel are closed after `authorization_timeout`.
+    pub authorized_connections: bool,
+    /// In seconds.
+    pub authorization_timeout: u32,
+    /// Where pages may come from: `example.com`, `*.example.com`, `https://example.com:8080`. Empty, or with a `*`
+    /// among them: anywhere.
+    pub allowed_origins: Vec<String>,
+    /// A client must name its origin, which only browsers do.
+    pub require_origin: bool,
+    /// Sockets must come over TLS.
+    pub tls_only: bool,
+    /// Sockets at once; no bound but the node's when absent.
+    pub max_connections: Option<u32>,
+    /// How long a client may be silent before it is asked whether it lives, in seconds.
+    pub activity_timeout: u32,
+    /// How long it may stay silent after that, in seconds.
+    pub pong_timeout: u32,
+    /// The longest name of a channel, in characters.
+    pub max_channel_name_length: u32,
+    /// Channels of one event.
+    pub max_channels_per_event: u32,
+    /// Events of one batch.
+    pub max_batch_events: u32,
+    /// The longest name of an event, in characters.
+    pub max_event_name_length: u32,
+    /// The longest data of an event, in bytes.
+    pub max_event_bytes: u32,
+    /// The longest body of a signed call, in bytes.
+    pub max_body_bytes: u32,
+    /// How far the clock of a backend may be off, in seconds.
+    pub max_timestamp_skew: u32,
+    /// The longest id of a member of a presence channel, in characters.
+    pub max_member_id_length: u32,
+    /// The longest id of a user that signs in, in characters.
+    pub max_user_id_length: u32,
+    /// Members of one presence channel.
+    pub max_presence_members: u32,
+    /// The longest `user_info` of a member, in bytes of JSON.
+    pub max_user_info_bytes: u32,
+    /// Users that one user may watch.
+    pub max_watchlist_ids: u32,
+    /// Events that one socket may send in a second.
+    pub max_client_events_per_second: u32,
+    /// How long a cache channel keeps its event, in seconds.
+    pub cache_ttl: u32,
+    /// How long webhooks wait with telling that a channel or a member is gone, in seconds.
+    pub webhook_grace: u32,
+    /// How long a webhook that fails is tried again, in seconds.
+    pub webhook_retry_span: u32,
+    /// Key pairs that are good besides the app's own, while one replaces the other.
+    pub additional_keys: Vec<KeyPair>,
+    /// Who is told what happens in channels.
+    pub webhooks: Vec<Webhook>,
+}
+
+/// A key and the secret that goes with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPair {
+    /// Who signs.
+    pub key: String,
+    /// With what.
+    pub secret: AppSecret,
+}
+
+/// Somebody who is told what happens in channels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Where it is told, by `POST`.
+    pub url: String,
+    /// What; everything when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<BTreeSet<NoticeKind>>,
+    /// Of which channels; of all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<ChannelFilter>,
+    /// What is sent along.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub headers: IndexMap<String, String>,
+    /// Several at once, instead of one in each request.
+    #[serde(default)]
+    pub batch: bool,
+}
+
+/// Some channels, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelFilter {
+    /// How the name begins.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub channel_name_starts_with: String,
+    /// How it ends.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub channel_name_ends_with: String,
+}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            client_events: true,
+            subscription_count: false,
+            watchlists: false,
+            authorized_connections: false,
+            authorization_timeout: 30,
+            allowed_origins: Vec::new(),
+            require_origin: false,
+            tls_only: false,
+            max_connections: None,
+            activity_timeout: 120,
+            pong_timeout: 30,
+            max_channel_name_length: 200,
+            max_channels_per_event: 100,
+            max_batch_events: 10,
+            max_event_name_length: 200,
+            max_event_bytes: 10_240,
+            max_body_bytes: 1_048_576,
+            max_timestamp_skew: 600,
+            max_member_id_length: 128,
+            max_user_id_length: 200,
+            max_presence_members: 100,
+            max_user_info_bytes: 1_024,
+            max_watchlist_ids: 100,
+            max_client_events_per_second: 10,
+            cache_ttl: 1_800,
+            webhook_grace: 3,
+            webhook_retry_span: 300,
+            additional_keys: Vec::new(),
+            webhooks: Vec::new(),
+        }
+    }
+}
+
+impl AppSettings {
+    /// Checks that every limit is in its range and every webhook can be called.
+    ///
+    /// # Errors
+    /// What is wrong, as one sentence that begins with the name of the setting.
+    pub fn check(&self) -> Result<(), String> {
+        let ranges = [
+            ("authorization_timeout", self.authorization_timeout, 1..=3_600),
+            ("activity_timeout", self.activity_timeout, 1..=3_600),
+            ("pong_timeout", self.pong_timeout, 1..=3_600),
+            ("max_channel_name_length", self.max_channel_name_length, 1..=1_000),
+            ("max_channels_per_event", self.max_channels_per_event, 1..=10_000),
+            ("max_batch_events", self.max_batch_events, 1..=10_000),
+            ("max_event_name_length", self.max_event_name_length, 1..=1_000),
+            ("max_event_bytes", self.max_event_bytes, 1..=1_048_576),
+            ("max_body_bytes", self.max_body_bytes, 1_024..=67_108_864),
+            ("max_timestamp_skew", self.max_timestamp_skew, 1..=86_400),
+            ("max_member_id_length", self.max_member_id_length, 1..=1_000),
+            ("max_user_id_length", self.max_user_id_length, 1..=1_000),
+            ("max_presence_members", self.max_presence_members, 1..=1_000_000),
+            ("max_user_info_bytes", self.max_user_info_bytes, 2..=1_048_576),
+            ("max_watchlist_ids", self.max_watchlist_ids, 0..=100_000),
+            ("max_client_events_per_second", self.max_client_events_per_second, 1..=1_000_000),
+            ("cache_ttl", self.cache_ttl, 1..=604_800),
+            ("webhook_grace", self.webhook_grace, 0..=60),
+            ("webhook_retry_span", self.webhook_retry_span, 0..=300),
+        ];
+        for (name, value, range) in ranges {
+            if !range.contains(&value) {
+                return Err(format!("{name} is not between {} and {}", range.start(), range.end()));
+            }
+        }
+        self.check_keys()?;
+        self.webhooks.iter().try_for_each(Webhook::check)?;
+        match self.webhooks.len() {
+            0..=WEBHOOKS_MAX => Ok(()),
+            _ => Err(format!("webhooks has more than {WEBHOOKS_MAX} entries")),
+        }
+    }
+
+    fn check_keys(&self) -> Result<(), String> {
+        if self.additional_keys.len() > KEYS_MAX {
+            return Err(format!("additional_keys has more than {KEYS_MAX} entries"));
+        }
+        self.additional_keys.iter().try_for_each(|pair| {
+            AppKey::parse(&pair.key).map_err(|_| "additional_keys has a key that no app may have".to_owned())?;
+            if pair.secret.is_acceptable() {
+                Ok(())
+            } else {
+                Err("additional_keys has a secret that is not 8 to 128 printable ASCII characters without blanks"
+                    .to_owned())
+            }
+        })
+    }
+}
+
+impl Webhook {
+    fn check(&self) -> Result<(), String> {
+        let url = url::Url::parse(&self.url).ok();
+        if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err("webhooks has a url that is no absolute http or https URL".to_owned());
+        }
+        if self.headers.len() > HEADERS_MAX {
+            return Err(format!("webhooks has an entry with more than {HEADERS_MAX} headers"));
+        }
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        };
+        let is_value = |value: &str| value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+        if self.headers.iter().all(|(name, value)| is_name(name) && is_value(value)) {
+            Ok(())
+        } else {
+            Err("webhooks has a header that cannot be sent".to_owned())
+        }
+    }
+
+    /// Whether it is told of this kind of event in this channel.
+    pub fn wants(&self, kind: NoticeKind, channel: &ChannelName) -> bool {
+        let fits = |filter: &ChannelFilter| {
+            channel.as_str().starts_with(&filter.channel_name_starts_with)
+                && channel.as_str().ends_with(&filter.channel_name_ends_with)
+        };
+        self.events.as_ref().is_none_or(|events| events.contains(&kind))
+            && self.filter.as_ref().is_none_or(fits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn webhook(json: &str) -> Webhook {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_in_range_and_survive_being_written() {
+        let settings = AppSettings::default();
+        assert_eq!(settings.check(), Ok(()));
+        let written = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<AppSettings>(&written).unwrap(), settings);
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        let settings = AppSettings { activity_timeout: 0, ..AppSettings::default() };
+        assert_eq!(settings.check().unwrap_err(), "activity_timeout is not between 1 and 3600");
+        let settings =
+            AppSettings { webhooks: vec![webhook(r#"{"url":"ftp://x"}"#)], ..AppSettings::default() };
+        assert!(settings.check().unwrap_err().starts_with("webhooks has a url"));
+    }
+
+    #[test]
+    fn a_webhook_chooses_by_kind_and_channel() {
+        let channel = ChannelName::parse("private-a-1").unwrap();
+        let some = webhook(
+            r#"{"url":"http://a","events":["cache_miss"],"filter":{"channel_name_starts_with":"private-"}}"#,
+        );
+        assert!(some.wants(NoticeKind::CacheMiss, &channel));
+        assert!(!some.wants(NoticeKind::ClientEvent, &channel));
+        assert!(!some.wants(NoticeKind::CacheMiss, &ChannelName::parse("cache-a").unwrap()));
+        assert!(webhook(r#"{"url":"http://a"}"#).wants(NoticeKind::ClientEvent, &channel));
+    }
+
+    #[test]
+    fn secrets_of_further_keys_do_not_print() {
+        let pair: KeyPair = serde_json::from_str(r#"{"key":"k","secret":"long enough"}"#).unwrap();
+        assert!(!format!("{pair:?}").contains("long"));
+    }
+}
