@@ -54,6 +54,8 @@ pub struct NodeMetrics {
     pub publications_refused: Counter,
     /// Sockets admitted.
     pub admissions: Counter,
+    /// Kept events of channels given up for others before their time.
+    pub kept_events_given_up: Counter,
     /// Requests answered with a refusal.
     pub refusals: Counter,
     /// Requests whose head did not come in time.

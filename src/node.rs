@@ -27,6 +27,12 @@ const RESERVED_DESCRIPTORS: u64 = 128;
 /// Sockets that came or went since the allocator was last asked to give memory back.
 const TRIM_AFTER: u64 = 1000;
 
+/// What the kept events of one app may weigh, in bytes.
+const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How often the hub's time is advanced: what it does later it does so exactly.
+const TICK_EVERY: Duration = Duration::from_millis(100);
+
 /// How often that is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 
@@ -52,7 +58,7 @@ pub struct Node {
     shards: Vec<thread::JoinHandle<()>>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
     doors: Vec<JoinHandle<()>>,
-    housekeeping: JoinHandle<()>,
+    housekeeping: [JoinHandle<()>; 2],
     stopping: watch::Sender<bool>,
     drain_time_max: Duration,
 }
@@ -77,10 +83,10 @@ impl Node {
         let limits = HubLimits {
             sockets_max,
             mailbox_bytes_max: config.limits.mailbox_bytes_max,
-            members_max: config.pusher.members_max,
+            kept_bytes_max: KEPT_BYTES_MAX,
         };
-        let hub = Hub::new(apps, mailboxes, limits);
         let origin = Instant::now();
+        let hub = Hub::new(apps, mailboxes, limits, origin);
         let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
         for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
             let shard = Shard::new(index, Arc::clone(&hub), mailbox, poll, shard_settings(config), origin);
@@ -92,7 +98,10 @@ impl Node {
         let node = Self {
             public: public.local_addr().map_err(system)?,
             private: private.local_addr().map_err(system)?,
-            housekeeping: tokio::spawn(trim_memory(Arc::clone(&hub))),
+            housekeeping: [
+                tokio::spawn(trim_memory(Arc::clone(&hub))),
+                tokio::spawn(advance_time(Arc::clone(&hub))),
+            ],
             hub,
             shards,
             shard_metrics,
@@ -133,7 +142,7 @@ impl Node {
     pub async fn stop(self) {
         self.stopping.send_replace(true);
         self.hub.drain();
-        self.housekeeping.abort();
+        self.housekeeping.iter().for_each(JoinHandle::abort);
         let ended = async {
             for door in self.doors {
                 let _ = door.await;
@@ -279,10 +288,6 @@ fn shard_settings(config: &Config) -> ShardSettings {
         channels: ChannelSettings {
             message_bytes_max: config.pusher.message_bytes_max,
             channels_max: config.pusher.channels_max,
-            events_per_second_max: u32::try_from(config.pusher.client_events_per_second_max)
-                .unwrap_or(u32::MAX),
-            activity_timeout: config.pusher.activity_timeout,
-            pong_wait: config.pusher.pong_wait,
         },
     }
 }
@@ -299,6 +304,16 @@ fn sockets_possible() -> usize {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1)).unwrap_or(usize::MAX)
+}
+
+/// Lets the hub do what is due.
+async fn advance_time(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(TICK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        hub.tick(Instant::now());
+    }
 }
 
 /// Gives memory back to the system after many sockets came or went: the handshake of each passes through buffers

@@ -1,7 +1,8 @@
 //! Random messages for the reader of what Pusher clients say.
 
-use gusher::dialect::pusher::socket::{ClientKind, Session, SocketLimits, understand};
-use gusher::model::SocketId;
+use gusher::dialect::Terms;
+use gusher::dialect::pusher::socket::{ClientKind, Session, understand};
+use gusher::model::{Admin, App, AppKey, AppSecret, AppSettings, Hash, Registered, SocketId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -23,7 +24,18 @@ const PIECES: [&str; 14] =
 fn read(text: &str) -> Result<(), TestCaseError> {
     for client in [ClientKind::Other, ClientKind::Dotnet, ClientKind::Java] {
         let session = Session { socket_id: SocketId { high: 1, low: 2 }, protocol: 7, client };
-        if let Err(answers) = understand(&session, "k", "s", true, &SocketLimits::default(), text) {
+        let app = App {
+            key: AppKey::stored("k"),
+            id: "1".into(),
+            secret: AppSecret("s".into()),
+            admin: Admin { account: "admin".into(), hash: Hash(String::new()) },
+            connect_hook: String::new(),
+            request_ip: String::new(),
+            registered: Registered { timestamp_ms: 0, date: String::new() },
+        };
+        let settings = AppSettings::default();
+        let terms = Terms { app: &app, settings: &settings, signed_in: None, is_subscribed: &|_| true };
+        if let Err(answers) = understand(&session, &terms, text) {
             prop_assert!(!answers.is_empty());
             for answer in answers {
                 prop_assert!(serde_json::from_str::<serde_json::Value>(&answer).is_ok(), "{answer}");

@@ -14,12 +14,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Door, answer, body};
-use crate::dialect::pusher::api::{self, ApiLimits, Counts, Fault, SignedCall, Wanted};
+use crate::dialect::pusher::api::{self, Fault, SignedCall, Wanted};
 use crate::hub::LiveApp;
-use crate::model::{ChannelKind, ChannelName, Refusal, Target};
-
-/// The longest body of a call, in bytes (pusher-channels 16.1).
-const BODY_BYTES_MAX: usize = 1024 * 1024;
+use crate::model::{ChannelKind, ChannelName, Counts, Refusal, Target, UserId};
 
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
@@ -29,6 +26,9 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/apps/{app_id}/channels", get(channels))
         .route("/apps/{app_id}/channels/{channel}", get(channel))
         .route("/apps/{app_id}/channels/{channel}/users", get(users))
+        .route("/apps/{app_id}/users/{user_id}/terminate_connections", post(terminate))
+        // The Python library leaves out the app, and signs this path (quirk Q30).
+        .route("/users/{user_id}/terminate_connections", post(terminate))
 }
 
 /// A call whose signature holds.
@@ -55,7 +55,7 @@ impl Call {
 
 async fn event(State(door): State<Arc<Door>>, request: Request) -> Response {
     respond(&door, request, |call| {
-        let wanted = api::event(&call.body, &ApiLimits::default())?;
+        let wanted = api::event(&call.body, &call.live.settings())?;
         publish(&door, &call.live, &wanted)?;
         Ok(api::published(&counts(&door, &call.live, &wanted), wanted.info))
     })
@@ -64,7 +64,7 @@ async fn event(State(door): State<Arc<Door>>, request: Request) -> Response {
 
 async fn batch(State(door): State<Arc<Door>>, request: Request) -> Response {
     respond(&door, request, |call| {
-        let batch = api::batch(&call.body, &ApiLimits::default())?;
+        let batch = api::batch(&call.body, &call.live.settings())?;
         let mut told = Vec::with_capacity(batch.len());
         for wanted in &batch {
             publish(&door, &call.live, wanted)?;
@@ -80,8 +80,6 @@ async fn channels(State(door): State<Arc<Door>>, request: Request) -> Response {
     respond(&door, request, |call| {
         let (prefix, info) = api::channels_query(call.query())?;
         let occupied = door.hub.occupied(&call.live, prefix.as_deref().unwrap_or_default());
-        let occupied: Vec<_> =
-            occupied.into_iter().map(|(channel, counts)| (channel, as_told(counts))).collect();
         Ok(api::channels(&occupied, info))
     })
     .await
@@ -91,7 +89,8 @@ async fn channel(State(door): State<Arc<Door>>, request: Request) -> Response {
     respond(&door, request, |call| {
         let channel = call.channel()?;
         let info = api::channel_query(call.query(), &channel)?;
-        Ok(api::channel(as_told(door.hub.counts(&call.live, &channel)), info))
+        let kept = door.hub.kept(&call.live, &channel);
+        Ok(api::channel(door.hub.counts(&call.live, &channel), info, kept.as_ref()))
     })
     .await
 }
@@ -102,6 +101,18 @@ async fn users(State(door): State<Arc<Door>>, request: Request) -> Response {
         let with_user_info = api::users_query(call.query(), &channel)?;
         debug_assert_eq!(channel.kind(), ChannelKind::Presence, "the query was refused for any other");
         Ok(api::users(&door.hub.roster(&call.live, &channel), with_user_info))
+    })
+    .await
+}
+
+/// The user is the segment before the last. That nobody is signed in by that name is no error.
+async fn terminate(State(door): State<Arc<Door>>, request: Request) -> Response {
+    respond(&door, request, |call| {
+        let path = call.head.uri.path();
+        let place = if path.starts_with("/apps/") { 4 } else { 2 };
+        let user = answer::segment(path, place).and_then(|user| UserId::parse(&user));
+        door.hub.terminate(&call.live, &user.map_err(|refusal| Fault::from(&refusal))?);
+        Ok("{}".to_owned())
     })
     .await
 }
@@ -126,29 +137,40 @@ async fn respond(
 
 async fn check(door: &Door, head: Parts, body: axum::body::Body) -> Result<Call, Fault> {
     let refused = |refusal: Refusal| Fault::from(&refusal);
-    let id = answer::segment(head.uri.path(), 2).map_err(refused)?;
-    let live = door.hub.app_by_id(&id).map_err(|_| Fault::app_unknown(&id))?;
-    let body = body::read(body, BODY_BYTES_MAX, door.limits.body_time_max).await.map_err(refused)?;
+    let live = addressed_app(door, &head)?;
+    let settings = live.settings();
+    let bytes_max = settings.max_body_bytes as usize;
+    let body = body::read(body, bytes_max, door.limits.body_time_max).await.map_err(refused)?;
     let signed = SignedCall {
         method: head.method.as_str(),
         path: head.uri.path(),
         query: head.uri.query().unwrap_or_default(),
         body: &body,
     };
-    api::authenticate(&signed, live.app.key.as_str(), &live.app.secret.0, Timestamp::now().as_second())?;
+    api::authenticate(&signed, &live.app, &settings, Timestamp::now().as_second())?;
+    if !settings.enabled {
+        return Err(Fault::from(&Refusal::AppDisabled));
+    }
     Ok(Call { live, head, body })
 }
 
-fn publish(door: &Door, live: &LiveApp, wanted: &Wanted) -> Result<(), Fault> {
+/// The app that the path names, or where it names none, the key.
+fn addressed_app(door: &Door, head: &Parts) -> Result<Arc<LiveApp>, Fault> {
+    let path = head.uri.path();
+    if path.starts_with("/apps/") {
+        let id = answer::segment(path, 2).map_err(|refusal| Fault::from(&refusal))?;
+        return door.hub.app_by_id(&id).map_err(|_| Fault::app_unknown(&id));
+    }
+    let key = api::auth_key(head.uri.query().unwrap_or_default())?;
+    door.hub.app(&key).map_err(|_| Fault::key_unknown())
+}
+
+fn publish(door: &Door, live: &Arc<LiveApp>, wanted: &Wanted) -> Result<(), Fault> {
     door.hub.publish(live, &wanted.publication).map(drop).map_err(|refusal| Fault::from(&refusal))
 }
 
 /// What the channels of a publication hold now.
 fn counts(door: &Door, live: &LiveApp, wanted: &Wanted) -> Vec<(ChannelName, Counts)> {
     let Target::Channels(channels) = &wanted.publication.target else { return Vec::new() };
-    channels.iter().map(|channel| (channel.clone(), as_told(door.hub.counts(live, channel)))).collect()
-}
-
-fn as_told(counts: crate::hub::Counts) -> Counts {
-    Counts { users: counts.users, subscriptions: counts.subscriptions }
+    channels.iter().map(|channel| (channel.clone(), door.hub.counts(live, channel))).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::{Door, answer};
 use crate::dialect::form::Form;
-use crate::dialect::pusher::socket::Closing;
+use crate::dialect::pusher::handshake::{self as begin, Closing};
 use crate::dialect::{Session, pusher};
 use crate::hub::Admission;
 use crate::model::{Refusal, SocketId, UserId};
@@ -56,6 +56,9 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admission), Re
     let user = UserId::parse(&answer::segment(path, 3)?)?;
     let accept = handshake::accept(&head.method, head.version, &head.headers);
     let accept = accept.map_err(|_| Refusal::NotAnUpgrade)?;
+    if !app.settings().enabled {
+        return Err(Refusal::AppDisabled);
+    }
     if !app.app.connect_hook.is_empty() {
         let query = Form::read(false, head.uri.query(), None, &[])?;
         let token = query.get("token")?.unwrap_or_default();
@@ -68,7 +71,7 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admission), Re
 pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     let admitted = answer::segment(head.uri.path(), 2)
         .map_err(|_| Closing::path_unknown())
-        .and_then(|key| admit_pusher(&door, &key, head.uri.query()));
+        .and_then(|key| admit_pusher(&door, &key, &head));
     answer_upgrade(&head, admitted.map_or_else(turn_away, Upgraded::Admitted))
 }
 
@@ -83,14 +86,28 @@ pub fn unknown_path(head: &Parts) -> Response {
     refuse(&Refusal::PathUnknown)
 }
 
-fn admit_pusher(door: &Door, key: &str, query: Option<&str>) -> Result<Admission, Closing> {
-    let (protocol, client) = pusher::socket::protocol(query)?;
+/// What is wrong is found in this order (pusher-channels 1.2).
+fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admission, Closing> {
+    let (protocol, client) = begin::protocol(head.uri.query())?;
     let app = door.hub.app(key).map_err(|_| Closing::app_unknown(key))?;
+    let settings = app.settings();
+    if !settings.enabled {
+        return Err(Closing::app_disabled());
+    }
+    // TLS ends in front of the node, so no socket comes over it.
+    if settings.tls_only {
+        return Err(Closing::tls_only());
+    }
+    let origin = head.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    if !begin::is_origin_allowed(&settings, origin) {
+        return Err(Closing::origin_not_allowed());
+    }
     let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
-    let session = pusher::socket::Session { socket_id, protocol, client };
+    let session = begin::Session { socket_id, protocol, client };
     door.hub.admit(&app, Session::Pusher(session)).map_err(|refusal| match refusal {
         Refusal::Draining => Closing::reconnect(),
         Refusal::AppUnknown => Closing::app_unknown(key),
+        Refusal::AppFull => Closing::over_quota(),
         _ => Closing::over_capacity(),
     })
 }

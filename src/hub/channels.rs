@@ -1,126 +1,196 @@
-//! Who is in which channel of one app: occupancy and rosters, kept up to date by each join and leave, never by a
-//! scan.
+//! Who is in which channel of one app, and what channels keep: up to date by each join and leave, never by a scan.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 
-use indexmap::IndexMap;
-
+use super::agenda::Millis;
+use super::attendance::Attendance;
 use super::directory::{ShardIndex, ShardSet};
-use crate::model::{ChannelName, Member, Refusal, Roster, SocketId, UserId};
+use super::kept::KeptEvents;
+use crate::model::{ChannelKind, ChannelName, Counts, Kept, Member, Refusal, Roster, SocketId, UserId};
 
-/// How many subscribe to a channel, and how many users they are on a presence channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Distinct members.
-    pub users: usize,
-    /// Sockets.
-    pub subscriptions: usize,
+/// Up to so many subscriptions their count is told at each change.
+const COUNTED_AT_ONCE_MAX: usize = 100;
+
+/// Above that it is told no oftener than this, in milliseconds (pusher-channels 7).
+const COUNTED_EVERY_MS: Millis = 5_000;
+
+/// A socket that subscribes or leaves; on a presence channel as a member.
+#[derive(Debug)]
+pub struct Subscriber<'a, M> {
+    /// The shard it is on.
+    pub shard: ShardIndex,
+    /// Its public name.
+    pub socket: SocketId,
+    /// As whom.
+    pub member: Option<&'a M>,
 }
 
-/// What a socket that subscribed is told, and what the others are.
+/// What a socket that subscribed is told, and what is to be told to others.
 #[derive(Debug)]
 pub struct Joined {
-    /// On a presence channel: all members, the new one included, and the revision of the roster.
-    pub roster: Option<(Roster, u64)>,
+    /// On a presence channel: all members, the new one included.
+    pub roster: Option<Roster>,
+    /// On a channel that keeps its last event: that event, if there is one.
+    pub kept: Option<Option<Kept>>,
+    /// The last change that these include; 0 when there is nothing that could be told twice.
+    pub revision: u64,
+    /// It is the first subscription of the channel.
+    pub is_first: bool,
     /// The member was not there before.
     pub is_new_member: bool,
 }
 
-/// One socket of a member, and what it said of its user.
+/// What is to be told after a socket left.
 #[derive(Debug)]
-struct Seat {
-    socket: SocketId,
-    info: Arc<str>,
+pub struct Left {
+    /// Its member left with it: the revision of that change.
+    pub member_gone: Option<u64>,
+    /// It was the last subscription of the channel.
+    pub is_last: bool,
+}
+
+/// Whether the number of subscriptions is to be told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Now.
+    Tell(usize),
+    /// At this time.
+    Wait(Millis),
 }
 
 #[derive(Debug, Default)]
 struct Channel {
     shards: ShardSet,
     subscriptions: usize,
-    /// Members in the order they joined, each with its sockets, oldest first. A member is known by what its oldest
-    /// socket said.
-    members: IndexMap<UserId, Vec<Seat>>,
+    attendance: Attendance,
+    /// When its count was last told.
+    counted: Option<Millis>,
+}
+
+/// The channels of one app.
+#[derive(Debug, Default)]
+pub struct Channels {
+    occupied: HashMap<ChannelName, Channel>,
+    /// What is kept, whether somebody subscribes or not.
+    pub kept: KeptEvents,
+    /// Channels whose count is to be told, by when.
+    counts_due: BTreeSet<(Millis, ChannelName)>,
     revision: u64,
 }
 
-/// The occupied channels of one app.
-#[derive(Debug, Default)]
-pub struct Channels(HashMap<ChannelName, Channel>);
-
 impl Channels {
-    /// A socket on `shard` subscribes; on a presence channel as `member`.
+    /// A socket subscribes.
     ///
     /// # Errors
     /// [`Refusal::RosterFull`] when one more member is too many.
     pub fn subscribe(
         &mut self,
         name: &ChannelName,
-        shard: ShardIndex,
-        socket: SocketId,
-        member: Option<&Member>,
+        subscriber: &Subscriber<'_, Member>,
         members_max: usize,
+        now: Millis,
     ) -> Result<Joined, Refusal> {
-        if let (Some(member), Some(channel)) = (member, self.0.get(name))
-            && channel.members.len() >= members_max
-            && !channel.members.contains_key(&member.user)
+        let is_full = |channel: &Channel| channel.attendance.len() >= members_max;
+        if let (Some(member), Some(channel)) = (subscriber.member, self.occupied.get(name))
+            && is_full(channel)
+            && !channel.attendance.has(&member.user)
         {
             return Err(Refusal::RosterFull);
         }
-        let channel = self.0.entry(name.clone()).or_default();
-        channel.shards.insert(shard);
+        let channel = self.occupied.entry(name.clone()).or_default();
+        channel.shards.insert(subscriber.shard);
         channel.subscriptions += 1;
-        let Some(member) = member else { return Ok(Joined { roster: None, is_new_member: false }) };
-        let seats = channel.members.entry(member.user.clone()).or_default();
-        let is_new_member = seats.is_empty();
-        seats.push(Seat { socket, info: Arc::clone(&member.info) });
-        channel.revision += u64::from(is_new_member);
-        Ok(Joined { roster: Some((channel.roster(), channel.revision)), is_new_member })
+        let is_new_member =
+            subscriber.member.is_some_and(|member| channel.attendance.join(subscriber.socket, member));
+        self.revision += u64::from(is_new_member);
+        let roster = subscriber.member.map(|_| channel.attendance.roster());
+        let kept = name.is_cached().then(|| self.kept.get(name, now).map(|(kept, _)| kept.clone()));
+        let revision = if roster.is_some() || kept.is_some() { self.revision } else { 0 };
+        Ok(Joined { roster, kept, revision, is_first: channel.subscriptions == 1, is_new_member })
     }
 
-    /// A socket leaves; `last_on_shard` when that shard holds no other subscription of the channel. Returns the
-    /// revision of the roster when its member left with it.
+    /// A socket leaves; `last_on_shard` when its shard holds no other subscription of the channel.
     pub fn unsubscribe(
         &mut self,
         name: &ChannelName,
-        shard: ShardIndex,
+        subscriber: &Subscriber<'_, UserId>,
         last_on_shard: bool,
-        socket: SocketId,
-        member: Option<&UserId>,
-    ) -> Option<u64> {
-        let channel = self.0.get_mut(name)?;
+    ) -> Left {
+        let Some(channel) = self.occupied.get_mut(name) else {
+            return Left { member_gone: None, is_last: false };
+        };
         channel.subscriptions -= 1;
         if last_on_shard {
-            channel.shards.remove(shard);
+            channel.shards.remove(subscriber.shard);
         }
-        let is_gone = member.is_some_and(|user| channel.give_up_seat(user, socket));
-        channel.revision += u64::from(is_gone);
-        let revision = is_gone.then_some(channel.revision);
-        if channel.subscriptions == 0 {
-            self.0.remove(name);
+        let is_gone = subscriber.member.is_some_and(|user| channel.attendance.leave(subscriber.socket, user));
+        let is_last = channel.subscriptions == 0;
+        if is_last {
+            self.occupied.remove(name);
         }
-        revision
+        self.revision += u64::from(is_gone);
+        Left { member_gone: is_gone.then_some(self.revision), is_last }
+    }
+
+    /// Keeps an event that is published to a channel; returns the revision of that change, and how many other events
+    /// had to be given up.
+    pub fn keep(&mut self, name: &ChannelName, kept: Kept, end: Millis, bytes_max: usize) -> (u64, u64) {
+        self.revision += 1;
+        (self.revision, self.kept.keep(name, kept, end, bytes_max))
+    }
+
+    /// A subscription came or went: whether to tell how many there are.
+    pub fn count(&mut self, name: &ChannelName, now: Millis) -> Count {
+        let Some(channel) = self.occupied.get_mut(name) else { return Count::Tell(0) };
+        let due = channel.counted.map_or(now, |counted| counted + COUNTED_EVERY_MS);
+        if channel.subscriptions > COUNTED_AT_ONCE_MAX && now < due {
+            self.counts_due.insert((due, name.clone()));
+            return Count::Wait(due);
+        }
+        if let Some(counted) = channel.counted.replace(now) {
+            self.counts_due.remove(&(counted + COUNTED_EVERY_MS, name.clone()));
+        }
+        Count::Tell(channel.subscriptions)
+    }
+
+    /// The channels whose count is to be told by now, and that still have subscribers.
+    pub fn take_counts_due(&mut self, now: Millis) -> Vec<ChannelName> {
+        let mut due = Vec::new();
+        while self.counts_due.first().is_some_and(|(time, _)| *time <= now)
+            && let Some((_, name)) = self.counts_due.pop_first()
+        {
+            due.extend(self.occupied.contains_key(&name).then_some(name));
+        }
+        due
+    }
+
+    /// When something of this is next to be done.
+    pub fn next_due(&self) -> Option<Millis> {
+        let count = self.counts_due.first().map(|(due, _)| *due);
+        count.into_iter().chain(self.kept.next_end()).min()
     }
 
     /// The shards that hold subscriptions of a channel.
     pub fn shards(&self, name: &ChannelName) -> ShardSet {
-        self.0.get(name).map(|channel| channel.shards).unwrap_or_default()
+        self.occupied.get(name).map(|channel| channel.shards).unwrap_or_default()
     }
 
     /// How many subscribe to a channel.
     pub fn counts(&self, name: &ChannelName) -> Counts {
-        self.0.get(name).map(Channel::counts).unwrap_or_default()
+        self.occupied.get(name).map(Channel::counts).unwrap_or_default()
     }
 
     /// The members of a presence channel, in the order they joined.
     pub fn roster(&self, name: &ChannelName) -> Roster {
-        self.0.get(name).map(Channel::roster).unwrap_or_default()
+        self.occupied.get(name).map(|channel| channel.attendance.roster()).unwrap_or_default()
     }
 
-    /// The occupied channels whose names begin with `prefix`, sorted.
+    /// The occupied channels whose names begin with `prefix`, sorted. Those of single users are not told.
     pub fn occupied(&self, prefix: &str) -> Vec<(ChannelName, Counts)> {
-        let with_prefix = self.0.iter().filter(|(name, _)| name.as_str().starts_with(prefix));
-        let mut found: Vec<_> = with_prefix.map(|(name, channel)| (name.clone(), channel.counts())).collect();
+        let is_told =
+            |name: &ChannelName| name.as_str().starts_with(prefix) && name.kind() != ChannelKind::User;
+        let told = self.occupied.iter().filter(|(name, _)| is_told(name));
+        let mut found: Vec<_> = told.map(|(name, channel)| (name.clone(), channel.counts())).collect();
         found.sort_by(|(one, _), (other, _)| one.cmp(other));
         found
     }
@@ -128,25 +198,7 @@ impl Channels {
 
 impl Channel {
     fn counts(&self) -> Counts {
-        Counts { users: self.members.len(), subscriptions: self.subscriptions }
-    }
-
-    fn roster(&self) -> Roster {
-        let known = self.members.iter().filter_map(|(user, seats)| {
-            seats.first().map(|seat| Member { user: user.clone(), info: Arc::clone(&seat.info) })
-        });
-        known.collect()
-    }
-
-    /// Whether the member left with its last socket.
-    fn give_up_seat(&mut self, user: &UserId, socket: SocketId) -> bool {
-        let Some(seats) = self.members.get_mut(user) else { return false };
-        seats.retain(|seat| seat.socket != socket);
-        let is_gone = seats.is_empty();
-        if is_gone {
-            self.members.shift_remove(user);
-        }
-        is_gone
+        Counts { users: self.attendance.len(), subscriptions: self.subscriptions }
     }
 }
 
@@ -154,36 +206,51 @@ impl Channel {
 mod tests {
     use super::*;
 
-    fn socket(low: u64) -> SocketId {
-        SocketId { high: 1, low }
+    fn member(user: &str) -> Member {
+        Member { user: UserId::parse(user).unwrap(), info: "{}".into() }
     }
 
-    fn member(user: &str, info: &str) -> Member {
-        Member { user: UserId::parse(user).unwrap(), info: info.into() }
-    }
-
-    #[test]
-    fn a_member_is_known_by_its_oldest_socket() {
-        let (mut channels, room) = (Channels::default(), ChannelName::parse("presence-x").unwrap());
-        let (old, new) = (member("u", "old"), member("u", "new"));
-        assert!(channels.subscribe(&room, 0, socket(1), Some(&old), 10).unwrap().is_new_member);
-        assert!(!channels.subscribe(&room, 1, socket(2), Some(&new), 10).unwrap().is_new_member);
-        assert_eq!(channels.roster(&room).first(), Some(&old));
-        assert_eq!(channels.counts(&room), Counts { users: 1, subscriptions: 2 });
-        assert_eq!(channels.unsubscribe(&room, 0, true, socket(1), Some(&old.user)), None);
-        assert_eq!(channels.roster(&room).first(), Some(&new));
-        assert_eq!(channels.unsubscribe(&room, 1, true, socket(2), Some(&new.user)), Some(2));
-        assert!(channels.occupied("").is_empty());
+    fn subscriber<M>(low: u64, member: Option<&M>) -> Subscriber<'_, M> {
+        Subscriber { shard: 0, socket: SocketId { high: 1, low }, member }
     }
 
     #[test]
     fn a_full_roster_takes_known_members_only() {
         let (mut channels, room) = (Channels::default(), ChannelName::parse("presence-x").unwrap());
-        let mut join =
-            |user, low| channels.subscribe(&room, 0, socket(low), Some(&member(user, "{}")), 2).map(drop);
-        assert_eq!(join("a", 1), Ok(()));
-        assert_eq!(join("b", 2), Ok(()));
+        let mut join = |user, low| {
+            channels
+                .subscribe(&room, &subscriber(low, Some(&member(user))), 2, 0)
+                .map(|joined| joined.is_new_member)
+        };
+        assert_eq!(join("a", 1), Ok(true));
+        assert_eq!(join("b", 2), Ok(true));
         assert_eq!(join("c", 3), Err(Refusal::RosterFull));
-        assert_eq!(join("a", 4), Ok(()));
+        assert_eq!(join("a", 4), Ok(false));
+    }
+
+    #[test]
+    fn the_first_and_the_last_subscription_show() {
+        let (mut channels, name) = (Channels::default(), ChannelName::parse("a").unwrap());
+        let mut join = |low| channels.subscribe(&name, &subscriber(low, None), 1, 0).unwrap().is_first;
+        assert_eq!((join(1), join(2)), (true, false));
+        let mut leave = |low| channels.unsubscribe(&name, &subscriber(low, None), low == 2).is_last;
+        assert_eq!((leave(1), leave(2)), (false, true));
+        assert!(channels.occupied("").is_empty());
+    }
+
+    #[test]
+    fn pc_097_the_count_of_a_large_channel_is_told_every_five_seconds() {
+        let (mut channels, name) = (Channels::default(), ChannelName::parse("a").unwrap());
+        for low in 1..=101 {
+            channels.subscribe(&name, &subscriber(low, None), 1, 0).unwrap();
+            assert_eq!(
+                channels.count(&name, 0),
+                if low > 100 { Count::Wait(5000) } else { Count::Tell(low as usize) }
+            );
+        }
+        assert!(channels.take_counts_due(4999).is_empty());
+        assert_eq!(channels.take_counts_due(5000), [name.clone()]);
+        assert_eq!(channels.count(&name, 5000), Count::Tell(101));
+        assert_eq!(channels.next_due(), None);
     }
 }

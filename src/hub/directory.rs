@@ -6,7 +6,10 @@
 
 use indexmap::IndexMap;
 
+use super::agenda::Millis;
 use super::channels::Channels;
+use super::holders::Holders;
+use super::users::Users;
 use crate::model::{Reach, UserId};
 
 /// The most shards a node may have: one bit each.
@@ -38,16 +41,10 @@ impl ShardSet {
     }
 }
 
-#[derive(Debug, Default)]
-struct Online {
-    shards: ShardSet,
-    sockets: u32,
-}
-
 /// The users of one app that hold sockets on this node.
 #[derive(Debug, Default)]
 pub struct Directory {
-    users: IndexMap<UserId, Online>,
+    users: IndexMap<UserId, Holders>,
     /// Sockets per shard; grows to the highest shard in use.
     sockets: Vec<u32>,
     /// Sockets per shard that belong to no user: they live on channels.
@@ -55,6 +52,8 @@ pub struct Directory {
     closed: bool,
     /// Who is in which channel.
     pub channels: Channels,
+    /// Who is signed in.
+    pub signed_in: Users,
 }
 
 impl Directory {
@@ -64,8 +63,7 @@ impl Directory {
             Some(online) => online,
             None => self.users.entry(user.clone()).or_default(),
         };
-        online.shards.insert(shard);
-        online.sockets += 1;
+        online.join(shard);
         add_one(&mut self.sockets, shard);
     }
 
@@ -82,11 +80,7 @@ impl Directory {
     /// Takes a socket of `user` off; `last_on_shard` when that shard holds no other socket of the user.
     pub fn leave(&mut self, user: &UserId, shard: ShardIndex, last_on_shard: bool) {
         let Some((index, _, online)) = self.users.get_full_mut(user) else { return };
-        online.sockets -= 1;
-        if last_on_shard {
-            online.shards.remove(shard);
-        }
-        if online.sockets == 0 {
+        if online.leave(shard, last_on_shard) {
             self.users.swap_remove_index(index);
             self.give_back_memory();
         }
@@ -106,6 +100,16 @@ impl Directory {
     /// Distinct users, and all sockets.
     pub fn reach(&self) -> Reach {
         Reach { users: self.users.len(), sockets: self.sockets.iter().map(|count| *count as usize).sum() }
+    }
+
+    /// All sockets, with a user or without.
+    pub fn all_sockets(&self) -> usize {
+        self.sockets.iter().chain(&self.others).map(|count| *count as usize).sum()
+    }
+
+    /// When something in this is next to be done.
+    pub fn next_due(&self) -> Option<Millis> {
+        self.channels.next_due()
     }
 
     /// The shards that hold users of the app.

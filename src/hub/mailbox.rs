@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::LiveApp;
 use crate::dialect::Session;
-use crate::model::{AppNumber, Push};
+use crate::model::{AppNumber, Push, UserId};
 use crate::net::stream::Stream;
 
 /// What a waiting message weighs besides the data it shares, in bytes: roughly what it occupies.
@@ -47,6 +47,8 @@ pub enum Message {
     Abandon(SocketNumber),
     /// Deliver this.
     Push(Arc<Push>),
+    /// Close the sockets that are signed in as this user.
+    CloseUser(AppNumber, UserId),
     /// The app is gone: close its sockets.
     CloseApp(AppNumber),
     /// The node stops: close every socket, then end.

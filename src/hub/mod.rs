@@ -5,28 +5,37 @@
 //! shard sees the same order; a socket is listed from before its client sees the upgrade's answer until its
 //! shard took it off.
 
+mod agenda;
 mod apps;
+mod attendance;
 mod channels;
 mod directory;
+mod holders;
+mod kept;
 mod mailbox;
+mod sockets;
+mod users;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use agenda::Agenda;
 pub use apps::{Apps, LiveApp};
-pub use channels::Counts;
+pub use channels::{Joined, Subscriber};
 use directory::ShardSet;
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
+pub use users::Watched;
 
 use crate::dialect::Session;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, Audience, ChannelName, Content, Member, Pattern, Publication, Push, Reach, Refusal, Roster,
-    SocketId, Target, UserId,
+    App, AppKey, Audience, ChannelName, Content, Counts, Kept, Pattern, Publication, Push, Reach, Refusal,
+    Roster, SocketId, Target, UserId,
 };
 use crate::net::stream::Stream;
 pub use crate::store::new_identity;
@@ -41,8 +50,8 @@ pub struct HubLimits {
     pub sockets_max: usize,
     /// What may wait in one shard's mailbox before publishing is refused, in bytes.
     pub mailbox_bytes_max: usize,
-    /// Members of one presence channel.
-    pub members_max: usize,
+    /// What the kept events of one app may weigh, in bytes.
+    pub kept_bytes_max: usize,
 }
 
 /// A shard as the hub sees it.
@@ -60,14 +69,16 @@ pub struct Hub {
     posts: Vec<Post>,
     limits: HubLimits,
     next_socket: AtomicU64,
+    agenda: Agenda,
     draining: std::sync::atomic::AtomicBool,
     /// What the control plane counts.
     pub metrics: NodeMetrics,
 }
 
 impl Hub {
-    /// A hub over the shards that read these mailboxes; there is at least one and at most [`SHARDS_MAX`].
-    pub fn new(apps: Apps, mailboxes: Vec<Arc<Mailbox>>, limits: HubLimits) -> Arc<Self> {
+    /// A hub over the shards that read these mailboxes; there is at least one and at most [`SHARDS_MAX`]. Its time
+    /// begins at `origin`, and goes on when [`Hub::tick`] says so.
+    pub fn new(apps: Apps, mailboxes: Vec<Arc<Mailbox>>, limits: HubLimits, origin: Instant) -> Arc<Self> {
         assert!((1..=SHARDS_MAX).contains(&mailboxes.len()), "a node has 1 to {SHARDS_MAX} shards");
         let posts =
             mailboxes.into_iter().map(|mailbox| Post { mailbox, sockets: AtomicUsize::new(0) }).collect();
@@ -76,6 +87,7 @@ impl Hub {
             posts,
             limits,
             next_socket: AtomicU64::new(1),
+            agenda: Agenda::new(origin),
             draining: Default::default(),
             metrics: NodeMetrics::default(),
         })
@@ -133,7 +145,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when the node is full, [`Refusal::Draining`] when it stops, [`Refusal::AppUnknown`]
-    /// when the app went away meanwhile.
+    /// when the app went away meanwhile, [`Refusal::AppFull`] when it has as many sockets as it may.
     pub fn admit(self: &Arc<Self>, app: &Arc<LiveApp>, session: Session) -> Result<Admission, Refusal> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
@@ -144,6 +156,10 @@ impl Hub {
         let mut directory = app.directory();
         if directory.is_closed() {
             return Err(Refusal::AppUnknown);
+        }
+        let sockets_max = app.settings().max_connections;
+        if sockets_max.is_some_and(|max| directory.all_sockets() >= max as usize) {
+            return Err(Refusal::AppFull);
         }
         let shard = self.least_loaded();
         let number = SocketNumber(self.next_socket.fetch_add(1, Ordering::Relaxed));
@@ -170,67 +186,6 @@ impl Hub {
         self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A shard subscribes a socket of its own to a channel, on a presence channel as `member`; the other members
-    /// are told of a new one. Returns the roster and its revision.
-    ///
-    /// # Errors
-    /// [`Refusal::RosterFull`].
-    pub fn subscribe(
-        &self,
-        shard: ShardIndex,
-        app: &LiveApp,
-        channel: &ChannelName,
-        socket: SocketId,
-        member: Option<&Member>,
-    ) -> Result<Option<(Roster, u64)>, Refusal> {
-        let mut directory = app.directory();
-        let joined = directory.channels.subscribe(channel, shard, socket, member, self.limits.members_max)?;
-        if let (Some(member), Some((_, revision))) = (member.filter(|_| joined.is_new_member), &joined.roster)
-        {
-            let content = Content::MemberAdded(member.clone());
-            self.post_to_channel(app, &directory, channel, content, None, *revision);
-        }
-        Ok(joined.roster)
-    }
-
-    /// A shard takes a socket of its own out of a channel; `last_on_shard` when it holds no other subscription of
-    /// it. The other members are told when its member left with it.
-    pub fn unsubscribe(
-        &self,
-        shard: ShardIndex,
-        app: &LiveApp,
-        channel: &ChannelName,
-        last_on_shard: bool,
-        socket: SocketId,
-        member: Option<&UserId>,
-    ) {
-        let mut directory = app.directory();
-        let gone = directory.channels.unsubscribe(channel, shard, last_on_shard, socket, member);
-        if let (Some(user), Some(revision)) = (member, gone) {
-            self.post_to_channel(
-                app,
-                &directory,
-                channel,
-                Content::MemberRemoved(user.clone()),
-                None,
-                revision,
-            );
-        }
-    }
-
-    /// A client publishes to the other subscribers of a channel it is in; on a presence channel as `user`.
-    pub fn publish_as(
-        &self,
-        app: &LiveApp,
-        channel: &ChannelName,
-        (event, data): (Arc<str>, Arc<str>),
-        socket: SocketId,
-        user: Option<UserId>,
-    ) {
-        let content = Content::Event { event, data, user };
-        self.post_to_channel(app, &app.directory(), channel, content, Some(socket), 0);
-    }
-
     /// How many subscribe to a channel.
     pub fn counts(&self, app: &LiveApp, channel: &ChannelName) -> Counts {
         app.directory().channels.counts(channel)
@@ -239,6 +194,21 @@ impl Hub {
     /// The members of a presence channel.
     pub fn roster(&self, app: &LiveApp, channel: &ChannelName) -> Roster {
         app.directory().channels.roster(channel)
+    }
+
+    /// The event that a channel keeps, and for how many seconds yet.
+    pub fn kept(&self, app: &LiveApp, channel: &ChannelName) -> Option<(Kept, u64)> {
+        let directory = app.directory();
+        let kept = directory.channels.kept.get(channel, self.agenda.now());
+        kept.map(|(kept, rest_ms)| (kept.clone(), rest_ms.div_ceil(1000)))
+    }
+
+    /// Closes every socket that is signed in as this user.
+    pub fn terminate(&self, app: &LiveApp, user: &UserId) {
+        let directory = app.directory();
+        directory.signed_in.shards(user).iter().for_each(|shard| {
+            self.posts[shard].mailbox.post(Message::CloseUser(app.number, user.clone()));
+        });
     }
 
     /// The occupied channels whose names begin with `prefix`.
@@ -252,7 +222,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when a shard's mailbox is full; [`Refusal::AppUnknown`] when the app went away.
-    pub fn publish(&self, app: &LiveApp, publication: &Publication) -> Result<Reach, Refusal> {
+    pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
         let refused = |_: &Refusal| self.metrics.publications_refused.add(1);
         self.check_mailboxes().inspect_err(refused)?;
         let reach = match &publication.target {
@@ -303,19 +273,39 @@ impl Hub {
 
     fn publish_to_channels(
         &self,
-        app: &LiveApp,
+        app: &Arc<LiveApp>,
         channels: &[ChannelName],
         wanted: &Publication,
     ) -> Result<Reach, Refusal> {
-        let directory = app.open_directory()?;
+        let mut directory = app.open_directory()?;
         let mut reach = Reach::default();
         for channel in channels {
             let (event, data) = (Arc::clone(&wanted.event), Arc::clone(&wanted.data));
+            let revision = match channel.is_cached() {
+                true => self.keep(app, &mut directory, channel, (&event, &data)),
+                false => 0,
+            };
             let content = Content::Event { event, data, user: None };
-            self.post_to_channel(app, &directory, channel, content, wanted.except, 0);
+            self.post_to_channel(app, &directory, channel, content, wanted.except, revision);
             reach.sockets += directory.channels.counts(channel).subscriptions;
         }
         Ok(reach)
+    }
+
+    /// Keeps an event for those who subscribe later; returns the revision of that change.
+    fn keep(
+        &self,
+        app: &Arc<LiveApp>,
+        directory: &mut Directory,
+        channel: &ChannelName,
+        (event, data): (&Arc<str>, &Arc<str>),
+    ) -> u64 {
+        let kept = Kept { event: Arc::clone(event), data: Arc::clone(data) };
+        let end = self.agenda.now() + u64::from(app.settings().cache_ttl) * 1000;
+        let (revision, given_up) = directory.channels.keep(channel, kept, end, self.limits.kept_bytes_max);
+        self.metrics.kept_events_given_up.add(given_up);
+        self.agenda.note(end, app);
+        revision
     }
 
     /// Posts an event without a name. Called while the app's directory is held.

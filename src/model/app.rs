@@ -62,7 +62,7 @@ impl std::borrow::Borrow<str> for AppKey {
 
 /// Names one registration of an app within this process. A key that is registered again gets a new number, so
 /// nothing that was meant for the former app can reach the new one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AppNumber(pub u32);
 
 /// A bcrypt hash of an account directly followed by its password (spec 1.6). Never printed by `Debug`.
@@ -152,6 +152,22 @@ pub struct App {
     pub request_ip: String,
     /// When.
     pub registered: Registered,
+}
+
+#[cfg(test)]
+impl App {
+    /// An app of that key and secret, for tests.
+    pub fn sample(key: &str, secret: &str) -> Self {
+        Self {
+            key: AppKey::stored(key),
+            id: "1".into(),
+            secret: AppSecret(secret.into()),
+            admin: Admin { account: "admin".into(), hash: Hash(String::new()) },
+            connect_hook: String::new(),
+            request_ip: String::new(),
+            registered: Registered { timestamp_ms: 0, date: String::new() },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest name of a channel, in characters, which are all ASCII (pusher-channels 3.1).
-pub const CHANNEL_NAME_BYTES_MAX: usize = 200;
+/// The longest name of a channel that any app may allow, in characters, which are all ASCII.
+const CHANNEL_NAME_BYTES_MAX: usize = 1000;
 
-/// The name of a channel: 1 to 200 of `A-Z a-z 0-9 - _ = @ , . ;`. Cheap to clone.
+/// What the name of a user's own channel begins with. No other name may hold a `#`.
+const USER_PREFIX: &str = "#server-to-user-";
+
+/// The name of a channel: `A-Z a-z 0-9 - _ = @ , . ;`, at most as many as its app allows. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
@@ -15,7 +18,7 @@ pub struct ChannelName(Arc<str>);
 pub enum ChannelFault {
     /// It is empty or holds a character that no name may hold.
     Invalid,
-    /// It is longer than 200 bytes.
+    /// It is longer than any name may be.
     TooLong,
 }
 
@@ -28,6 +31,9 @@ pub enum ChannelKind {
     Private,
     /// As private; and its members are known to each other.
     Presence,
+    /// The user it is named after, once signed in. Only backends publish to it, and it is nobody else's matter:
+    /// neither listed nor counted nor noticed.
+    User,
 }
 
 impl ChannelName {
@@ -36,12 +42,17 @@ impl ChannelName {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, ChannelFault> {
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=@,.;".contains(&byte);
-        match text {
-            _ if text.is_empty() || !text.bytes().all(is_allowed) => Err(ChannelFault::Invalid),
-            _ if text.len() > CHANNEL_NAME_BYTES_MAX => Err(ChannelFault::TooLong),
+        let name = text.strip_prefix(USER_PREFIX).unwrap_or(text);
+        match name {
+            _ if name.is_empty() || !name.bytes().all(is_allowed) => Err(ChannelFault::Invalid),
+            _ if name.len() > CHANNEL_NAME_BYTES_MAX => Err(ChannelFault::TooLong),
             _ => Ok(Self(text.into())),
         }
+    }
+
+    /// Whether an id consists of the characters that names of channels do, and is not empty.
+    pub fn is_word(text: &str) -> bool {
+        !text.is_empty() && text.bytes().all(is_allowed)
     }
 
     /// The name as text.
@@ -54,9 +65,31 @@ impl ChannelName {
         match &*self.0 {
             name if name.starts_with("private-") => ChannelKind::Private,
             name if name.starts_with("presence-") => ChannelKind::Presence,
+            name if name.starts_with(USER_PREFIX) => ChannelKind::User,
             _ => ChannelKind::Public,
         }
     }
+
+    /// Whether its last event is kept for those who come later.
+    pub fn is_cached(&self) -> bool {
+        ["cache-", "private-cache-", "private-encrypted-cache-", "presence-cache-"]
+            .iter()
+            .any(|prefix| self.0.starts_with(prefix))
+    }
+
+    /// Whether only its subscribers can read what is published.
+    pub fn is_encrypted(&self) -> bool {
+        self.0.starts_with("private-encrypted-")
+    }
+
+    /// Whose own channel it is.
+    pub fn user(&self) -> Option<&str> {
+        self.0.strip_prefix(USER_PREFIX)
+    }
+}
+
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_=@,.;".contains(&byte)
 }
 
 impl fmt::Display for ChannelName {
@@ -78,13 +111,13 @@ mod tests {
 
     #[test]
     fn a_name_is_made_of_the_documented_characters() {
-        for good in ["a", "A-z_0=@,.;", &"c".repeat(200)] {
+        for good in ["a", "A-z_0=@,.;", &"c".repeat(1000), "#server-to-user-a"] {
             assert!(ChannelName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a/b", "a:b", "#a", "é"] {
+        for bad in ["", "a b", "a/b", "a:b", "#a", "#server-to-user-", "a#server-to-user-b", "é"] {
             assert_eq!(ChannelName::parse(bad), Err(ChannelFault::Invalid), "{bad}");
         }
-        assert_eq!(ChannelName::parse(&"c".repeat(201)), Err(ChannelFault::TooLong));
+        assert_eq!(ChannelName::parse(&"c".repeat(1001)), Err(ChannelFault::TooLong));
     }
 
     #[test]
@@ -94,5 +127,18 @@ mod tests {
         assert_eq!(kind("a-private-x"), ChannelKind::Public);
         assert_eq!(kind("private-encrypted-x"), ChannelKind::Private);
         assert_eq!(kind("presence-x"), ChannelKind::Presence);
+        assert_eq!(kind("#server-to-user-x"), ChannelKind::User);
+    }
+
+    #[test]
+    fn four_prefixes_keep_the_last_event() {
+        let is_cached = |name| ChannelName::parse(name).unwrap().is_cached();
+        assert!(
+            ["cache-x", "private-cache-x", "private-encrypted-cache-x", "presence-cache-x"]
+                .map(is_cached)
+                .iter()
+                .all(|is| *is)
+        );
+        assert!(!is_cached("a-cache-x") && !is_cached("private-x-cache-"));
     }
 }

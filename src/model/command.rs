@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ChannelName, Member};
+use super::{ChannelName, Member, UserId};
 
 /// A client asks; permission was checked by the dialect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,21 @@ pub enum Command {
         /// What they receive.
         data: Arc<str>,
     },
+    /// Remember whose socket it is, for as long as it lives.
+    SignIn(SignIn),
     /// Say that you live.
     Ping,
+}
+
+/// What a client says of its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// Who it is, and what is told about the user on presence channels.
+    pub member: Member,
+    /// What was signed, as it came.
+    pub user_data: Arc<str>,
+    /// The users whose coming and going it is to be told, no more than its app allows.
+    pub watchlist: Vec<UserId>,
+    /// There were more of them than that.
+    pub is_watchlist_cut: bool,
 }

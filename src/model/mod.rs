@@ -12,6 +12,7 @@ pub mod pattern;
 mod publication;
 mod push;
 mod refusal;
+mod reply;
 mod settings;
 mod socket;
 mod user;
@@ -20,14 +21,15 @@ pub use app::{
     Admin, App, AppKey, AppNumber, AppSecret, CREDENTIAL_BYTES_MAX, Hash, Registered, Registration,
 };
 pub use channel::{ChannelFault, ChannelKind, ChannelName};
-pub use command::Command;
+pub use command::{Command, SignIn};
 pub use member::{Member, Roster};
 pub use notice::{Notice, NoticeEvent, NoticeKind};
 pub use parting::Parting;
 pub use pattern::Pattern;
-pub use publication::{Publication, Reach, Target};
+pub use publication::{Counts, Publication, Reach, Target};
 pub use push::{Audience, Content, Push};
 pub use refusal::Refusal;
+pub use reply::{Kept, Reply};
 pub use settings::{AppSettings, ChannelFilter, KeyPair, Webhook};
 pub use socket::SocketId;
 pub use user::UserId;

@@ -5,6 +5,12 @@
 pub enum Parting {
     /// Its app was unregistered.
     AppUnregistered,
+    /// Its app was switched off.
+    AppDisabled,
+    /// A backend asked for it.
+    Terminated,
+    /// It did not show in time who it is.
+    Unauthorized,
     /// The node stops.
     NodeStops,
     /// It does not read what is sent to it.

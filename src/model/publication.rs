@@ -36,3 +36,12 @@ pub struct Reach {
     /// Sockets it was queued for.
     pub sockets: usize,
 }
+
+/// How many subscribe to a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Distinct users; known of presence channels only.
+    pub users: usize,
+    /// Sockets.
+    pub subscriptions: usize,
+}

@@ -13,6 +13,8 @@ pub enum Audience {
     Users(Arc<[UserId]>),
     /// The subscribers of a channel.
     Channel(ChannelName),
+    /// Those who watch this user.
+    Watchers(UserId),
 }
 
 /// What is received.
@@ -31,6 +33,12 @@ pub enum Content {
     MemberAdded(Member),
     /// Somebody is no longer in it.
     MemberRemoved(UserId),
+    /// So many subscribe to the channel.
+    SubscriptionCount(usize),
+    /// The user has signed in.
+    Online(UserId),
+    /// The last socket of the user is gone.
+    Offline(UserId),
 }
 
 /// Something to receive, resolved to its receivers, shared by all the shards it concerns.
@@ -44,8 +52,8 @@ pub struct Push {
     pub content: Content,
     /// A socket among them that does not.
     pub except: Option<SocketId>,
-    /// For a change of a channel's roster, which one: each channel counts its own from 1. A subscriber whose roster
-    /// includes the change already is passed over. 0 for anything else.
+    /// For a change that receivers may have been told of already when they came (a roster, a kept event, who is
+    /// online), which one: each app counts its own from 1. Who was told of it is passed over. 0 for anything else.
     pub revision: u64,
 }
 
@@ -55,7 +63,10 @@ impl Push {
         match &self.content {
             Content::Event { data, .. } => data.len(),
             Content::MemberAdded(member) => member.info.len(),
-            Content::MemberRemoved(_) => 0,
+            Content::MemberRemoved(_)
+            | Content::SubscriptionCount(_)
+            | Content::Online(_)
+            | Content::Offline(_) => 0,
         }
     }
 }

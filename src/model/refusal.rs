@@ -46,6 +46,10 @@ pub enum Refusal {
     Draining,
     /// Our own fault; the cause is in the log.
     Internal,
+    /// The app is switched off.
+    AppDisabled,
+    /// The app has as many sockets as it may have.
+    AppFull,
     /// The socket is in the channel already.
     SubscribedAlready,
     /// The socket is not in the channel.
@@ -56,4 +60,6 @@ pub enum Refusal {
     TooManyChannels,
     /// The client sends events faster than it may.
     TooManyEvents,
+    /// The socket is signed in as somebody else.
+    SignedInAlready,
 }

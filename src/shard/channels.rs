@@ -10,8 +10,9 @@ use bytes::Bytes;
 use super::list::Slot;
 use super::socket::{ChannelSeat, Seat, Subscription};
 use super::{Shard, Walk};
-use crate::dialect::pusher;
-use crate::model::{ChannelKind, ChannelName, Command, Member, Push, Refusal};
+use crate::dialect;
+use crate::hub::{Joined, Subscriber};
+use crate::model::{AppNumber, ChannelKind, ChannelName, Command, Member, Push, Refusal, Reply};
 use crate::net::timer::Tick;
 use crate::net::websocket::frame;
 
@@ -22,36 +23,38 @@ impl Shard {
     /// Carries out what a client asks.
     pub(super) fn carry_out_command(&mut self, slot: Slot, command: Command) {
         match command {
-            Command::Ping => self.say(slot, &pusher::socket::pong()),
-            Command::Subscribe { channel, member } => self.subscribe(slot, &channel, member.as_ref()),
+            Command::Ping => self.reply(slot, &Reply::Pong),
+            Command::Subscribe { channel, member } => {
+                let reply = match self.join_channel(slot, &channel, member.as_ref()) {
+                    Ok(joined) => {
+                        Reply::Subscribed { channel: &channel, roster: joined.roster, kept: joined.kept }
+                    }
+                    Err(refusal) => Reply::NotSubscribed(&channel, refusal),
+                };
+                self.reply(slot, &reply);
+            }
             Command::Unsubscribe(channel) => {
                 if let Err(refusal) = self.leave_channel(slot, &channel) {
-                    self.complain(slot, &channel, &refusal);
+                    self.reply(slot, &Reply::NotUnsubscribed(&channel, refusal));
                 }
             }
             Command::Publish { channel, event, data } => {
                 if let Err(refusal) = self.publish_as(slot, &channel, event, data) {
-                    self.say(slot, &pusher::socket::refuse_event(&channel, &refusal));
+                    self.reply(slot, &Reply::NotPublished(&channel, refusal));
                 }
             }
+            Command::SignIn(sign_in) => self.sign_in(slot, &sign_in),
         }
     }
 
-    fn subscribe(&mut self, slot: Slot, channel: &ChannelName, member: Option<&Member>) {
-        match self.join_channel(slot, channel, member) {
-            Ok(reply) => self.say(slot, &reply),
-            Err(refusal) => self.complain(slot, channel, &refusal),
-        }
-    }
-
-    /// Returns what the client is told.
     fn join_channel(
         &mut self,
         slot: Slot,
         channel: &ChannelName,
         member: Option<&Member>,
-    ) -> Result<String, Refusal> {
+    ) -> Result<Joined, Refusal> {
         let channels_max = self.settings.channels.channels_max;
+        let shard = self.index;
         let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
         if seat.subscriptions.contains_key(channel) {
             return Err(Refusal::SubscribedAlready);
@@ -59,31 +62,37 @@ impl Shard {
         if seat.subscriptions.len() >= channels_max {
             return Err(Refusal::TooManyChannels);
         }
-        let socket_id = seat.session.socket_id;
+        let subscriber = Subscriber { shard, socket: seat.socket_id, member };
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
-        let roster = self.hub.subscribe(self.index, &members.live, channel, socket_id, member)?;
+        let joined = self.hub.subscribe(&members.live, channel, &subscriber)?;
         let held = members.channels.entry(channel.clone()).or_default();
         let place = held.walked.list.join(slot);
-        held.newcomers.extend(roster.as_ref().map(|(_, revision)| (slot, *revision)));
+        if joined.revision > 0 {
+            held.newcomers.push((slot, joined.revision));
+        }
         let subscription = Subscription { place, member: member.map(|member| member.user.clone()) };
         if let Some((_, seat)) = self.channel_seat(slot) {
             seat.subscriptions.insert(channel.clone(), subscription);
+            if channel.kind() != ChannelKind::Public {
+                seat.authorize_by = None;
+            }
         }
-        Ok(pusher::socket::subscribed(channel, roster.as_ref().map(|(roster, _)| &**roster)))
+        Ok(joined)
     }
 
     /// Takes a socket out of a channel, here and in the hub.
     pub(super) fn leave_channel(&mut self, slot: Slot, channel: &ChannelName) -> Result<(), Refusal> {
+        let shard = self.index;
         let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
         let Some(subscription) = seat.subscriptions.remove(channel) else {
             return Err(Refusal::NotSubscribed);
         };
-        let socket_id = seat.session.socket_id;
+        let socket = seat.socket_id;
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
         let Some(held) = members.channels.get_mut(channel) else { return Err(Refusal::Internal) };
         let sockets = &mut self.sockets;
         held.walked.list.remove(subscription.place, |moved, place| {
-            if let Seat::Pusher(seat) = &mut sockets[moved as usize].seat
+            if let Seat::Channels(seat) = &mut sockets[moved as usize].seat
                 && let Some(subscription) = seat.subscriptions.get_mut(channel)
             {
                 subscription.place = place;
@@ -95,14 +104,8 @@ impl Shard {
             self.behind_bytes -= held.walked.list.behind_bytes();
             members.channels.remove(channel);
         }
-        self.hub.unsubscribe(
-            self.index,
-            &members.live,
-            channel,
-            is_last,
-            socket_id,
-            subscription.member.as_ref(),
-        );
+        let subscriber = Subscriber { shard, socket, member: subscription.member.as_ref() };
+        self.hub.unsubscribe(&members.live, channel, &subscriber, is_last);
         Ok(())
     }
 
@@ -113,18 +116,19 @@ impl Shard {
         event: Arc<str>,
         data: Arc<str>,
     ) -> Result<(), Refusal> {
-        let (now, per_second_max) = (self.now, self.settings.channels.events_per_second_max);
-        let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
+        let now = self.now;
+        let app = self.channel_seat(slot).map(|(app, _)| app).ok_or(Refusal::Internal)?;
+        let live = self.apps.get(&app).map(|members| Arc::clone(&members.live)).ok_or(Refusal::Internal)?;
+        let Some((_, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
         let Some(subscription) = seat.subscriptions.get(channel) else { return Err(Refusal::NotSubscribed) };
         let user = subscription.member.clone().filter(|_| channel.kind() == ChannelKind::Presence);
         let (begun, count) = seat.events;
         seat.events = if now >= begun + SECOND_TICKS { (now, 1) } else { (begun, count + 1) };
-        if seat.events.1 > per_second_max {
+        if seat.events.1 > live.settings().max_client_events_per_second {
             return Err(Refusal::TooManyEvents);
         }
-        let socket_id = seat.session.socket_id;
-        let Some(members) = self.apps.get(&app) else { return Err(Refusal::Internal) };
-        self.hub.publish_as(&members.live, channel, (event, data), socket_id, user);
+        let socket_id = seat.socket_id;
+        self.hub.publish_as(&live, channel, (event, data), socket_id, user);
         Ok(())
     }
 
@@ -139,6 +143,13 @@ impl Shard {
                 held.newcomers.iter().filter(|(_, told)| *told >= push.revision).map(|(slot, _)| slot),
             );
             held.newcomers.retain(|(_, told)| *told > push.revision);
+        }
+        if dialect::spares_some(push) {
+            let is_spared = |slot: &Slot| match &self.sockets[*slot as usize].seat {
+                Seat::Channels(seat) => dialect::is_spared(&seat.session, push),
+                Seat::User(_) => false,
+            };
+            excepted.extend(held.walked.list.slots().filter(is_spared));
         }
         let walk = Walk::Channel(push.app, channel.clone());
         let places: Vec<(Slot, u32)> =
@@ -155,24 +166,24 @@ impl Shard {
 
     fn place_in(&self, slot: Slot, channel: &ChannelName) -> Option<u32> {
         match &self.sockets.get(slot as usize)?.seat {
-            Seat::Pusher(seat) => seat.subscriptions.get(channel).map(|subscription| subscription.place),
-            Seat::Gusher(_) => None,
+            Seat::Channels(seat) => seat.subscriptions.get(channel).map(|subscription| subscription.place),
+            Seat::User(_) => None,
         }
     }
 
-    fn channel_seat(&mut self, slot: Slot) -> Option<(crate::model::AppNumber, &mut ChannelSeat)> {
+    pub(super) fn channel_seat(&mut self, slot: Slot) -> Option<(AppNumber, &mut ChannelSeat)> {
         let socket = self.sockets.get_mut(slot as usize)?;
         match &mut socket.seat {
-            Seat::Pusher(seat) => Some((socket.app, seat)),
-            Seat::Gusher(_) => None,
+            Seat::Channels(seat) => Some((socket.app, seat)),
+            Seat::User(_) => None,
         }
     }
 
-    fn complain(&mut self, slot: Slot, channel: &ChannelName, refusal: &Refusal) {
+    /// Tells a client what came of its command.
+    pub(super) fn reply(&mut self, slot: Slot, reply: &Reply<'_>) {
         let Some((_, seat)) = self.channel_seat(slot) else { return };
-        let session = seat.session;
-        for message in pusher::socket::refuse(&session, channel, refusal) {
-            self.say(slot, &message);
+        for text in dialect::reply(&seat.session, reply) {
+            self.say(slot, &text);
         }
     }
 

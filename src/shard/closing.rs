@@ -11,7 +11,7 @@ use super::socket::{Phase, Seat, Subscription};
 use super::timers::CLOSING_TICKS;
 use super::{Shard, Walk};
 use crate::dialect;
-use crate::model::{ChannelName, Parting};
+use crate::model::{ChannelName, Dialect, Parting};
 use crate::net::websocket::frame;
 
 impl Shard {
@@ -39,11 +39,28 @@ impl Shard {
 
     fn say_goodbye(&mut self, slot: Slot, parting: Parting) {
         let Some(socket) = self.sockets.get(slot as usize) else { return };
-        let (code, reason) = dialect::close(socket.seat.dialect(), parting);
-        self.close(slot, frame::close(code, reason));
+        let dialect = match &socket.seat {
+            Seat::User(_) => Dialect::Gusher,
+            Seat::Channels(seat) => seat.session.dialect(),
+        };
+        let (code, reason) = dialect::close(dialect, parting);
+        self.close_with(slot, code, reason);
     }
 
-    /// Sends `last`, a close frame, and nothing after it.
+    /// Closes a socket with a code and a reason, behind what its client has to be told before.
+    pub(super) fn close_with(&mut self, slot: Slot, code: u16, reason: &str) {
+        let Some(socket) = self.sockets.get(slot as usize) else { return };
+        let before = match &socket.seat {
+            Seat::User(_) => None,
+            Seat::Channels(seat) => dialect::last_words(&seat.session, code, reason),
+        };
+        let mut last = Vec::new();
+        before.iter().for_each(|text| frame::encode_into(&mut last, frame::Opcode::Text, text.as_bytes()));
+        last.extend_from_slice(&frame::close(code, reason));
+        self.close(slot, last.into());
+    }
+
+    /// Sends `last`, which ends with a close frame, and nothing after it.
     pub(super) fn close(&mut self, slot: Slot, last: Bytes) {
         self.withdraw(slot);
         let end = self.now + CLOSING_TICKS;
@@ -83,8 +100,8 @@ impl Shard {
     fn hand_over_owed(&mut self, slot: Slot) {
         let Some(socket) = self.sockets.get(slot as usize) else { return };
         let walks: Vec<(Walk, u32)> = match &socket.seat {
-            Seat::Gusher(seat) => vec![(Walk::Everyone(socket.app), seat.place)],
-            Seat::Pusher(seat) => {
+            Seat::User(seat) => vec![(Walk::Everyone(socket.app), seat.place)],
+            Seat::Channels(seat) => {
                 let in_channel = |(channel, held): (&ChannelName, &Subscription)| {
                     (Walk::Channel(socket.app, channel.clone()), held.place)
                 };
@@ -117,9 +134,10 @@ impl Shard {
         };
         let app = socket.app;
         match &socket.seat {
-            Seat::Gusher(_) => self.give_up_user(slot),
-            Seat::Pusher(seat) => {
+            Seat::User(_) => self.give_up_user(slot),
+            Seat::Channels(seat) => {
                 let channels: Vec<ChannelName> = seat.subscriptions.keys().cloned().collect();
+                self.sign_out(slot);
                 channels.iter().for_each(|channel| drop(self.leave_channel(slot, channel)));
                 self.give_up_id(slot);
             }
@@ -135,20 +153,20 @@ impl Shard {
 
     fn give_up_user(&mut self, slot: Slot) {
         let socket = &self.sockets[slot as usize];
-        let Seat::Gusher(seat) = &socket.seat else { return };
+        let Seat::User(seat) = &socket.seat else { return };
         let (app, user, place, user_place) =
             (socket.app, seat.user.clone(), seat.place, seat.user_place as usize);
         let Some(members) = self.apps.get_mut(&app) else { return };
         let sockets = &mut self.sockets;
         members.everyone.list.remove(place, |moved, place| {
-            if let Seat::Gusher(seat) = &mut sockets[moved as usize].seat {
+            if let Seat::User(seat) = &mut sockets[moved as usize].seat {
                 seat.place = place;
             }
         });
         let Some(sockets_of_user) = members.users.get_mut(&user) else { return };
         sockets_of_user.swap_remove(user_place);
         if let Some(moved) = sockets_of_user.get(user_place)
-            && let Seat::Gusher(seat) = &mut sockets[*moved as usize].seat
+            && let Seat::User(seat) = &mut sockets[*moved as usize].seat
         {
             seat.user_place = user_place as u32;
         }
@@ -164,9 +182,9 @@ impl Shard {
 
     fn give_up_id(&mut self, slot: Slot) {
         let socket = &self.sockets[slot as usize];
-        let Seat::Pusher(seat) = &socket.seat else { return };
+        let Seat::Channels(seat) = &socket.seat else { return };
         let Some(members) = self.apps.get_mut(&socket.app) else { return };
-        members.ids.remove(&seat.session.socket_id);
+        members.ids.remove(&seat.socket_id);
         self.hub.leave_other(self.index, &members.live);
     }
 }

@@ -63,6 +63,11 @@ impl List {
         }
     }
 
+    /// All who are in it.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.members.iter().map(|member| member.slot)
+    }
+
     /// Whether nobody is in it.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()

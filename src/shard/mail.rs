@@ -9,11 +9,13 @@ use mio::Token;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox};
 use super::socket::{ChannelSeat, Delivery, Fault, Phase, Seat, Socket, UserSeat};
+use super::timers::seconds;
 use super::{Members, Shard, Walk, Walked};
-use crate::dialect::{self, Session, pusher};
+use crate::dialect::{self, Session};
 use crate::hub::{Arrival, LiveApp, Message, SocketNumber};
-use crate::model::{AppNumber, Audience, Dialect, Parting, Push, UserId};
+use crate::model::{AppNumber, AppSettings, Audience, Parting, Push, UserId};
 use crate::net::stream::Stream;
+use crate::net::timer::Tick;
 use crate::net::websocket::{Reader, frame};
 
 /// How many messages are carried out in one turn.
@@ -45,6 +47,7 @@ impl Shard {
             Message::Open(number, stream, ahead) => self.open(number, stream, ahead),
             Message::Abandon(number) => self.abandon(number),
             Message::Push(push) => self.push(&push),
+            Message::CloseUser(app, user) => self.close_user(app, &user),
             Message::CloseApp(app) => self.close_app(app),
             Message::Drain => self.drain(),
         }
@@ -54,13 +57,11 @@ impl Shard {
     fn expect(&mut self, arrival: Arrival) {
         let slot = self.sockets.vacant_key() as Slot;
         let app = arrival.app.number;
+        let settings = arrival.app.settings();
+        let greeting = dialect::greet(&arrival.session, &settings);
         let members = self.apps.entry(app).or_insert_with(|| Members::new(&arrival.app));
         members.count += 1;
-        let seat = members.seat(arrival.session, slot);
-        let greeting = match &seat {
-            Seat::Gusher(_) => None,
-            Seat::Pusher(seat) => Some(self.greeting(&seat.session)),
-        };
+        let seat = members.seat(arrival.session, slot, &settings, self.now);
         self.sockets.insert(Socket {
             stream: None,
             reader: Reader::default(),
@@ -75,16 +76,10 @@ impl Shard {
         });
         self.awaited.insert(arrival.number, slot);
         self.metrics.sockets.add(1);
-        greeting.into_iter().for_each(|frame| self.send(slot, frame));
+        greeting.into_iter().for_each(|greeting| self.say(slot, &greeting));
         if self.is_draining {
             self.part(slot, Parting::NodeStops);
         }
-    }
-
-    /// The first message of a socket that subscribes to channels (pusher-channels 1.3).
-    fn greeting(&self, session: &pusher::socket::Session) -> Bytes {
-        let activity_timeout = self.settings.channels.activity_timeout.as_secs();
-        frame::text(pusher::socket::established(session, activity_timeout).as_bytes())
     }
 
     /// The stream is here: sends what waited for it, then reads what came ahead.
@@ -112,15 +107,12 @@ impl Shard {
     /// their sockets, behind what the log still owes them.
     fn push(&mut self, push: &Push) {
         self.metrics.pushes.add(1);
-        let dialect = match push.audience {
-            Audience::Everyone | Audience::Users(_) => Dialect::Gusher,
-            Audience::Channel(_) => Dialect::Pusher,
-        };
-        let frame = frame::text(dialect::encode(dialect, push).as_bytes());
+        let frame = frame::text(dialect::encode(push).as_bytes());
         match &push.audience {
             Audience::Everyone => self.append(Walk::Everyone(push.app), frame),
             Audience::Users(users) => self.push_to_users(push.app, users, &frame),
             Audience::Channel(channel) => self.push_to_channel(push, channel, frame),
+            Audience::Watchers(user) => self.push_to_watchers(push, user, &frame),
         }
     }
 
@@ -141,7 +133,7 @@ impl Shard {
         let mut delivered = 0;
         for slot in users.iter().filter_map(|user| members.users.get(user)).flatten() {
             let socket = &mut self.sockets[*slot as usize];
-            let Seat::Gusher(seat) = &socket.seat else { continue };
+            let Seat::User(seat) = &socket.seat else { continue };
             let owed = members.everyone.list.catch_up(seat.place).map(|(_, frames)| frames);
             for frames in owed.into_iter().chain([Frames { bytes: frame.clone(), count: 1 }]) {
                 delivered += u64::from(frames.count);
@@ -169,7 +161,7 @@ impl Shard {
         slots.into_iter().for_each(|slot| self.part(slot, Parting::NodeStops));
     }
 
-    fn slots(&self, wanted: impl Fn(&Socket) -> bool) -> Vec<Slot> {
+    pub(super) fn slots(&self, wanted: impl Fn(&Socket) -> bool) -> Vec<Slot> {
         self.sockets.iter().filter(|(_, socket)| wanted(socket)).map(|(slot, _)| slot as Slot).collect()
     }
 }
@@ -183,21 +175,34 @@ impl Members {
             users: HashMap::new(),
             channels: HashMap::new(),
             ids: HashMap::new(),
+            signed_in: HashMap::new(),
+            watchers: HashMap::new(),
         }
     }
 
     /// Gives a new socket its seat.
-    fn seat(&mut self, session: Session, slot: Slot) -> Seat {
+    fn seat(&mut self, session: Session, slot: Slot, settings: &AppSettings, now: Tick) -> Seat {
         match session {
             Session::Gusher(user) => {
                 let sockets_of_user = self.users.entry(user.clone()).or_default();
                 sockets_of_user.push(slot);
                 let user_place = sockets_of_user.len() as u32 - 1;
-                Seat::Gusher(UserSeat { user, place: self.everyone.list.join(slot), user_place })
+                Seat::User(UserSeat { user, place: self.everyone.list.join(slot), user_place })
             }
-            Session::Pusher(session) => {
-                self.ids.insert(session.socket_id, slot);
-                Seat::Pusher(Box::new(ChannelSeat { session, subscriptions: HashMap::new(), events: (0, 0) }))
+            Session::Pusher(pusher) => {
+                let socket_id = pusher.socket_id;
+                self.ids.insert(socket_id, slot);
+                let authorization = settings.authorized_connections.then_some(settings.authorization_timeout);
+                Seat::Channels(Box::new(ChannelSeat {
+                    session: Session::Pusher(pusher),
+                    socket_id,
+                    identity: None,
+                    authorize_by: authorization.map(|timeout| now + seconds(timeout)),
+                    activity_timeout: seconds(settings.activity_timeout),
+                    pong_timeout: seconds(settings.pong_timeout),
+                    subscriptions: HashMap::new(),
+                    events: (0, 0),
+                }))
             }
         }
     }

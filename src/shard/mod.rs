@@ -13,8 +13,9 @@ mod outbox;
 mod receive;
 mod socket;
 mod timers;
+mod users;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,19 +65,13 @@ pub struct ShardSettings {
     pub channels: ChannelSettings,
 }
 
-/// What bounds a socket that subscribes to channels, and its rhythm.
+/// What bounds a socket that subscribes to channels, besides the settings of its app.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelSettings {
     /// The longest message a client may send, in bytes.
     pub message_bytes_max: usize,
     /// Channels one socket may be in.
     pub channels_max: usize,
-    /// Events a client may send in a second; none at all when 0.
-    pub events_per_second_max: u32,
-    /// How long a client may be silent before it is pinged; it is told this.
-    pub activity_timeout: Duration,
-    /// How long it may be silent after that.
-    pub pong_wait: Duration,
 }
 
 /// The sockets of one app on this shard.
@@ -90,6 +85,10 @@ struct Members {
     channels: HashMap<ChannelName, Channel>,
     /// The sockets that have a public name.
     ids: HashMap<SocketId, Slot>,
+    /// The sockets that are signed in, by their users.
+    signed_in: HashMap<UserId, HashSet<Slot>>,
+    /// The sockets that watch users, by those they watch.
+    watchers: HashMap<UserId, HashSet<Slot>>,
 }
 
 /// A list, and whether it stands in the queue of lists to walk.

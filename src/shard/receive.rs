@@ -3,13 +3,10 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
+use super::Shard;
 use super::list::Slot;
 use super::socket::{Phase, Seat};
-use super::{Shard, ShardSettings};
-use crate::dialect::pusher;
-use crate::model::{App, Command};
+use crate::dialect::{self, Terms};
 use crate::net::websocket::{Inbound, Violation, close_reply, frame};
 
 /// How often one socket is read in one turn before the others have theirs.
@@ -46,39 +43,63 @@ impl Shard {
         true
     }
 
-    /// Understands bytes of a socket. A closing one is not listened to any more.
+    /// Understands bytes of a socket and does what they ask, message by message. A closing one is not listened to any
+    /// more.
     pub(super) fn take_in(&mut self, slot: Slot, bytes: &mut [u8]) {
         let Some(socket) = self.sockets.get_mut(slot as usize).filter(|socket| socket.phase == Phase::Live)
         else {
             return;
         };
-        let Some(members) = self.apps.get(&socket.app) else { return };
-        let listener = Listener { seat: &socket.seat, app: &members.live.app, settings: &self.settings };
-        let mut heard = Vec::new();
-        let read = socket.reader.read(bytes, listener.message_bytes_max(), &mut |inbound| {
-            heard.push(listener.understand(inbound));
-            if matches!(heard.last(), Some(Heard::Goodbye(_))) {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+        let message_bytes_max = match &socket.seat {
+            Seat::User(_) => self.settings.message_bytes_max,
+            Seat::Channels(_) => self.settings.channels.message_bytes_max,
+        };
+        // It is put back below: what a message asks for may need all of the shard.
+        let mut reader = std::mem::take(&mut socket.reader);
+        let read = reader.read(bytes, message_bytes_max, &mut |inbound| {
+            self.hear(slot, inbound);
+            if self.is_live(slot) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        if !heard.is_empty() {
-            socket.last_heard = self.now;
+        if let Some(socket) = self.sockets.get_mut(slot as usize) {
+            socket.reader = reader;
         }
-        heard.into_iter().for_each(|heard| self.answer(slot, heard));
         if let Err(violation) = read {
             self.refuse(slot, &violation);
         }
     }
 
-    fn answer(&mut self, slot: Slot, heard: Heard) {
-        match heard {
-            Heard::Nothing => {}
-            Heard::Ping(pong) => self.send(slot, pong),
-            Heard::Goodbye(reply) => self.close(slot, reply),
-            Heard::Command(command) => self.carry_out_command(slot, command),
-            Heard::Nonsense(complaints) => complaints.iter().for_each(|complaint| self.say(slot, complaint)),
+    fn hear(&mut self, slot: Slot, inbound: Inbound<'_>) {
+        if let Some(socket) = self.sockets.get_mut(slot as usize) {
+            socket.last_heard = self.now;
+        }
+        match inbound {
+            Inbound::Ping(payload) => self.send(slot, frame::pong(payload)),
+            Inbound::Pong(_) => {}
+            Inbound::Close(close) => self.close(slot, close_reply(&close)),
+            Inbound::Text(text) => self.hear_text(slot, text),
+            Inbound::Binary(_) => {
+                let Some((_, seat)) = self.channel_seat(slot) else { return };
+                let refusal = dialect::refuse_binary(&seat.session);
+                refusal.into_iter().for_each(|refusal| self.say(slot, &refusal));
+            }
+        }
+    }
+
+    fn hear_text(&mut self, slot: Slot, text: &str) {
+        let Some(socket) = self.sockets.get(slot as usize) else { return };
+        // Whoever has no seat on channels says nothing that anybody listens to.
+        let Seat::Channels(seat) = &socket.seat else { return };
+        let Some(members) = self.apps.get(&socket.app) else { return };
+        let terms = Terms {
+            app: &members.live.app,
+            settings: &members.live.settings(),
+            signed_in: seat.identity.as_ref().map(|identity| &identity.member),
+            is_subscribed: &|channel| seat.subscriptions.contains_key(channel),
+        };
+        match dialect::understand(&seat.session, &terms, text) {
+            Ok(Some(command)) => self.carry_out_command(slot, command),
+            Ok(None) => {}
+            Err(complaints) => complaints.iter().for_each(|complaint| self.say(slot, complaint)),
         }
     }
 
@@ -86,68 +107,11 @@ impl Shard {
     fn refuse(&mut self, slot: Slot, violation: &Violation) {
         self.metrics.violations.add(1);
         tracing::debug!(%violation, "a socket broke the protocol");
-        self.close(slot, close_for(violation));
-    }
-}
-
-/// A message that is too big is answered without a reason, as the original does (spec 1.8).
-fn close_for(violation: &Violation) -> Bytes {
-    let reason = match violation {
-        Violation::TooBig => String::new(),
-        other => other.to_string(),
-    };
-    frame::close(violation.close_code(), &reason)
-}
-
-/// What a frame of a client comes to.
-enum Heard {
-    /// A sign of life, no more.
-    Nothing,
-    Ping(Bytes),
-    Goodbye(Bytes),
-    Command(Command),
-    /// Something that its dialect refuses; with what the client is told.
-    Nonsense(Vec<String>),
-}
-
-/// What it takes to understand a socket.
-struct Listener<'a> {
-    seat: &'a Seat,
-    app: &'a App,
-    settings: &'a ShardSettings,
-}
-
-impl Listener<'_> {
-    fn message_bytes_max(&self) -> usize {
-        match self.seat {
-            Seat::Gusher(_) => self.settings.message_bytes_max,
-            Seat::Pusher(_) => self.settings.channels.message_bytes_max,
-        }
-    }
-
-    fn understand(&self, inbound: Inbound<'_>) -> Heard {
-        match inbound {
-            Inbound::Ping(payload) => Heard::Ping(frame::pong(payload)),
-            Inbound::Pong(_) => Heard::Nothing,
-            Inbound::Close(close) => Heard::Goodbye(close_reply(&close)),
-            Inbound::Text(text) => self.understand_text(text),
-            Inbound::Binary(_) => match self.seat {
-                Seat::Gusher(_) => Heard::Nothing,
-                Seat::Pusher(_) => Heard::Nonsense(vec![pusher::socket::binary_refused()]),
-            },
-        }
-    }
-
-    fn understand_text(&self, text: &str) -> Heard {
-        // In the Gusher dialect it is read and discarded; never forwarded, never answered (spec 1.8).
-        let Seat::Pusher(seat) = self.seat else { return Heard::Nothing };
-        let (key, secret) = (self.app.key.as_str(), &self.app.secret.0);
-        let limits = pusher::socket::SocketLimits::default();
-        let client_events = self.settings.channels.events_per_second_max > 0;
-        match pusher::socket::understand(&seat.session, key, secret, client_events, &limits, text) {
-            Ok(Some(command)) => Heard::Command(command),
-            Ok(None) => Heard::Nothing,
-            Err(complaints) => Heard::Nonsense(complaints),
-        }
+        let reason = match (violation, self.channel_seat(slot)) {
+            // As the original does it (spec 1.8).
+            (Violation::TooBig, None) => String::new(),
+            (violation, _) => violation.to_string(),
+        };
+        self.close_with(slot, violation.close_code(), &reason);
     }
 }

@@ -6,9 +6,9 @@ use std::io;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox, OutboxLimits, Overflow, Pool};
 use super::timers::Rhythm;
-use crate::dialect::pusher;
+use crate::dialect::Session;
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, ChannelName, Dialect, UserId};
+use crate::model::{AppNumber, ChannelName, Member, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::Reader;
@@ -35,9 +35,9 @@ pub enum Fault {
 #[derive(Debug)]
 pub enum Seat {
     /// One user's socket among everyone in the app.
-    Gusher(UserSeat),
+    User(UserSeat),
     /// A socket that subscribes to channels.
-    Pusher(Box<ChannelSeat>),
+    Channels(Box<ChannelSeat>),
 }
 
 /// A place among everyone, and one among the sockets of a user.
@@ -54,12 +54,33 @@ pub struct UserSeat {
 /// Places in channels.
 #[derive(Debug)]
 pub struct ChannelSeat {
-    /// What its client can do.
-    pub session: pusher::socket::Session,
+    /// What it speaks, and what its client can do.
+    pub session: Session,
+    /// Its public name.
+    pub socket_id: SocketId,
+    /// Whose it is, once signed in.
+    pub identity: Option<Box<Identity>>,
+    /// When it is closed unless it showed by then who it is.
+    pub authorize_by: Option<Tick>,
+    /// How long it may be silent before it is pinged: what it was told.
+    pub activity_timeout: Tick,
+    /// How long it may be silent after that.
+    pub pong_timeout: Tick,
     /// The channels it is in.
     pub subscriptions: HashMap<ChannelName, Subscription>,
     /// When the running second of client events began, and how many came in it.
     pub events: (Tick, u32),
+}
+
+/// Whose socket it is.
+#[derive(Debug)]
+pub struct Identity {
+    /// Who, and what is told about the user on presence channels.
+    pub member: Member,
+    /// The users it watches.
+    pub watchlist: Vec<UserId>,
+    /// The last change among them that it was told of when it began to watch.
+    pub told: u64,
 }
 
 /// One socket in one channel.
@@ -69,16 +90,6 @@ pub struct Subscription {
     pub place: u32,
     /// On a presence channel, as whom.
     pub member: Option<UserId>,
-}
-
-impl Seat {
-    /// What the socket speaks.
-    pub fn dialect(&self) -> Dialect {
-        match self {
-            Seat::Gusher(_) => Dialect::Gusher,
-            Seat::Pusher(_) => Dialect::Pusher,
-        }
-    }
 }
 
 /// One connected client.

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::list::Slot;
-use super::socket::{Phase, Socket};
+use super::socket::{Phase, Seat, Socket};
 use super::{POOL_SHRINK_TICKS, Shard, ShardSettings};
-use crate::model::{Dialect, Parting};
+use crate::model::Parting;
 use crate::net::timer::{TICK, Tick};
 
 /// How long a client may take to end its side after a close frame of ours: five seconds.
@@ -18,8 +18,6 @@ pub struct Rhythm {
     silence_max: Tick,
     /// How long a socket may take nothing while something waits for it.
     pub stall_max: Tick,
-    activity_timeout: Tick,
-    pong_wait: Tick,
 }
 
 impl Rhythm {
@@ -29,8 +27,6 @@ impl Rhythm {
             ping_every: ticks(settings.ping_every),
             silence_max: ticks(settings.silence_max),
             stall_max: ticks(settings.stall_max),
-            activity_timeout: ticks(settings.channels.activity_timeout),
-            pong_wait: ticks(settings.channels.pong_wait),
         }
     }
 
@@ -40,33 +36,48 @@ impl Rhythm {
             Phase::Closing(end) => end,
             Phase::Live => {
                 let stall = socket.outbox.blocked_since().map_or(Tick::MAX, |since| since + self.stall_max);
-                socket.next_ping.min(self.silence_end(socket)).min(stall)
+                socket.next_ping.min(self.silence_end(socket)).min(stall).min(self.authorize_by(socket))
             }
         }
     }
 
     /// When a socket was silent for too long.
     fn silence_end(&self, socket: &Socket) -> Tick {
-        match socket.seat.dialect() {
-            Dialect::Gusher => socket.last_heard + self.silence_max,
-            Dialect::Pusher => socket.last_heard + self.activity_timeout + self.pong_wait,
+        match &socket.seat {
+            Seat::User(_) => socket.last_heard + self.silence_max,
+            Seat::Channels(seat) => socket.last_heard + seat.activity_timeout + seat.pong_timeout,
         }
     }
 
-    /// Whether a socket is to be pinged though its turn has come: one that was heard of lately need not be, in a
-    /// dialect that pings the silent only (pusher-channels 10).
+    /// Whether a socket is to be pinged though its turn has come: on channels the silent only are (pusher-channels 10).
     fn is_ping_due(&self, socket: &Socket, now: Tick) -> bool {
-        socket.seat.dialect() == Dialect::Gusher || now >= socket.last_heard + self.activity_timeout
+        match &socket.seat {
+            Seat::User(_) => true,
+            Seat::Channels(seat) => now >= socket.last_heard + seat.activity_timeout,
+        }
     }
 
     /// When to look at it again.
     fn ping_after(&self, socket: &Socket, now: Tick) -> Tick {
-        match socket.seat.dialect() {
-            Dialect::Gusher => now + self.ping_every,
-            Dialect::Pusher if self.is_ping_due(socket, now) => now + self.activity_timeout,
-            Dialect::Pusher => socket.last_heard + self.activity_timeout,
+        match &socket.seat {
+            Seat::User(_) => now + self.ping_every,
+            Seat::Channels(seat) if self.is_ping_due(socket, now) => now + seat.activity_timeout,
+            Seat::Channels(seat) => socket.last_heard + seat.activity_timeout,
         }
     }
+
+    /// When a socket must have shown who it is.
+    fn authorize_by(&self, socket: &Socket) -> Tick {
+        match &socket.seat {
+            Seat::User(_) => Tick::MAX,
+            Seat::Channels(seat) => seat.authorize_by.unwrap_or(Tick::MAX),
+        }
+    }
+}
+
+/// A number of seconds in ticks.
+pub(super) fn seconds(seconds: u32) -> Tick {
+    Tick::from(seconds) * (1000 / TICK.as_millis() as Tick)
 }
 
 impl Shard {
@@ -110,13 +121,16 @@ impl Shard {
             Phase::Closing(_) => {}
             Phase::Live if self.now >= self.rhythm.silence_end(socket) => {
                 self.metrics.silent_cuts.add(1);
-                return match socket.seat.dialect() {
+                return match &socket.seat {
                     // As the original does it: without a word (spec 1.8).
-                    Dialect::Gusher => self.remove(slot),
-                    Dialect::Pusher => self.part(slot, Parting::Silent),
+                    Seat::User(_) => self.remove(slot),
+                    Seat::Channels(_) => self.part(slot, Parting::Silent),
                 };
             }
             Phase::Live if stalled => return self.cut(slot),
+            Phase::Live if self.now >= self.rhythm.authorize_by(socket) => {
+                return self.part(slot, Parting::Unauthorized);
+            }
             Phase::Live if self.now >= socket.next_ping => {
                 let is_due = self.rhythm.is_ping_due(socket, self.now);
                 socket.next_ping = self.rhythm.ping_after(socket, self.now);

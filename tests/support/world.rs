@@ -28,13 +28,7 @@ pub const SETTINGS: ShardSettings = ShardSettings {
     ping_every: Duration::from_secs(54),
     silence_max: Duration::from_secs(60),
     stall_max: Duration::from_secs(10),
-    channels: ChannelSettings {
-        message_bytes_max: 64 * 1024,
-        channels_max: 1000,
-        events_per_second_max: 10,
-        activity_timeout: Duration::from_secs(120),
-        pong_wait: Duration::from_secs(30),
-    },
+    channels: ChannelSettings { message_bytes_max: 64 * 1024, channels_max: 1000 },
 };
 
 /// What the kernel may hold for a client that does not read, so that the rest stays with the node.
@@ -56,9 +50,9 @@ impl World {
         let apps = runtime.block_on(async { Apps::load(Store::in_memory().await.unwrap()).await.unwrap() });
         let prepared: Vec<_> = (0..shards).map(|_| Shard::prepare().unwrap()).collect();
         let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
-        let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, members_max: 100 };
-        let hub = Hub::new(apps, mailboxes, limits);
+        let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, kept_bytes_max: 1 << 20 };
         let now = Instant::now();
+        let hub = Hub::new(apps, mailboxes, limits, now);
         let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
             Shard::new(index, Arc::clone(&hub), mailbox, poll, settings, now)
         });
@@ -126,17 +120,17 @@ impl World {
     }
 
     /// Publishes to everyone.
-    pub fn push(&self, app: &LiveApp, data: &str) -> Result<Reach, Refusal> {
+    pub fn push(&self, app: &Arc<LiveApp>, data: &str) -> Result<Reach, Refusal> {
         self.publish(app, Target::Everyone, data)
     }
 
     /// Publishes to the users that match.
-    pub fn push_to(&self, app: &LiveApp, pattern: &str, data: &str) -> Result<Reach, Refusal> {
+    pub fn push_to(&self, app: &Arc<LiveApp>, pattern: &str, data: &str) -> Result<Reach, Refusal> {
         let pattern = Pattern::parse(pattern, PatternLimits::default()).unwrap();
         self.publish(app, Target::UsersMatching(pattern), data)
     }
 
-    fn publish(&self, app: &LiveApp, target: Target, data: &str) -> Result<Reach, Refusal> {
+    fn publish(&self, app: &Arc<LiveApp>, target: Target, data: &str) -> Result<Reach, Refusal> {
         self.hub.publish(app, &Publication { target, event: "".into(), data: data.into(), except: None })
     }
 
@@ -164,6 +158,7 @@ impl World {
         let end = self.now + time;
         while self.now < end {
             self.now += Duration::from_millis(250).min(end - self.now);
+            self.hub.tick(self.now);
             self.settle();
         }
     }

@@ -180,6 +180,8 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::HookTimeout => (StatusCode::GATEWAY_TIMEOUT, "connect hook timeout"),
         Refusal::HookBusy => (StatusCode::SERVICE_UNAVAILABLE, "connect hook busy"),
         Refusal::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server overloaded"),
+        Refusal::AppDisabled => (StatusCode::FORBIDDEN, "app disabled"),
+        Refusal::AppFull => (StatusCode::SERVICE_UNAVAILABLE, "app has as many sockets as it may have"),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server stops"),
         // No call of this dialect can meet these.
         Refusal::SubscribedAlready
@@ -187,6 +189,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         | Refusal::RosterFull
         | Refusal::TooManyChannels
         | Refusal::TooManyEvents
+        | Refusal::SignedInAlready
         | Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
     };
     (status, text.to_owned())

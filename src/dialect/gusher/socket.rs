@@ -7,8 +7,8 @@ use crate::model::{Content, Parting, Push};
 pub fn encode(push: &Push) -> &str {
     match &push.content {
         Content::Event { data, .. } => data,
-        // Rosters belong to channels, and its sockets are in none.
-        Content::MemberAdded(_) | Content::MemberRemoved(_) => "",
+        // All else is about channels and signed-in users, and its sockets are neither.
+        _ => "",
     }
 }
 
@@ -16,6 +16,9 @@ pub fn encode(push: &Push) -> &str {
 pub fn close(parting: Parting) -> (u16, &'static str) {
     match parting {
         Parting::AppUnregistered => (4001, "app unregistered"),
+        Parting::AppDisabled => (4003, "app disabled"),
+        // Not asked of its sockets.
+        Parting::Terminated | Parting::Unauthorized => (1008, "closed by the app"),
         Parting::NodeStops => (1001, "server stops"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (1001, "not heard of"),

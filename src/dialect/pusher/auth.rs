@@ -1,5 +1,6 @@
 //! The permission to subscribe that an app's backend gives to one socket for one channel (pusher-channels 3.4).
 
+use crate::dialect::Terms;
 use crate::dialect::signature::is_signed;
 use crate::model::{ChannelName, SocketId};
 
@@ -8,9 +9,8 @@ use crate::model::{ChannelName, SocketId};
 ///
 /// # Errors
 /// What the client is told (the table of pusher-channels 3.4).
-pub fn check(
-    app_key: &str,
-    secret: &str,
+pub fn check_channel(
+    terms: &Terms<'_>,
     socket_id: SocketId,
     channel: &ChannelName,
     auth: Option<&str>,
@@ -19,20 +19,28 @@ pub fn check(
     let Some(auth) = auth.filter(|auth| !auth.is_empty()) else {
         return Err(format!("Auth info required to subscribe to {channel}"));
     };
-    let Some((key, signature)) = auth.split_once(':') else {
-        return Err(format!(
-            "Auth value for subscription to {channel} is invalid: should be of format 'key:signature'"
-        ));
-    };
-    // One client library turns the whole value into lower case.
-    if !key.eq_ignore_ascii_case(app_key) {
-        return Err(format!("Invalid key in subscription auth data: '{key}'"));
-    }
     let text = match channel_data {
         Some(channel_data) => format!("{socket_id}:{channel}:{channel_data}"),
         None => format!("{socket_id}:{channel}"),
     };
-    if !is_signed(secret, &text, signature) {
+    check(terms, auth, &text, &format!("subscription to {channel}"), "subscription auth data")
+}
+
+/// Checks the `auth` of a sign-in. Signed are the socket and `user_data` exactly as it was received.
+///
+/// # Errors
+/// What the client is told (pusher-channels 8.1).
+pub fn check_user(terms: &Terms<'_>, socket_id: SocketId, auth: &str, user_data: &str) -> Result<(), String> {
+    let text = format!("{socket_id}::user::{user_data}");
+    check(terms, auth, &text, "sign-in", "sign-in auth data")
+}
+
+fn check(terms: &Terms<'_>, auth: &str, text: &str, purpose: &str, source: &str) -> Result<(), String> {
+    let Some((key, signature)) = auth.split_once(':') else {
+        return Err(format!("Auth value for {purpose} is invalid: should be of format 'key:signature'"));
+    };
+    let secret = terms.secret_of(key).ok_or_else(|| format!("Invalid key in {source}: '{key}'"))?;
+    if !is_signed(&secret.0, text, signature) {
         return Err(format!(
             "Invalid signature: Expected HMAC SHA256 hex digest of {text}, but got {signature}"
         ));
@@ -44,13 +52,23 @@ pub fn check(
 mod tests {
     use super::*;
     use crate::dialect::signature::hmac_hex;
+    use crate::model::AppSettings;
 
     const KEY: &str = "278d425bdf160c739803";
     const SECRET: &str = "7ad3773142a6692b25b8";
     const SOCKET: SocketId = SocketId { high: 1234, low: 1234 };
 
     fn checked(channel: &str, auth: &str, channel_data: Option<&str>) -> Result<(), String> {
-        check(KEY, SECRET, SOCKET, &ChannelName::parse(channel).unwrap(), Some(auth), channel_data)
+        let app = crate::model::App::sample(KEY, SECRET);
+        let settings = AppSettings::default();
+        let terms = Terms { app: &app, settings: &settings, signed_in: None, is_subscribed: &|_| false };
+        check_channel(&terms, SOCKET, &ChannelName::parse(channel).unwrap(), Some(auth), channel_data)
+    }
+
+    fn checked_with(key: &str, channel: &ChannelName, auth: Option<&str>) -> Result<(), String> {
+        let (app, settings) = (crate::model::App::sample(key, SECRET), AppSettings::default());
+        let terms = Terms { app: &app, settings: &settings, signed_in: None, is_subscribed: &|_| false };
+        check_channel(&terms, SOCKET, channel, auth, None)
     }
 
     fn signed(text: &str) -> String {
@@ -91,7 +109,7 @@ mod tests {
     fn pc_051_auth_is_required() {
         let channel = ChannelName::parse("private-x").unwrap();
         for auth in [None, Some("")] {
-            let refused = check(KEY, SECRET, SOCKET, &channel, auth, None).unwrap_err();
+            let refused = checked_with(KEY, &channel, auth).unwrap_err();
             assert_eq!(refused, "Auth info required to subscribe to private-x");
         }
     }
@@ -139,6 +157,6 @@ mod tests {
     fn pc_059_the_case_of_the_key_does_not_count() {
         let channel = ChannelName::parse("private-x").unwrap();
         let auth = format!("KEY:{}", hmac_hex(SECRET, "1234.1234:private-x"));
-        assert_eq!(check("kEy", SECRET, SOCKET, &channel, Some(&auth), None), Ok(()));
+        assert_eq!(checked_with("kEy", &channel, Some(&auth)), Ok(()));
     }
 }

@@ -12,143 +12,23 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::auth;
+use super::handshake::is_integer;
+pub use super::handshake::{ClientKind, Closing, Session};
+use crate::dialect::Terms;
 use crate::model::{
-    Audience, ChannelFault, ChannelKind, ChannelName, Command, Content, Member, Parting, Push, Refusal,
-    SocketId, UserId,
+    AppSettings, Audience, ChannelFault, ChannelKind, ChannelName, Command, Content, Kept, Member, Parting,
+    Push, Refusal, Reply, SignIn, UserId,
 };
-
-/// The newest protocol version; who names none speaks it.
-const PROTOCOL_NEWEST: u8 = 7;
 
 /// The name that subscribers know a refused subscription by.
 const SUBSCRIPTION_ERROR: &str = "pusher:subscription_error";
 
+/// The code of a refused sign-in. It is told, and never closes (pusher-channels 8.1).
+const SIGN_IN_REFUSED: u16 = 4009;
+const SIGNED_IN_ALREADY: &str = "Already signed in as another user";
+
 /// The only name that the dotnet library knows it by.
 const SUBSCRIPTION_ERROR_DOTNET: &str = "pusher_internal:subscription_error";
-
-/// What is remembered of a socket that speaks this dialect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// Its public name, part of what permissions sign.
-    pub socket_id: SocketId,
-    /// The protocol version, 4 to 7.
-    pub protocol: u8,
-    /// The library at the other end.
-    pub client: ClientKind,
-}
-
-/// The client libraries that need something of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientKind {
-    /// Any that does not.
-    Other,
-    /// `pusher-dotnet-client`.
-    Dotnet,
-    /// `java-client`.
-    Java,
-}
-
-/// The limits of what a client may say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketLimits {
-    /// The longest name of a client event, in characters.
-    pub event_name_chars_max: usize,
-    /// The longest data of a client event, in bytes as delivered.
-    pub event_bytes_max: usize,
-    /// The longest id of a member, in bytes.
-    pub user_id_bytes_max: usize,
-    /// The longest `user_info` of a member, in bytes of JSON.
-    pub user_info_bytes_max: usize,
-}
-
-impl Default for SocketLimits {
-    fn default() -> Self {
-        Self {
-            event_name_chars_max: 200,
-            event_bytes_max: 10_240,
-            user_id_bytes_max: 128,
-            user_info_bytes_max: 1024,
-        }
-    }
-}
-
-/// Why the server closes a socket (pusher-channels 11).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closing {
-    /// The code of the close frame. Never 4300 or more: one library would not come back for good.
-    pub code: u16,
-    /// The same in words; as long as the foreign text in it.
-    pub message: String,
-}
-
-impl Closing {
-    /// No app has this key.
-    pub fn app_unknown(app_key: &str) -> Self {
-        let message =
-            format!("App key {app_key} not in this cluster. Did you forget to specify the cluster?");
-        Self { code: 4001, message }
-    }
-
-    /// Nothing is at this path.
-    pub fn path_unknown() -> Self {
-        Self::new(4005, "Path not found")
-    }
-
-    /// The protocol version is no integer.
-    pub fn protocol_malformed() -> Self {
-        Self::new(4006, "Invalid version string format")
-    }
-
-    /// The protocol version is not spoken here.
-    pub fn protocol_unsupported() -> Self {
-        Self::new(4007, "Unsupported protocol version")
-    }
-
-    /// The node has as many sockets as it may have.
-    pub fn over_capacity() -> Self {
-        Self::new(4100, "Over capacity")
-    }
-
-    /// The node stops; another one is there, or will be.
-    pub fn reconnect() -> Self {
-        Self::new(4200, "Please reconnect immediately")
-    }
-
-    fn new(code: u16, message: &str) -> Self {
-        Self { code, message: message.to_owned() }
-    }
-}
-
-/// Reads the protocol version and the library from the query of the upgrade (pusher-channels 1.1).
-///
-/// # Errors
-/// 4006 when the version is no integer, 4007 when it is another one than 4 to 7.
-pub fn protocol(query: Option<&str>) -> Result<(u8, ClientKind), Closing> {
-    let value = |name| {
-        let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        pairs.find_map(|(found, value)| (found == name).then_some(value))
-    };
-    let version = match value("protocol") {
-        None => PROTOCOL_NEWEST,
-        Some(text) if !is_integer(&text) => return Err(Closing::protocol_malformed()),
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|version| (4..=PROTOCOL_NEWEST).contains(version))
-            .ok_or_else(Closing::protocol_unsupported)?,
-    };
-    let client = match value("client").as_deref() {
-        Some("pusher-dotnet-client") => ClientKind::Dotnet,
-        Some("java-client") => ClientKind::Java,
-        _ => ClientKind::Other,
-    };
-    Ok((version, client))
-}
-
-fn is_integer(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
 
 /// What a client says of itself to the server, as far as the server asks.
 type Fields<'t> = BTreeMap<String, &'t RawValue>;
@@ -167,14 +47,7 @@ fn string(fields: &Fields<'_>, name: &str) -> Option<String> {
 ///
 /// # Errors
 /// What to send back, in this order.
-pub fn understand(
-    session: &Session,
-    app_key: &str,
-    secret: &str,
-    client_events: bool,
-    limits: &SocketLimits,
-    text: &str,
-) -> Result<Option<Command>, Vec<String>> {
+pub fn understand(session: &Session, terms: &Terms<'_>, text: &str) -> Result<Option<Command>, Vec<String>> {
     let malformed = || vec![error(None, "Invalid message format")];
     let message = fields(text).ok_or_else(malformed)?;
     let event = string(&message, "event").ok_or_else(malformed)?;
@@ -182,10 +55,10 @@ pub fn understand(
     match event.as_str() {
         "pusher:ping" => Ok(Some(Command::Ping)),
         "pusher:pong" => Ok(None),
-        "pusher:subscribe" => subscribe(session, app_key, secret, limits, data).map(Some),
+        "pusher:subscribe" => subscribe(session, terms, data).map(Some),
         "pusher:unsubscribe" => unsubscribe(data).map(Some),
-        "pusher:signin" => Err(vec![error(Some(4009), "Sign-in is not available on this server")]),
-        name if name.starts_with("client-") => match client_event(client_events, limits, &message, &event) {
+        "pusher:signin" => sign_in(session, terms, data).map(Some),
+        name if name.starts_with("client-") => match client_event(terms, &message, &event) {
             Ok(command) => Ok(Some(command)),
             Err(message) => Err(vec![error(None, &message)]),
         },
@@ -193,45 +66,97 @@ pub fn understand(
     }
 }
 
-fn subscribe(
-    session: &Session,
-    app_key: &str,
-    secret: &str,
-    limits: &SocketLimits,
-    data: Option<&str>,
-) -> Result<Command, Vec<String>> {
+fn subscribe(session: &Session, terms: &Terms<'_>, data: Option<&str>) -> Result<Command, Vec<String>> {
     let data = decoded_once(data);
     let data = fields(&data).unwrap_or_default();
-    let name = string(&data, "channel").ok_or_else(channel_missing)?;
-    let channel = ChannelName::parse(&name).map_err(|fault| {
+    let name = string(&data, "channel").ok_or_else(|| missing("channel"))?;
+    let refused =
+        |(kind, status, message): SubscriptionFault| not_subscribed(session, &name, kind, status, &message);
+    let channel = channel_name(terms.settings, &name).map_err(|fault| {
         let message = match fault {
             ChannelFault::Invalid => format!("Invalid channel name: {name}"),
             ChannelFault::TooLong => format!("Channel name too long: {name}"),
         };
-        not_subscribed(session, &name, ErrorKind::InvalidChannel, 400, &message)
+        refused((ErrorKind::InvalidChannel, 400, message))
     })?;
-    let kind = channel.kind();
-    if kind == ChannelKind::Public {
-        return Ok(Command::Subscribe { channel, member: None });
-    }
-    let refused = |(kind, status, message): MemberFault| {
-        not_subscribed(session, channel.as_str(), kind, status, &message)
-    };
     let channel_data = string(&data, "channel_data");
-    let permission = string(&data, "auth");
-    auth::check(app_key, secret, session.socket_id, &channel, permission.as_deref(), channel_data.as_deref())
-        .map_err(|message| refused((ErrorKind::AuthError, 401, message)))?;
-    let member = match kind {
-        ChannelKind::Presence => Some(member(limits, channel_data.as_deref()).map_err(refused)?),
-        ChannelKind::Public | ChannelKind::Private => None,
+    let member = match channel.kind() {
+        ChannelKind::Public => None,
+        ChannelKind::User => {
+            let is_own = terms.signed_in.is_some_and(|own| channel.user() == Some(own.user.as_str()));
+            let message = || format!("Not signed in as the user of channel {channel}");
+            is_own.then_some(None).ok_or_else(|| refused((ErrorKind::AuthError, 401, message())))?
+        }
+        kind @ (ChannelKind::Private | ChannelKind::Presence) => {
+            let permission = string(&data, "auth");
+            auth::check_channel(
+                terms,
+                session.socket_id,
+                &channel,
+                permission.as_deref(),
+                channel_data.as_deref(),
+            )
+            .map_err(|message| refused((ErrorKind::AuthError, 401, message)))?;
+            let is_presence = kind == ChannelKind::Presence;
+            is_presence.then(|| member(terms, channel_data.as_deref())).transpose().map_err(refused)?
+        }
     };
     Ok(Command::Subscribe { channel, member })
+}
+
+/// A name as long as the app allows; that of a user's own channel is bounded by the user's id.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn channel_name(settings: &AppSettings, name: &str) -> Result<ChannelName, ChannelFault> {
+    let channel = ChannelName::parse(name)?;
+    let (length, length_max) = match channel.user() {
+        Some(user) => (user.len(), settings.max_user_id_length),
+        None => (name.len(), settings.max_channel_name_length),
+    };
+    if length <= length_max as usize { Ok(channel) } else { Err(ChannelFault::TooLong) }
+}
+
+/// Reads who has signed in (pusher-channels 8.1).
+fn sign_in(session: &Session, terms: &Terms<'_>, data: Option<&str>) -> Result<Command, Vec<String>> {
+    let data = decoded_once(data);
+    let data = fields(&data).unwrap_or_default();
+    let required = |name| string(&data, name).filter(|text| !text.is_empty()).ok_or_else(|| missing(name));
+    let (permission, user_data) = (required("auth")?, required("user_data")?);
+    let refused = |message: &str| vec![error(Some(SIGN_IN_REFUSED), message)];
+    auth::check_user(terms, session.socket_id, &permission, &user_data)
+        .map_err(|message| refused(&message))?;
+    let user = fields(&user_data).ok_or_else(|| refused("user_data is not a JSON object"))?;
+    let is_id =
+        |id: &String| ChannelName::is_word(id) && id.len() <= terms.settings.max_user_id_length as usize;
+    let id = string(&user, "id").filter(is_id).ok_or_else(|| refused("user_data has no valid id"))?;
+    let user_id = UserId::parse(&id).map_err(|_| refused("user_data has no valid id"))?;
+    if terms.signed_in.is_some_and(|own| own.user != user_id) {
+        return Err(refused(SIGNED_IN_ALREADY));
+    }
+    let info = user.get("user_info").map_or("{}", |info| info.get());
+    let (watchlist, is_watchlist_cut) = watchlist(terms.settings, &user);
+    let member = Member { user: user_id, info: info.into() };
+    Ok(Command::SignIn(SignIn { member, user_data: user_data.into(), watchlist, is_watchlist_cut }))
+}
+
+/// The users to watch, each named once and no more than the app allows; and whether there were more.
+fn watchlist(settings: &AppSettings, user: &Fields<'_>) -> (Vec<UserId>, bool) {
+    if !settings.watchlists {
+        return (Vec::new(), false);
+    }
+    let ids = user.get("watchlist").and_then(|list| serde_json::from_str::<Vec<String>>(list.get()).ok());
+    let ids: indexmap::IndexSet<UserId> =
+        ids.unwrap_or_default().iter().filter_map(|id| UserId::parse(id).ok()).collect();
+    let ids_max = settings.max_watchlist_ids as usize;
+    let is_cut = ids.len() > ids_max;
+    (ids.into_iter().take(ids_max).collect(), is_cut)
 }
 
 fn unsubscribe(data: Option<&str>) -> Result<Command, Vec<String>> {
     let data = decoded_once(data);
     let data = fields(&data).unwrap_or_default();
-    let name = string(&data, "channel").ok_or_else(channel_missing)?;
+    let name = string(&data, "channel").ok_or_else(|| missing("channel"))?;
     // No socket is in a channel that cannot be.
     match ChannelName::parse(&name) {
         Ok(channel) => Ok(Command::Unsubscribe(channel)),
@@ -245,29 +170,33 @@ fn decoded_once(data: Option<&str>) -> Cow<'_, str> {
     serde_json::from_str(data).map_or(Cow::Borrowed(data), Cow::Owned)
 }
 
-fn channel_missing() -> Vec<String> {
-    vec![error(None, "Missing parameter: data.channel")]
+fn missing(parameter: &str) -> Vec<String> {
+    vec![error(None, &format!("Missing parameter: data.{parameter}"))]
 }
 
-/// Why somebody cannot be a member: what kind of error it is, its status and its text.
-type MemberFault = (ErrorKind, u16, String);
+/// Why somebody cannot subscribe: what kind of error it is, its status and its text.
+type SubscriptionFault = (ErrorKind, u16, String);
 
-/// Who `channel_data` says it is (pusher-channels 4).
-fn member(limits: &SocketLimits, channel_data: Option<&str>) -> Result<Member, MemberFault> {
+/// Who `channel_data` says it is (pusher-channels 4); without it, who has signed in.
+fn member(terms: &Terms<'_>, channel_data: Option<&str>) -> Result<Member, SubscriptionFault> {
     let invalid = |message: &str| (ErrorKind::AuthError, 401, message.to_owned());
-    let too_long = |name: &str, bytes_max: usize| {
-        (ErrorKind::LimitReached, 4301, format!("{name} exceeds the allowed maximum ({bytes_max} bytes)"))
+    let too_long = |name: &str, max: u32, unit: &str| {
+        (ErrorKind::LimitReached, 4301, format!("{name} exceeds the allowed maximum ({max} {unit})"))
     };
-    let channel_data =
-        channel_data.ok_or_else(|| invalid("channel_data is required to subscribe to a presence channel"))?;
+    let Some(channel_data) = channel_data else {
+        let signed_in = terms.signed_in.cloned();
+        return signed_in
+            .ok_or_else(|| invalid("channel_data is required to subscribe to a presence channel"));
+    };
+    let settings = terms.settings;
     let data = fields(channel_data).ok_or_else(|| invalid("channel_data is not a JSON object"))?;
     let id = user_id(&data).ok_or_else(|| invalid("channel_data has no user_id"))?;
-    if id.len() > limits.user_id_bytes_max {
-        return Err(too_long("user_id", limits.user_id_bytes_max));
+    if id.chars().count() > settings.max_member_id_length as usize {
+        return Err(too_long("user_id", settings.max_member_id_length, "characters"));
     }
     let info = data.get("user_info").map_or("{}", |info| info.get());
-    if info.len() > limits.user_info_bytes_max {
-        return Err(too_long("user_info", limits.user_info_bytes_max));
+    if info.len() > settings.max_user_info_bytes as usize {
+        return Err(too_long("user_info", settings.max_user_info_bytes, "bytes"));
     }
     let user = UserId::parse(&id).map_err(|_| invalid("user_id in channel_data is invalid"))?;
     Ok(Member { user, info: info.into() })
@@ -283,13 +212,9 @@ fn user_id(data: &Fields<'_>) -> Option<String> {
 }
 
 /// Reads a client event (pusher-channels 9). Whatever else is in the message goes no further.
-fn client_event(
-    enabled: bool,
-    limits: &SocketLimits,
-    message: &Fields<'_>,
-    event: &str,
-) -> Result<Command, String> {
-    if !enabled {
+fn client_event(terms: &Terms<'_>, message: &Fields<'_>, event: &str) -> Result<Command, String> {
+    let settings = terms.settings;
+    if !settings.client_events {
         return Err(
             "To send client events, you must enable this feature in the Settings page of your dashboard."
                 .to_owned(),
@@ -298,15 +223,18 @@ fn client_event(
     let channel = string(message, "channel").ok_or("Missing parameter: channel")?;
     let channel = ChannelName::parse(&channel)
         .ok()
-        .filter(|channel| channel.kind() != ChannelKind::Public)
+        .filter(|channel| matches!(channel.kind(), ChannelKind::Private | ChannelKind::Presence))
         .ok_or("Client event rejected - only supported on private and presence channels")?;
-    if event.chars().count() > limits.event_name_chars_max {
-        let chars_max = limits.event_name_chars_max;
+    if !(terms.is_subscribed)(&channel) {
+        return Err(not_connected(&channel));
+    }
+    if event.chars().count() > settings.max_event_name_length as usize {
+        let chars_max = settings.max_event_name_length;
         return Err(format!("The event name exceeds the allowed maximum ({chars_max} characters)"));
     }
     let data = stringified(message.get("data").map(|data| data.get())).ok_or("Invalid message format")?;
-    if data.len() > limits.event_bytes_max {
-        let bytes_max = limits.event_bytes_max;
+    if data.len() > settings.max_event_bytes as usize {
+        let bytes_max = settings.max_event_bytes;
         return Err(format!(
             "The data content of this event exceeds the allowed maximum ({bytes_max} bytes)"
         ));
@@ -382,9 +310,65 @@ pub fn error(code: Option<u16>, message: &str) -> String {
     json(&Error { event: "pusher:error", data: Fault { code, message } })
 }
 
-/// The answer to a ping.
-pub fn pong() -> String {
-    message("pusher:pong", None, "{}")
+/// What a client is told in answer, in this order.
+pub fn reply(session: &Session, reply: &Reply<'_>) -> Vec<String> {
+    match reply {
+        Reply::Pong => vec![message("pusher:pong", None, "{}")],
+        Reply::Subscribed { channel, roster, kept } => {
+            let kept = kept.as_ref().map(|kept| kept_event(channel, kept.as_ref()));
+            [subscribed(channel, roster.as_deref())].into_iter().chain(kept).collect()
+        }
+        Reply::NotSubscribed(channel, refusal) => refuse(session, channel, refusal),
+        Reply::NotUnsubscribed(channel, _) => vec![error(None, &no_subscription(channel.as_str()))],
+        Reply::NotPublished(channel, refusal) => vec![refuse_event(channel, refusal)],
+        Reply::SignedIn(sign_in) => vec![signed_in(sign_in)],
+        Reply::NotSignedIn(_) => vec![error(Some(SIGN_IN_REFUSED), SIGNED_IN_ALREADY)],
+        Reply::Watched { online, offline } => watched(online, offline).into_iter().collect(),
+        Reply::WatchlistCut(ids_max) => {
+            vec![error(
+                Some(4302),
+                &format!("The watchlist has more than {ids_max} ids; the rest is not watched"),
+            )]
+        }
+    }
+}
+
+fn signed_in(sign_in: &SignIn) -> String {
+    #[derive(Serialize)]
+    struct SignedIn<'m> {
+        user_data: &'m str,
+    }
+    message("pusher:signin_success", None, &json(&SignedIn { user_data: &sign_in.user_data }))
+}
+
+/// Who of the watched users is there and who is not; nothing when nobody is watched (pusher-channels 8.3).
+fn watched(online: &[UserId], offline: &[UserId]) -> Option<String> {
+    #[derive(Serialize)]
+    struct Events<'m> {
+        events: Vec<Event<'m>>,
+    }
+    #[derive(Serialize)]
+    struct Event<'m> {
+        name: &'m str,
+        user_ids: Vec<&'m str>,
+    }
+    let event = |name, users: &'_ [UserId]| -> Option<(&'static str, Vec<String>)> {
+        (!users.is_empty()).then(|| (name, users.iter().map(UserId::to_string).collect()))
+    };
+    let told: Vec<_> = [event("online", online), event("offline", offline)].into_iter().flatten().collect();
+    let events: Vec<Event<'_>> = told
+        .iter()
+        .map(|(name, ids)| Event { name, user_ids: ids.iter().map(String::as_str).collect() })
+        .collect();
+    (!events.is_empty()).then(|| message("pusher_internal:watchlist_events", None, &json(&Events { events })))
+}
+
+/// The event that a channel kept, or that it keeps none.
+fn kept_event(channel: &ChannelName, kept: Option<&Kept>) -> String {
+    match kept {
+        Some(kept) => message(&kept.event, Some(channel.as_str()), &kept.data),
+        None => message("pusher:cache_miss", Some(channel.as_str()), "{}"),
+    }
 }
 
 /// The answer to a binary frame.
@@ -423,7 +407,7 @@ fn not_subscribed(session: &Session, channel: &str, kind: ErrorKind, status: u16
 }
 
 /// The answer to a subscribe that was carried out; `roster` is that of a presence channel, with the subscriber in it.
-pub fn subscribed(channel: &ChannelName, roster: Option<&[Member]>) -> String {
+fn subscribed(channel: &ChannelName, roster: Option<&[Member]>) -> String {
     #[derive(Serialize)]
     struct Subscribed<'m> {
         presence: Presence<'m>,
@@ -456,15 +440,14 @@ fn raw_info(member: &Member) -> &RawValue {
     serde_json::from_str(&member.info).unwrap_or(RawValue::NULL)
 }
 
-/// The answer to a subscribe or unsubscribe that the hub or the shard refused.
-pub fn refuse(session: &Session, channel: &ChannelName, refusal: &Refusal) -> Vec<String> {
+/// The answer to a subscribe that the hub or the shard refused.
+fn refuse(session: &Session, channel: &ChannelName, refusal: &Refusal) -> Vec<String> {
     let limit_reached =
         |text: &str| not_subscribed(session, channel.as_str(), ErrorKind::LimitReached, 4100, text);
     match refusal {
         Refusal::SubscribedAlready => {
             vec![error(None, &format!("Existing subscription to channel {channel}"))]
         }
-        Refusal::NotSubscribed => vec![error(None, &no_subscription(channel.as_str()))],
         Refusal::RosterFull => limit_reached("The channel has as many members as it may have"),
         Refusal::TooManyChannels => {
             limit_reached("The connection is subscribed to as many channels as it may be")
@@ -477,13 +460,14 @@ fn no_subscription(channel: &str) -> String {
     format!("No current subscription to channel {channel}, or subscription in progress")
 }
 
+fn not_connected(channel: &ChannelName) -> String {
+    format!("Cannot broadcast client event (connection not subscribed to channel {channel})")
+}
+
 /// The answer to a client event that the shard refused.
-pub fn refuse_event(channel: &ChannelName, refusal: &Refusal) -> String {
+fn refuse_event(channel: &ChannelName, refusal: &Refusal) -> String {
     match refusal {
-        Refusal::NotSubscribed => {
-            let text = "Cannot broadcast client event (connection not subscribed to channel ";
-            error(None, &format!("{text}{channel})"))
-        }
+        Refusal::NotSubscribed => error(None, &not_connected(channel)),
         Refusal::TooManyEvents => error(Some(4301), "Client event rejected due to rate limit"),
         _ => error(None, "The server cannot do this now"),
     }
@@ -500,9 +484,13 @@ pub fn encode(push: &Push) -> String {
     struct Removed<'m> {
         user_id: &'m str,
     }
+    #[derive(Serialize)]
+    struct Count {
+        subscription_count: usize,
+    }
     let channel = match &push.audience {
         Audience::Channel(channel) => Some(channel.as_str()),
-        Audience::Everyone | Audience::Users(_) => None,
+        Audience::Everyone | Audience::Users(_) | Audience::Watchers(_) => None,
     };
     match &push.content {
         Content::Event { event, data, user } => {
@@ -516,6 +504,13 @@ pub fn encode(push: &Push) -> String {
             let data = Removed { user_id: user.as_str() };
             message("pusher_internal:member_removed", channel, &json(&data))
         }
+        Content::SubscriptionCount(subscription_count) => {
+            let data = json(&Count { subscription_count: *subscription_count });
+            message("pusher_internal:subscription_count", channel, &data)
+        }
+        // One user is there or is not, so there is always something to tell.
+        Content::Online(user) => watched(std::slice::from_ref(user), &[]).unwrap_or_default(),
+        Content::Offline(user) => watched(&[], std::slice::from_ref(user)).unwrap_or_default(),
     }
 }
 
@@ -524,10 +519,24 @@ pub fn encode(push: &Push) -> String {
 pub fn close(parting: Parting) -> (u16, &'static str) {
     match parting {
         Parting::AppUnregistered => (4001, "App does not exist"),
+        Parting::AppDisabled => (4003, "App is disabled"),
+        Parting::Terminated => (4009, "You got disconnected by the app."),
+        Parting::Unauthorized => (4009, "Connection not authorized within timeout"),
         Parting::NodeStops => (4200, "Server stops, please reconnect"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (4201, "Pong reply not received in time"),
     }
+}
+
+/// Whether a socket must not get a push that the others do: the java library would try to decrypt it, and fail on a
+/// thread where nobody catches that (quirk Q17).
+pub fn is_spared(session: &Session, push: &Push) -> bool {
+    session.client == ClientKind::Java && spares_some(push)
+}
+
+/// Whether there may be sockets that must not get it.
+pub fn spares_some(push: &Push) -> bool {
+    matches!((&push.audience, &push.content), (Audience::Channel(channel), Content::SubscriptionCount(_)) if channel.is_encrypted())
 }
 
 #[cfg(test)]

@@ -6,16 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::Info;
-use crate::model::{ChannelKind, ChannelName, Member};
-
-/// How many are in a channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Distinct users; counted on presence channels only.
-    pub users: usize,
-    /// Sockets.
-    pub subscriptions: usize,
-}
+use crate::model::{ChannelKind, ChannelName, Counts, Kept, Member};
 
 /// The answer to a publication (14.1): an entry for each of its channels when the backend asked for something.
 pub fn published(counts: &[(ChannelName, Counts)], info: Info) -> String {
@@ -43,14 +34,15 @@ pub fn channels(counts: &[(ChannelName, Counts)], info: Info) -> String {
     json!({ "channels": counts.iter().map(entry).collect::<Map<_, _>>() }).to_string()
 }
 
-/// The answer to a question for one channel (14.5), where `info` was found to fit. Nothing is kept for a channel,
-/// so its cache is empty.
-pub fn channel(counts: Counts, info: Info) -> String {
+/// The answer to a question for one channel (14.5), where `info` was found to fit; `kept` is the event that it
+/// keeps, and for how many seconds yet.
+pub fn channel(counts: Counts, info: Info, kept: Option<&(Kept, u64)>) -> String {
     let mut answer = Map::new();
     answer.insert("occupied".into(), (counts.subscriptions > 0).into());
     add_counts(&mut answer, counts, info);
     if info.cache {
-        answer.insert("cache".into(), Value::Null);
+        let cache = kept.map_or(Value::Null, |(kept, ttl)| json!({ "data": &*kept.data, "ttl": ttl }));
+        answer.insert("cache".into(), cache);
     }
     Value::Object(answer).to_string()
 }
@@ -133,11 +125,11 @@ mod tests {
 
     #[test]
     fn pc_165_a_channel_always_says_whether_it_is_occupied() {
-        assert_eq!(channel(COUNTS, NOTHING), r#"{"occupied":true}"#);
-        assert_eq!(channel(Counts::default(), NOTHING), r#"{"occupied":false}"#);
+        assert_eq!(channel(COUNTS, NOTHING, None), r#"{"occupied":true}"#);
+        assert_eq!(channel(Counts::default(), NOTHING, None), r#"{"occupied":false}"#);
         let all = Info { cache: true, ..BOTH };
         let told = r#"{"occupied":false,"user_count":0,"subscription_count":0,"cache":null}"#;
-        assert_eq!(channel(Counts::default(), all), told);
+        assert_eq!(channel(Counts::default(), all, None), told);
     }
 
     #[test]

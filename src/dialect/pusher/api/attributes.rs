@@ -51,7 +51,7 @@ impl Info {
         if self.user_count && channel.kind() != ChannelKind::Presence {
             return Err(Fault::invalid("user_count is known of presence channels only"));
         }
-        if self.cache && !is_cached(channel) {
+        if self.cache && !channel.is_cached() {
             return Err(Fault::invalid("cache is known of cache channels only"));
         }
         Ok(self)
@@ -61,12 +61,6 @@ impl Info {
     pub(super) fn is_empty(self) -> bool {
         self == Self::default()
     }
-}
-
-fn is_cached(channel: &ChannelName) -> bool {
-    ["cache-", "private-cache-", "private-encrypted-cache-", "presence-cache-"]
-        .iter()
-        .any(|prefix| channel.as_str().starts_with(prefix))
 }
 
 #[cfg(test)]

@@ -21,6 +21,11 @@ impl Fault {
         Self { status: StatusCode::NOT_FOUND, text: format!("Could not find app by id {id}") }
     }
 
+    /// The app has no such key, or no app has it.
+    pub fn key_unknown() -> Self {
+        Self::unauthorized("Unknown auth_key")
+    }
+
     /// The call is understood and breaks a rule.
     pub(super) fn invalid(text: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, text: text.into() }

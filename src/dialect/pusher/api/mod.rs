@@ -11,9 +11,9 @@ mod publish;
 mod query;
 mod signed;
 
-pub use answer::{Counts, batched, channel, channels, published, users};
+pub use answer::{batched, channel, channels, published, users};
 pub use attributes::Info;
 pub use fault::{Fault, fault_body};
-pub use publish::{ApiLimits, Wanted, batch, event};
+pub use publish::{Wanted, batch, event};
 pub use query::{channel_query, channels_query, users_query};
-pub use signed::{SignedCall, authenticate};
+pub use signed::{SignedCall, auth_key, authenticate};

@@ -4,32 +4,8 @@ use indexmap::IndexSet;
 use serde_json::{Map, Value};
 
 use super::{Fault, Info};
-use crate::model::{ChannelFault, ChannelName, Publication, SocketId, Target};
-
-/// How much one call may publish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApiLimits {
-    /// The longest data of an event, in bytes.
-    pub event_bytes_max: usize,
-    /// The longest name of an event, in characters.
-    pub event_name_chars_max: usize,
-    /// Channels of one event.
-    pub channels_per_event_max: usize,
-    /// Events of one batch.
-    pub events_per_batch_max: usize,
-}
-
-impl Default for ApiLimits {
-    /// What the documentation of the service promises (pusher-channels 16.1).
-    fn default() -> Self {
-        Self {
-            event_bytes_max: 10_240,
-            event_name_chars_max: 200,
-            channels_per_event_max: 100,
-            events_per_batch_max: 10,
-        }
-    }
-}
+use crate::dialect::pusher::socket::channel_name;
+use crate::model::{AppSettings, ChannelFault, ChannelName, Publication, SocketId, Target};
 
 /// What a backend wants published, and what it wants to know about the channels in return.
 #[derive(Clone, Debug)]
@@ -44,29 +20,29 @@ pub struct Wanted {
 ///
 /// # Errors
 /// 400 for what breaks a rule, 413 for data that is too long.
-pub fn event(body: &[u8], limits: &ApiLimits) -> Result<Wanted, Fault> {
+pub fn event(body: &[u8], settings: &AppSettings) -> Result<Wanted, Fault> {
     let body: Value = serde_json::from_slice(body).map_err(not_json)?;
     let fields = Fields::of(&body, "the body")?;
-    let channels = fields.channels(limits.channels_per_event_max)?;
-    fields.wanted(channels, limits)
+    let channels = fields.channels(settings)?;
+    fields.wanted(channels, settings)
 }
 
 /// `POST /apps/{id}/batch_events`: events with one channel each, all of them valid.
 ///
 /// # Errors
 /// 400 for what breaks a rule, 413 for data that is too long.
-pub fn batch(body: &[u8], limits: &ApiLimits) -> Result<Vec<Wanted>, Fault> {
+pub fn batch(body: &[u8], settings: &AppSettings) -> Result<Vec<Wanted>, Fault> {
     let body: Value = serde_json::from_slice(body).map_err(not_json)?;
     let Some(Value::Array(events)) = Fields::of(&body, "the body")?.get("batch") else {
         return Err(Fault::invalid("batch is required, as a list"));
     };
-    if events.len() > limits.events_per_batch_max {
-        let max = limits.events_per_batch_max;
+    if events.len() > settings.max_batch_events as usize {
+        let max = settings.max_batch_events as usize;
         return Err(Fault::invalid(format!("batch has more than {max} events")));
     }
     let wanted = |event| {
         let fields = Fields::of(event, "an event of the batch")?;
-        fields.wanted(vec![fields.channel()?], limits)
+        fields.wanted(vec![fields.channel(settings)?], settings)
     };
     events.iter().map(wanted).collect()
 }
@@ -93,11 +69,11 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    fn wanted(&self, channels: Vec<ChannelName>, limits: &ApiLimits) -> Result<Wanted, Fault> {
+    fn wanted(&self, channels: Vec<ChannelName>, settings: &AppSettings) -> Result<Wanted, Fault> {
         let publication = Publication {
             target: Target::Channels(channels),
-            event: self.event_name(limits.event_name_chars_max)?.into(),
-            data: self.data(limits.event_bytes_max)?.into(),
+            event: self.event_name(settings.max_event_name_length as usize)?.into(),
+            data: self.data(settings.max_event_bytes as usize)?.into(),
             except: self.socket()?,
         };
         let info = Info::parse(self.text("info")?.unwrap_or_default())?.without_cache()?;
@@ -138,18 +114,20 @@ impl<'a> Fields<'a> {
         self.text("socket_id")?.map(parse).transpose()
     }
 
-    fn channel(&self) -> Result<ChannelName, Fault> {
-        channel(self.text("channel")?.ok_or_else(|| Fault::invalid("channel is required"))?)
+    fn channel(&self, settings: &AppSettings) -> Result<ChannelName, Fault> {
+        channel(settings, self.text("channel")?.ok_or_else(|| Fault::invalid("channel is required"))?)
     }
 
     /// `channels`, each name once, or else the one of `channel`.
-    fn channels(&self, count_max: usize) -> Result<Vec<ChannelName>, Fault> {
-        let Some(list) = self.get("channels") else { return Ok(vec![self.channel()?]) };
+    fn channels(&self, settings: &AppSettings) -> Result<Vec<ChannelName>, Fault> {
+        let Some(list) = self.get("channels") else { return Ok(vec![self.channel(settings)?]) };
+        let count_max = settings.max_channels_per_event as usize;
         let Some(names) = list.as_array().filter(|names| (1..=count_max).contains(&names.len())) else {
             return Err(Fault::invalid(format!("channels is no list of 1 to {count_max} names")));
         };
         let parse = |name: &Value| {
             channel(
+                settings,
                 name.as_str().ok_or_else(|| Fault::invalid("channels holds something that is no string"))?,
             )
         };
@@ -158,11 +136,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn channel(name: &str) -> Result<ChannelName, Fault> {
-    if name.starts_with("#server-to-user-") {
-        return Err(Fault::invalid("user events are not available on this server"));
-    }
-    ChannelName::parse(name).map_err(|fault| match fault {
+fn channel(settings: &AppSettings, name: &str) -> Result<ChannelName, Fault> {
+    channel_name(settings, name).map_err(|fault| match fault {
         ChannelFault::Invalid => Fault::invalid(format!("Invalid channel name: {name:.200}")),
         ChannelFault::TooLong => Fault::invalid(format!("Channel name too long: {name:.200}...")),
     })
@@ -185,11 +160,11 @@ mod tests {
     }
 
     fn read(changes: Value) -> Result<Wanted, Fault> {
-        event(body(changes).to_string().as_bytes(), &ApiLimits::default())
+        event(body(changes).to_string().as_bytes(), &AppSettings::default())
     }
 
     fn read_batch(events: Vec<Value>) -> Result<Vec<Wanted>, Fault> {
-        batch(json!({ "batch": events }).to_string().as_bytes(), &ApiLimits::default())
+        batch(json!({ "batch": events }).to_string().as_bytes(), &AppSettings::default())
     }
 
     #[track_caller]
@@ -251,8 +226,10 @@ mod tests {
 
     #[test]
     fn data_that_is_no_string_becomes_compact_json() {
-        let wanted =
-            event(br#"{"name":"e","channel":"c","data":{"b": [1, "x"], "a": null}}"#, &ApiLimits::default());
+        let wanted = event(
+            br#"{"name":"e","channel":"c","data":{"b": [1, "x"], "a": null}}"#,
+            &AppSettings::default(),
+        );
         assert_eq!(&*wanted.unwrap().publication.data, r#"{"b":[1,"x"],"a":null}"#);
     }
 
@@ -266,9 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn users_cannot_be_sent_to() {
-        let text = "user events are not available on this server";
-        refused(json!({ "channel": "#server-to-user-12345" }), text);
+    fn pc_157_an_event_may_be_for_a_user() {
+        let one = read(json!({ "channels": ["#server-to-user-12345", "a"] })).unwrap();
+        assert_eq!(channels(&one), ["#server-to-user-12345", "a"]);
+        refused(json!({ "channel": "#foo" }), "Invalid channel name: #foo");
     }
 
     #[test]
@@ -292,8 +270,8 @@ mod tests {
     #[test]
     fn pc_156_a_body_is_a_json_object() {
         for body in [&b""[..], b"name=foo", b"[]", b"\"x\"", b"{} {}", b"{\"name\":\"\xff\"}"] {
-            assert_eq!(event(body, &ApiLimits::default()).unwrap_err().status, 400);
-            assert_eq!(batch(body, &ApiLimits::default()).unwrap_err().status, 400);
+            assert_eq!(event(body, &AppSettings::default()).unwrap_err().status, 400);
+            assert_eq!(batch(body, &AppSettings::default()).unwrap_err().status, 400);
         }
     }
 

@@ -13,9 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Fault;
 use crate::dialect::signature::is_signed;
-
-/// How far the clock of a backend may be off, in seconds.
-const CLOCK_SKEW_SECONDS_MAX: u64 = 600;
+use crate::model::{App, AppSettings};
 
 /// What a signature covers.
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +28,14 @@ pub struct SignedCall<'a> {
     pub body: &'a [u8],
 }
 
-/// Checks that the app of this key and secret made the call, within ten minutes of now, and that nobody changed it.
+/// Checks that the app made the call with one of its keys, within ten minutes of now or what it set, and that nobody changed it.
 ///
 /// # Errors
 /// 401 with the first of the checks that failed.
 pub fn authenticate(
     call: &SignedCall<'_>,
-    app_key: &str,
-    secret: &str,
+    app: &App,
+    settings: &AppSettings,
     now_unix_seconds: i64,
 ) -> Result<(), Fault> {
     let parameters = Parameters::read(call.query);
@@ -48,24 +46,32 @@ pub fn authenticate(
     if version != "1.0" {
         return Err(Fault::unauthorized("Version not supported"));
     }
-    if key != app_key {
-        return Err(Fault::unauthorized("Unknown auth_key"));
-    }
-    check_timestamp(timestamp, now_unix_seconds)?;
+    let further = settings.additional_keys.iter().map(|pair| (pair.key.as_str(), &pair.secret));
+    let mut pairs = std::iter::once((app.key.as_str(), &app.secret)).chain(further);
+    let (_, secret) = pairs.find(|(own, _)| *own == key).ok_or_else(Fault::key_unknown)?;
+    check_timestamp(timestamp, now_unix_seconds, settings.max_timestamp_skew)?;
     check_body(parameters.get("body_md5"), call.body)?;
-    check_signature(call, &parameters, secret, signature)
+    check_signature(call, &parameters, &secret.0, signature)
 }
 
-fn check_timestamp(given: &str, now: i64) -> Result<(), Fault> {
+/// The key that a call says it is signed with.
+///
+/// # Errors
+/// 401 when it does not say.
+pub fn auth_key(query: &str) -> Result<String, Fault> {
+    Parameters::read(query).required("auth_key").map(str::to_owned)
+}
+
+fn check_timestamp(given: &str, now: i64, skew_seconds_max: u32) -> Result<(), Fault> {
     let seconds: Option<i64> = given.parse().ok();
-    if seconds.is_some_and(|seconds| seconds.abs_diff(now) <= CLOCK_SKEW_SECONDS_MAX) {
+    if seconds.is_some_and(|seconds| seconds.abs_diff(now) <= skew_seconds_max.into()) {
         return Ok(());
     }
     let iso = |seconds| Timestamp::from_second(seconds).map(|time| time.to_string()).ok();
     let given = seconds.and_then(iso).unwrap_or_else(|| given.to_owned());
     let now = iso(now).unwrap_or_default();
     Err(Fault::unauthorized(format!(
-        "Timestamp expired: Given timestamp ({given}) not within {CLOCK_SKEW_SECONDS_MAX}s of server time ({now})"
+        "Timestamp expired: Given timestamp ({given}) not within {skew_seconds_max}s of server time ({now})"
     )))
 }
 
@@ -194,7 +200,7 @@ mod tests {
 
     fn check(method: &str, path: &str, query: &str, body: &[u8]) -> Result<(), String> {
         let call = SignedCall { method, path, query, body };
-        authenticate(&call, KEY, SECRET, NOW).map_err(|fault| {
+        authenticate(&call, &App::sample(KEY, SECRET), &AppSettings::default(), NOW).map_err(|fault| {
             assert_eq!(fault.status, 401);
             fault.text
         })
@@ -207,7 +213,8 @@ mod tests {
     fn check_v6_at(now: i64) -> Result<(), String> {
         let query = query(V6_MD5, V6);
         let call = SignedCall { method: "POST", path: "/apps/3/events", query: &query, body: BODY };
-        authenticate(&call, KEY, SECRET, now).map_err(|fault| fault.text)
+        authenticate(&call, &App::sample(KEY, SECRET), &AppSettings::default(), now)
+            .map_err(|fault| fault.text)
     }
 
     #[test]
@@ -380,7 +387,10 @@ mod tests {
                 "auth_key={key}&auth_timestamp={now}&auth_version=1.0{more}&auth_signature={signature}"
             );
             let call = SignedCall { method: "GET", path: &path, query: &query, body: b"" };
-            assert_eq!(authenticate(&call, key, "4bf35003e819bb138249", now), Ok(()));
+            assert_eq!(
+                authenticate(&call, &App::sample(key, "4bf35003e819bb138249"), &AppSettings::default(), now),
+                Ok(())
+            );
         }
     }
 }

@@ -1,0 +1,178 @@
+//! How a socket at `/app/{key}` begins: the protocol version it asks for, and the reasons to turn it away
+//! (pusher-channels 1, 11).
+
+use url::Url;
+
+use crate::model::{AppSettings, SocketId};
+
+/// The newest protocol version; who names none speaks it.
+const PROTOCOL_NEWEST: u8 = 7;
+
+/// What is remembered of a socket that speaks this dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its public name, part of what permissions sign.
+    pub socket_id: SocketId,
+    /// The protocol version, 4 to 7.
+    pub protocol: u8,
+    /// The library at the other end.
+    pub client: ClientKind,
+}
+
+/// The client libraries that need something of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// Any that does not.
+    Other,
+    /// `pusher-dotnet-client`.
+    Dotnet,
+    /// `java-client`.
+    Java,
+}
+
+/// Why the server closes a socket (pusher-channels 11).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// The code of the close frame. Never 4300 or more: one library would not come back for good.
+    pub code: u16,
+    /// The same in words; as long as the foreign text in it.
+    pub message: String,
+}
+
+impl Closing {
+    /// No app has this key.
+    pub fn app_unknown(app_key: &str) -> Self {
+        let message =
+            format!("App key {app_key} not in this cluster. Did you forget to specify the cluster?");
+        Self { code: 4001, message }
+    }
+
+    /// Nothing is at this path.
+    pub fn path_unknown() -> Self {
+        Self::new(4005, "Path not found")
+    }
+
+    /// The app is switched off.
+    pub fn app_disabled() -> Self {
+        Self::new(4003, "App is disabled")
+    }
+
+    /// The app has as many sockets as it may have.
+    pub fn over_quota() -> Self {
+        Self::new(4004, "App is over its connection quota")
+    }
+
+    /// The app takes sockets over TLS only.
+    pub fn tls_only() -> Self {
+        Self::new(4000, "App takes TLS connections only")
+    }
+
+    /// The page that connects is not from where the app's pages are.
+    pub fn origin_not_allowed() -> Self {
+        Self::new(4009, "Origin not allowed")
+    }
+
+    /// The protocol version is no integer.
+    pub fn protocol_malformed() -> Self {
+        Self::new(4006, "Invalid version string format")
+    }
+
+    /// The protocol version is not spoken here.
+    pub fn protocol_unsupported() -> Self {
+        Self::new(4007, "Unsupported protocol version")
+    }
+
+    /// The node has as many sockets as it may have.
+    pub fn over_capacity() -> Self {
+        Self::new(4100, "Over capacity")
+    }
+
+    /// The node stops; another one is there, or will be.
+    pub fn reconnect() -> Self {
+        Self::new(4200, "Please reconnect immediately")
+    }
+
+    fn new(code: u16, message: &str) -> Self {
+        Self { code, message: message.to_owned() }
+    }
+}
+
+/// Reads the protocol version and the library from the query of the upgrade (pusher-channels 1.1).
+///
+/// # Errors
+/// 4006 when the version is no integer, 4007 when it is another one than 4 to 7.
+pub fn protocol(query: Option<&str>) -> Result<(u8, ClientKind), Closing> {
+    let value = |name| {
+        let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        pairs.find_map(|(found, value)| (found == name).then_some(value))
+    };
+    let version = match value("protocol") {
+        None => PROTOCOL_NEWEST,
+        Some(text) if !is_integer(&text) => return Err(Closing::protocol_malformed()),
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|version| (4..=PROTOCOL_NEWEST).contains(version))
+            .ok_or_else(Closing::protocol_unsupported)?,
+    };
+    let client = match value("client").as_deref() {
+        Some("pusher-dotnet-client") => ClientKind::Dotnet,
+        Some("java-client") => ClientKind::Java,
+        _ => ClientKind::Other,
+    };
+    Ok((version, client))
+}
+
+/// Whether a text is an integer, of any length.
+pub(super) fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether an app takes sockets of this `Origin` (pusher-channels 1.2). Who names none is no browser.
+pub fn is_origin_allowed(settings: &AppSettings, origin: Option<&str>) -> bool {
+    let allowed = &settings.allowed_origins;
+    let Some(origin) = origin else { return !settings.require_origin };
+    let host = Url::parse(origin).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let fits = |entry: &String| match entry.strip_prefix("*.") {
+        _ if entry == "*" => true,
+        Some(domain) => {
+            host.len() > domain.len() + 1
+                && host.to_ascii_lowercase().ends_with(&format!(".{}", domain.to_ascii_lowercase()))
+        }
+        None if entry.contains("://") => entry.trim_end_matches('/').eq_ignore_ascii_case(origin),
+        None => !host.is_empty() && entry.eq_ignore_ascii_case(&host),
+    };
+    allowed.is_empty() || allowed.iter().any(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pc_016_an_origin_is_known_by_host_by_domain_or_whole() {
+        let allowed = ["example.com", "*.example.org", "http://localhost:3000"].map(String::from).to_vec();
+        let settings = AppSettings { allowed_origins: allowed, ..AppSettings::default() };
+        for good in [
+            "https://example.com",
+            "http://EXAMPLE.com:8080",
+            "https://a.b.example.org",
+            "http://localhost:3000",
+        ] {
+            assert!(is_origin_allowed(&settings, Some(good)), "{good}");
+        }
+        for bad in [
+            "https://evil.com",
+            "https://example.org",
+            "https://badexample.org",
+            "http://localhost:3001",
+            "null",
+        ] {
+            assert!(!is_origin_allowed(&settings, Some(bad)), "{bad}");
+        }
+        assert!(is_origin_allowed(&settings, None));
+        assert!(!is_origin_allowed(&AppSettings { require_origin: true, ..settings }, None));
+        assert!(is_origin_allowed(&AppSettings::default(), Some("https://anything")));
+    }
+}

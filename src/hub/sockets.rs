@@ -1,0 +1,136 @@
+//! What the sockets of a shard ask of the hub: channels, signing in, watching. And what the hub does by itself as time
+//! goes on.
+//!
+//! Everything is decided, and posted to the shards, while the app's directory is held.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::channels::Count;
+use super::directory::{Directory, ShardIndex};
+use super::{Hub, Joined, LiveApp, Subscriber, Watched};
+use crate::model::{Audience, ChannelKind, ChannelName, Content, Member, Push, Refusal, SocketId, UserId};
+
+impl Hub {
+    /// A shard subscribes a socket of its own to a channel. The other members of a presence channel are told of a new
+    /// one, and all subscribers how many they are, if their app wants that.
+    ///
+    /// # Errors
+    /// [`Refusal::RosterFull`].
+    pub fn subscribe(
+        &self,
+        app: &Arc<LiveApp>,
+        channel: &ChannelName,
+        subscriber: &Subscriber<'_, Member>,
+    ) -> Result<Joined, Refusal> {
+        let members_max = app.settings().max_presence_members as usize;
+        let mut directory = app.directory();
+        let now = self.agenda.now();
+        let joined = directory.channels.subscribe(channel, subscriber, members_max, now)?;
+        if let (Some(member), true) = (subscriber.member, joined.is_new_member) {
+            let content = Content::MemberAdded(member.clone());
+            self.post_to_channel(app, &directory, channel, content, None, joined.revision);
+        }
+        self.tell_count(app, &mut directory, channel);
+        Ok(joined)
+    }
+
+    /// A shard takes a socket of its own out of a channel; `last_on_shard` when it holds no other subscription of
+    /// it. The others are told as with [`Hub::subscribe`].
+    pub fn unsubscribe(
+        &self,
+        app: &Arc<LiveApp>,
+        channel: &ChannelName,
+        subscriber: &Subscriber<'_, UserId>,
+        last_on_shard: bool,
+    ) {
+        let mut directory = app.directory();
+        let left = directory.channels.unsubscribe(channel, subscriber, last_on_shard);
+        if let (Some(user), Some(revision)) = (subscriber.member, left.member_gone) {
+            let content = Content::MemberRemoved(user.clone());
+            self.post_to_channel(app, &directory, channel, content, None, revision);
+        }
+        if !left.is_last {
+            self.tell_count(app, &mut directory, channel);
+        }
+    }
+
+    /// A client publishes to the other subscribers of a channel it is in; on a presence channel as `user`.
+    pub fn publish_as(
+        &self,
+        app: &LiveApp,
+        channel: &ChannelName,
+        (event, data): (Arc<str>, Arc<str>),
+        socket: SocketId,
+        user: Option<UserId>,
+    ) {
+        let content = Content::Event { event, data, user };
+        self.post_to_channel(app, &app.directory(), channel, content, Some(socket), 0);
+    }
+
+    /// A shard says that a socket of its own has signed in. Those who watch the user are told of the first.
+    pub fn sign_in(&self, shard: ShardIndex, app: &LiveApp, user: &UserId) {
+        let mut directory = app.directory();
+        if let Some(revision) = directory.signed_in.sign_in(user, shard) {
+            self.post_to_watchers(app, &directory, user, Content::Online(user.clone()), revision);
+        }
+    }
+
+    /// A shard says that a signed-in socket is gone; `last_on_shard` when it holds no other of that user.
+    pub fn sign_out(&self, shard: ShardIndex, app: &LiveApp, user: &UserId, last_on_shard: bool) {
+        let mut directory = app.directory();
+        if let Some(revision) = directory.signed_in.sign_out(user, shard, last_on_shard) {
+            self.post_to_watchers(app, &directory, user, Content::Offline(user.clone()), revision);
+        }
+    }
+
+    /// A socket of a shard begins to watch these users. Returns who of them is there.
+    pub fn watch(&self, shard: ShardIndex, app: &LiveApp, users: &[UserId]) -> Watched {
+        app.directory().signed_in.watch(users, shard)
+    }
+
+    /// A socket of a shard no longer watches a user; `last_on_shard` when none of its others does.
+    pub fn unwatch(&self, shard: ShardIndex, app: &LiveApp, user: &UserId, last_on_shard: bool) {
+        app.directory().signed_in.unwatch(user, shard, last_on_shard);
+    }
+
+    /// Advances the time of the hub, and does what is to be done by now.
+    pub fn tick(&self, now: Instant) {
+        for app in self.agenda.advance(now) {
+            let (mut directory, now) = (app.directory(), self.agenda.now());
+            directory.channels.kept.sweep(now);
+            for channel in directory.channels.take_counts_due(now) {
+                self.tell_count(&app, &mut directory, &channel);
+            }
+            directory.next_due().into_iter().for_each(|due| self.agenda.note(due, &app));
+        }
+    }
+
+    /// Tells the subscribers of a channel how many they are, if their app wants that: now, or when it is time.
+    fn tell_count(&self, app: &Arc<LiveApp>, directory: &mut Directory, channel: &ChannelName) {
+        let is_told = matches!(channel.kind(), ChannelKind::Public | ChannelKind::Private);
+        if !is_told || !app.settings().subscription_count {
+            return;
+        }
+        match directory.channels.count(channel, self.agenda.now()) {
+            Count::Wait(due) => self.agenda.note(due, app),
+            Count::Tell(count) => {
+                let content = Content::SubscriptionCount(count);
+                self.post_to_channel(app, directory, channel, content, None, 0);
+            }
+        }
+    }
+
+    fn post_to_watchers(
+        &self,
+        app: &LiveApp,
+        directory: &Directory,
+        user: &UserId,
+        content: Content,
+        revision: u64,
+    ) {
+        let audience = Audience::Watchers(user.clone());
+        let push = Push { app: app.number, audience, content, except: None, revision };
+        self.post(push, directory.signed_in.watching_shards(user));
+    }
+}
