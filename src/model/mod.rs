@@ -28,7 +28,7 @@ pub use pattern::Pattern;
 pub use publication::{Publication, Reach, Target};
 pub use push::{Audience, Content, Push};
 pub use refusal::Refusal;
-pub use settings::{AppSettings, ChannelFilter, KeyPair, Webhook};
+pub use settings::{AppSettings, ChannelFilter, KeyPair, SettingFault, Webhook};
 pub use socket::SocketId;
 pub use user::UserId;
 
