@@ -19,7 +19,7 @@ use crate::model::pattern::PatternLimits;
 use crate::model::{Admin, App, Hash};
 use crate::net::stream;
 use crate::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -197,8 +197,12 @@ async fn open_store(database: &Database) -> Result<Store, StartError> {
     opened.map_err(|error| unusable(database, &error))
 }
 
-fn unusable(database: &Database, error: &dyn fmt::Display) -> StartError {
+fn unusable(database: &Database, error: &StoreError) -> StartError {
     match database {
+        Database::File(file) if matches!(error, StoreError::Settings { .. }) => StartError(format!(
+            "cannot use the database {}: {error}: mend or delete its row in the table gusher_settings",
+            file.display()
+        )),
         Database::File(file) => StartError(format!(
             "cannot use the database {}: {error}: set sqlfile to a writable SQLite file",
             file.display()

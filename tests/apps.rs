@@ -119,6 +119,14 @@ async fn gu_033_a_key_is_registered_once() {
 }
 
 #[tokio::test]
+async fn an_id_is_given_once() {
+    let server = Server::start().await;
+    assert_eq!(server.post("/api/register", &x_with("app_id", "7")).await.status, StatusCode::OK);
+    let second = [("app_key", "y"), ("auth_account", "a"), ("auth_password", "p"), ("app_id", "7")];
+    assert_plain(&refused(&server, &second).await, 409, "app_id repeat");
+}
+
+#[tokio::test]
 async fn gu_033_keys_differ_in_case() {
     let server = Server::start().await;
     server.register("x").await;

@@ -56,6 +56,7 @@ async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Res
     let wanted = api::register(&body::form(&head, body, &door.limits).await?)?;
     let hash = door.credentials.hash(&wanted.account, &wanted.password).await?;
     let (id, secret) = new_identity().map_err(|_| Refusal::Internal)?;
+    let has_chosen_id = wanted.id.is_some();
     let app = App {
         key: wanted.key,
         id: wanted.id.unwrap_or(id),
@@ -69,7 +70,9 @@ async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Res
             .unwrap_or_default(),
         registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
     };
-    let live = door.hub.register(app).await?;
+    let registered =
+        if has_chosen_id { door.hub.register(app).await } else { door.hub.register_under_any_id(app).await };
+    let live = registered?;
     Ok(answer::json(api::registered(&live.app)))
 }
 

@@ -1,13 +1,13 @@
 //! The registered apps, in memory: looking a key up never waits for a disk.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
 
 use super::Directory;
-use crate::model::{App, AppKey, AppNumber, AppSettings, Refusal};
+use crate::model::{App, AppKey, AppNumber, AppSecret, AppSettings, KeyPair, Refusal};
 use crate::store::{Store, StoreError};
 
 /// A registered app and who is online in it.
@@ -31,6 +31,19 @@ impl LiveApp {
         self.settings.load_full()
     }
 
+    /// What signs for it now: its own key and secret first, then the additional ones. No key is there twice, unless
+    /// in another case.
+    pub fn key_pairs(&self) -> Vec<KeyPair> {
+        let own = KeyPair { key: self.app.key.as_str().to_owned(), secret: self.app.secret.clone() };
+        let settings = self.settings();
+        std::iter::once(own).chain(settings.additional_keys.iter().cloned()).collect()
+    }
+
+    /// The secret that goes with one of its keys.
+    pub fn secret(&self, key: &str) -> Option<AppSecret> {
+        self.key_pairs().into_iter().find(|pair| pair.key == key).map(|pair| pair.secret)
+    }
+
     /// Who is online, unless the app is gone.
     pub(super) fn open_directory(&self) -> Result<MutexGuard<'_, Directory>, Refusal> {
         let directory = self.directory();
@@ -48,6 +61,8 @@ impl LiveApp {
 #[derive(Debug, Default)]
 struct Known {
     by_key: HashMap<AppKey, Arc<LiveApp>>,
+    /// Asked after `by_key`: what a file of the Go version brings may be the additional key of another app.
+    by_additional_key: HashMap<String, Arc<LiveApp>>,
     by_id: HashMap<String, Arc<LiveApp>>,
 }
 
@@ -55,12 +70,44 @@ impl Known {
     fn insert(&mut self, live: &Arc<LiveApp>) {
         self.by_key.insert(live.app.key.clone(), Arc::clone(live));
         self.by_id.insert(live.app.id.clone(), Arc::clone(live));
+        self.insert_additional_keys(live);
     }
 
     fn remove(&mut self, key: &AppKey) -> Option<Arc<LiveApp>> {
         let live = self.by_key.remove(key)?;
         self.by_id.remove(&live.app.id);
+        self.remove_additional_keys(&live);
         Some(live)
+    }
+
+    fn insert_additional_keys(&mut self, live: &Arc<LiveApp>) {
+        for pair in &live.settings().additional_keys {
+            self.by_additional_key.entry(pair.key.clone()).or_insert_with(|| Arc::clone(live));
+        }
+    }
+
+    fn remove_additional_keys(&mut self, live: &LiveApp) {
+        self.by_additional_key.retain(|_, other| other.number != live.number);
+    }
+
+    fn by_any_key(&self, key: &str) -> Option<&Arc<LiveApp>> {
+        self.by_key.get(key).or_else(|| self.by_additional_key.get(key))
+    }
+
+    /// Whether an app could be registered.
+    fn check_new(&self, app: &App) -> Result<(), Refusal> {
+        if self.by_any_key(app.key.as_str()).is_some() {
+            return Err(Refusal::AppExists);
+        }
+        if self.by_id.contains_key(&app.id) { Err(Refusal::AppIdTaken) } else { Ok(()) }
+    }
+
+    /// Whether an app could have these additional keys.
+    fn check_additional_keys(&self, live: &LiveApp, pairs: &[KeyPair]) -> Result<(), Refusal> {
+        let mut seen = HashSet::from([live.app.key.as_str()]);
+        let is_others = |key: &str| self.by_any_key(key).is_some_and(|owner| owner.number != live.number);
+        let are_free = pairs.iter().all(|pair| seen.insert(&pair.key) && !is_others(&pair.key));
+        if are_free { Ok(()) } else { Err(Refusal::KeyTaken) }
     }
 }
 
@@ -78,12 +125,19 @@ impl Apps {
     /// Loads what the store has.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read, or has broken settings.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
         let apps = store.apps().await?;
+        let mut settings = store.settings().await?;
         let mut known = Known::default();
         for (number, app) in (0..).map(AppNumber).zip(apps) {
-            known.insert(&LiveApp::new(app, AppSettings::default(), number));
+            let settings = settings.remove(app.key.as_str()).unwrap_or_default();
+            known.insert(&LiveApp::new(app, settings, number));
+        }
+        for live in known.by_key.values() {
+            if known.check_additional_keys(live, &live.settings().additional_keys).is_err() {
+                tracing::warn!(app = %live.app.key, "an additional key belongs to another app, too");
+            }
         }
         let next_number = AtomicU32::new(known.by_key.len() as u32);
         Ok(Self { store, known: RwLock::new(known), next_number, change: tokio::sync::Mutex::default() })
@@ -94,8 +148,15 @@ impl Apps {
     /// # Errors
     /// [`Refusal::AppUnknown`].
     pub fn find(&self, key: &str) -> Result<Arc<LiveApp>, Refusal> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.by_key.get(key).cloned().ok_or(Refusal::AppUnknown)
+        self.known().by_key.get(key).cloned().ok_or(Refusal::AppUnknown)
+    }
+
+    /// The app that has this key, be it its own or an additional one.
+    ///
+    /// # Errors
+    /// [`Refusal::AppUnknown`].
+    pub fn find_by_any_key(&self, key: &str) -> Result<Arc<LiveApp>, Refusal> {
+        self.known().by_any_key(key).cloned().ok_or(Refusal::AppUnknown)
     }
 
     /// The app of that number in signed calls.
@@ -103,8 +164,7 @@ impl Apps {
     /// # Errors
     /// [`Refusal::AppUnknown`].
     pub fn find_by_id(&self, id: &str) -> Result<Arc<LiveApp>, Refusal> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.by_id.get(id).cloned().ok_or(Refusal::AppUnknown)
+        self.known().by_id.get(id).cloned().ok_or(Refusal::AppUnknown)
     }
 
     /// All apps in the order of their registration, as the store has them.
@@ -115,20 +175,56 @@ impl Apps {
         self.store.apps().await.map_err(internal)
     }
 
-    /// Adds an app, first to the store.
+    /// Adds an app, first to the store; while its id is taken, with the next of `spare_ids` instead.
     ///
     /// # Errors
-    /// [`Refusal::AppExists`], or [`Refusal::Internal`] when the store cannot be written.
-    pub async fn register(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
+    /// [`Refusal::AppExists`] when its key is a key of another app, [`Refusal::AppIdTaken`] when there is no spare id
+    /// any more, [`Refusal::Internal`] when the store cannot be written.
+    pub async fn register(
+        &self,
+        mut app: App,
+        spare_ids: impl IntoIterator<Item = String>,
+    ) -> Result<Arc<LiveApp>, Refusal> {
+        let mut spare_ids = spare_ids.into_iter();
         let _one_at_a_time = self.change.lock().await;
+        loop {
+            match self.known().check_new(&app) {
+                Err(Refusal::AppIdTaken) => app.id = spare_ids.next().ok_or(Refusal::AppIdTaken)?,
+                checked => break checked?,
+            }
+        }
         self.store.insert(&app).await.map_err(|error| match error {
             StoreError::Exists => Refusal::AppExists,
             other => internal(other),
         })?;
         let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
         let live = LiveApp::new(app, AppSettings::default(), number);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(&live);
+        self.known_to_change().insert(&live);
+        Ok(live)
+    }
+
+    /// Changes the settings of an app, first in the store. `change` makes the new ones of the present ones; no other
+    /// change comes in between.
+    ///
+    /// # Errors
+    /// Those of `change`; [`Refusal::AppUnknown`]; [`Refusal::ParametersInvalid`] when a setting breaks its rule;
+    /// [`Refusal::KeyTaken`]; [`Refusal::Internal`] when the store cannot be written. Then nothing has changed.
+    pub async fn configure(
+        &self,
+        key: &str,
+        change: impl FnOnce(&AppSettings) -> Result<AppSettings, Refusal>,
+    ) -> Result<Arc<LiveApp>, Refusal> {
+        let _one_at_a_time = self.change.lock().await;
+        let live = self.find(key)?;
+        let settings = change(&live.settings())?;
+        settings.check().map_err(Refusal::ParametersInvalid)?;
+        self.known().check_additional_keys(&live, &settings.additional_keys)?;
+        self.store.save_settings(&live.app.key, &settings).await.map_err(internal)?;
+        let mut known = self.known_to_change();
+        known.remove_additional_keys(&live);
+        live.settings.store(Arc::new(settings));
+        known.insert_additional_keys(&live);
+        drop(known);
         Ok(live)
     }
 
@@ -139,8 +235,15 @@ impl Apps {
     pub async fn unregister(&self, key: &AppKey) -> Result<Arc<LiveApp>, Refusal> {
         let _one_at_a_time = self.change.lock().await;
         self.store.remove(key).await.map_err(internal)?;
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.remove(key).ok_or(Refusal::AppUnknown)
+        self.known_to_change().remove(key).ok_or(Refusal::AppUnknown)
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_to_change(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,4 +251,101 @@ impl Apps {
 fn internal(error: StoreError) -> Refusal {
     tracing::error!(%error, "the database failed");
     Refusal::Internal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Admin, Hash, Registered};
+
+    fn app(key: &str, id: &str) -> App {
+        App {
+            key: AppKey::parse(key).unwrap(),
+            id: id.into(),
+            secret: AppSecret(format!("secret of {key}")),
+            admin: Admin { account: "admin".into(), hash: Hash(String::new()) },
+            connect_hook: String::new(),
+            request_ip: String::new(),
+            registered: Registered { timestamp_ms: 0, date: String::new() },
+        }
+    }
+
+    /// The apps `a` and `b` with the ids 1 and 2.
+    async fn apps() -> Apps {
+        let apps = Apps::load(Store::in_memory().await.unwrap()).await.unwrap();
+        for (key, id) in [("a", "1"), ("b", "2")] {
+            apps.register(app(key, id), []).await.unwrap();
+        }
+        apps
+    }
+
+    /// Gives an app these additional keys.
+    async fn give(apps: &Apps, app: &str, keys: &[&str]) -> Result<Arc<LiveApp>, Refusal> {
+        let pair = |key: &&str| KeyPair { key: (*key).to_owned(), secret: AppSecret("a-secret".into()) };
+        let additional_keys = keys.iter().map(pair).collect();
+        apps.configure(app, |now| Ok(AppSettings { additional_keys, ..now.clone() })).await
+    }
+
+    fn found(apps: &Apps, key: &str) -> Option<String> {
+        apps.find_by_any_key(key).ok().map(|live| live.app.key.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_made_up_id_that_is_taken_is_replaced_and_a_chosen_one_refused() {
+        let apps = apps().await;
+        assert_eq!(apps.register(app("c", "1"), []).await.err(), Some(Refusal::AppIdTaken));
+        let made_up = ["2", "3", "4"].map(str::to_owned);
+        assert_eq!(apps.register(app("c", "1"), made_up).await.unwrap().app.id, "3");
+        assert_eq!(apps.register(app("c", "5"), []).await.err(), Some(Refusal::AppExists));
+    }
+
+    #[tokio::test]
+    async fn an_additional_key_finds_its_app_while_it_has_it() {
+        let apps = apps().await;
+        let live = give(&apps, "a", &["x", "y"]).await.unwrap();
+        assert_eq!((found(&apps, "a"), found(&apps, "x")), (Some("a".into()), Some("a".into())));
+        assert_eq!(apps.find("x").err(), Some(Refusal::AppUnknown));
+        assert_eq!(live.secret("a"), Some(AppSecret("secret of a".into())));
+        assert_eq!(live.secret("y"), Some(AppSecret("a-secret".into())));
+        assert_eq!(live.secret("b"), None);
+        give(&apps, "a", &["y"]).await.unwrap();
+        assert_eq!((found(&apps, "x"), found(&apps, "y")), (None, Some("a".into())));
+        apps.unregister(&live.app.key).await.unwrap();
+        assert_eq!((found(&apps, "a"), found(&apps, "y")), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_key_belongs_to_one_app_and_once() {
+        let apps = apps().await;
+        give(&apps, "b", &["x"]).await.unwrap();
+        for keys in [&["a"][..], &["b"], &["x"], &["z", "z"]] {
+            assert_eq!(give(&apps, "a", keys).await.err(), Some(Refusal::KeyTaken), "{keys:?}");
+        }
+        assert_eq!(apps.register(app("x", "3"), []).await.err(), Some(Refusal::AppExists));
+        assert_eq!(apps.find("a").unwrap().settings().additional_keys, []);
+    }
+
+    #[tokio::test]
+    async fn a_refused_change_changes_nothing() {
+        let apps = apps().await;
+        let bad = apps.configure("a", |now| Ok(AppSettings { cache_ttl: 0, ..now.clone() })).await;
+        assert!(matches!(bad, Err(Refusal::ParametersInvalid(_))));
+        assert_eq!(*apps.find("a").unwrap().settings(), AppSettings::default());
+        let unknown = apps.configure("c", |now| Ok(now.clone())).await;
+        assert_eq!(unknown.err(), Some(Refusal::AppUnknown));
+    }
+
+    #[tokio::test]
+    async fn settings_survive_a_restart_and_the_key_of_an_app_beats_an_additional_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gusher.db");
+        let apps = Apps::load(Store::open(&file).await.unwrap()).await.unwrap();
+        apps.register(app("a", "1"), []).await.unwrap();
+        give(&apps, "a", &["x", "y"]).await.unwrap();
+        // Another program has registered it meanwhile.
+        apps.store.insert(&app("x", "3")).await.unwrap();
+        drop(apps);
+        let apps = Apps::load(Store::open(&file).await.unwrap()).await.unwrap();
+        assert_eq!((found(&apps, "x"), found(&apps, "y")), (Some("x".into()), Some("a".into())));
+    }
 }

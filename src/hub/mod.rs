@@ -34,8 +34,8 @@ pub use users::Watched;
 use crate::dialect::Session;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, Audience, ChannelName, Content, Counts, Kept, Pattern, Publication, Push, Reach, Refusal,
-    Roster, SocketId, Target, UserId,
+    App, AppKey, AppSettings, Audience, ChannelName, Content, Counts, Kept, Pattern, Publication, Push, Reach,
+    Refusal, Roster, SocketId, Target, UserId,
 };
 use crate::net::stream::Stream;
 pub use crate::store::new_identity;
@@ -101,6 +101,14 @@ impl Hub {
         self.apps.find(key)
     }
 
+    /// The app that has this key, be it its own or an additional one.
+    ///
+    /// # Errors
+    /// [`Refusal::AppUnknown`].
+    pub fn app_by_any_key(&self, key: &str) -> Result<Arc<LiveApp>, Refusal> {
+        self.apps.find_by_any_key(key)
+    }
+
     /// The app of that number in signed calls.
     ///
     /// # Errors
@@ -120,9 +128,30 @@ impl Hub {
     /// Registers an app.
     ///
     /// # Errors
-    /// [`Refusal::AppExists`]; [`Refusal::Internal`] when the store cannot be written.
+    /// [`Refusal::AppExists`], [`Refusal::AppIdTaken`]; [`Refusal::Internal`] when the store cannot be written.
     pub async fn register(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
-        self.apps.register(app).await
+        self.apps.register(app, []).await
+    }
+
+    /// Registers an app whose id nobody chose: if it is taken, under another.
+    ///
+    /// # Errors
+    /// [`Refusal::AppExists`]; [`Refusal::Internal`] when the store cannot be written.
+    pub async fn register_under_any_id(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
+        let ids = std::iter::from_fn(|| new_identity().ok().map(|(id, _)| id));
+        self.apps.register(app, ids).await
+    }
+
+    /// Changes the settings of an app, and returns what they are now; see [`Apps::configure`].
+    ///
+    /// # Errors
+    /// Those of `change` and of [`Apps::configure`].
+    pub async fn configure(
+        &self,
+        key: &str,
+        change: impl FnOnce(&AppSettings) -> Result<AppSettings, Refusal>,
+    ) -> Result<Arc<AppSettings>, Refusal> {
+        Ok(self.apps.configure(key, change).await?.settings())
     }
 
     /// Unregisters an app and closes its sockets (spec D24).

@@ -30,7 +30,7 @@ pub use publication::{Counts, Publication, Reach, Target};
 pub use push::{Audience, Content, Push};
 pub use refusal::Refusal;
 pub use reply::{Kept, Reply};
-pub use settings::{AppSettings, ChannelFilter, KeyPair, Webhook};
+pub use settings::{AppSettings, ChannelFilter, KeyPair, SettingFault, Webhook};
 pub use socket::SocketId;
 pub use user::UserId;
 

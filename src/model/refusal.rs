@@ -9,6 +9,10 @@ pub enum Refusal {
     AppUnknown,
     /// Another app has this key.
     AppExists,
+    /// Another app has this id.
+    AppIdTaken,
+    /// An additional key is a key already, of this app or of another.
+    KeyTaken,
     /// A required field is absent or empty.
     FieldMissing(&'static str),
     /// A field breaks a rule.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{AppKey, AppSecret, ChannelName, NoticeKind};
 
@@ -126,6 +127,15 @@ pub struct ChannelFilter {
     pub channel_name_ends_with: String,
 }
 
+/// Why a setting cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingFault {
+    /// Nothing is set under this name.
+    Unknown,
+    /// Its values look otherwise: the end of a sentence that begins with the name. It may repeat a part of the value.
+    Value(String),
+}
+
 impl Default for AppSettings {
     fn default() -> Self {
         Self {
@@ -164,6 +174,36 @@ impl Default for AppSettings {
 }
 
 impl AppSettings {
+    /// All of them by name, in the order of the fields.
+    pub fn members(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(members)) => members,
+            _ => unreachable!("a struct of numbers, texts and lists is a JSON object"),
+        }
+    }
+
+    /// Sets one by its name; `null` makes it its default again. Whether the value is in its range is left to
+    /// [`AppSettings::check`].
+    ///
+    /// # Errors
+    /// There is no such setting, or its values are of another type; then nothing was set.
+    pub fn set(&mut self, name: &str, value: Value) -> Result<(), SettingFault> {
+        let default = Self::default().members().remove(name).ok_or(SettingFault::Unknown)?;
+        let value = if value.is_null() { default.clone() } else { value };
+        let is_list = value.is_array();
+        let mut members = self.members();
+        members.insert(name.to_owned(), value);
+        *self = serde_json::from_value(Value::Object(members)).map_err(|error| {
+            SettingFault::Value(match default {
+                Value::Bool(_) => "is not true or false".to_owned(),
+                Value::Array(_) if is_list => format!("has a fault: {error}"),
+                Value::Array(_) => "is not a list".to_owned(),
+                _ => format!("is not a whole number from 0 to {}", u32::MAX),
+            })
+        })?;
+        Ok(())
+    }
+
     /// Checks that every limit is in its range and every webhook can be called.
     ///
     /// # Errors
@@ -274,6 +314,34 @@ mod tests {
         let settings =
             AppSettings { webhooks: vec![webhook(r#"{"url":"ftp://x"}"#)], ..AppSettings::default() };
         assert!(settings.check().unwrap_err().starts_with("webhooks has a url"));
+    }
+
+    #[test]
+    fn a_setting_is_set_by_its_name_and_reset_by_null() {
+        let mut settings = AppSettings::default();
+        settings.set("enabled", false.into()).unwrap();
+        settings.set("max_connections", 7.into()).unwrap();
+        assert_eq!((settings.enabled, settings.max_connections), (false, Some(7)));
+        settings.set("enabled", Value::Null).unwrap();
+        settings.set("max_connections", Value::Null).unwrap();
+        assert_eq!(settings, AppSettings::default());
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_and_nothing_set() {
+        let mut settings = AppSettings::default();
+        for (name, value, fault) in [
+            ("enabled", "true".into(), "is not true or false"),
+            ("cache_ttl", (-1).into(), "is not a whole number from 0 to 4294967295"),
+            ("cache_ttl", 1.5.into(), "is not a whole number from 0 to 4294967295"),
+            ("max_connections", "many".into(), "is not a whole number from 0 to 4294967295"),
+            ("allowed_origins", "example.com".into(), "is not a list"),
+            ("webhooks", serde_json::json!([{}]), "has a fault: missing field `url`"),
+        ] {
+            assert_eq!(settings.set(name, value), Err(SettingFault::Value(fault.to_owned())), "{name}");
+        }
+        assert_eq!(settings.set("ttl", 1.into()), Err(SettingFault::Unknown));
+        assert_eq!(settings, AppSettings::default());
     }
 
     #[test]

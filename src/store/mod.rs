@@ -1,8 +1,9 @@
-//! What must survive a restart: the registered apps. Nothing here is on the way of a publication.
+//! What must survive a restart: the registered apps and their settings. Nothing here is on the way of a publication.
 //!
 //! The store is SQLite. A second kind would become a second file here that passes the same tests.
 
 mod identity;
+mod settings;
 mod sqlite;
 
 pub use identity::new_identity;
@@ -15,6 +16,13 @@ pub enum StoreError {
     Exists,
     /// The database failed.
     Failed(sqlx::Error),
+    /// The settings of an app are not as we write them.
+    Settings {
+        /// The key of the app.
+        app: String,
+        /// What is wrong with them; holds none of their values.
+        reason: String,
+    },
     /// The system has no randomness to give to an app that needs an identity.
     Randomness(getrandom::Error),
 }
@@ -24,6 +32,7 @@ impl std::fmt::Display for StoreError {
         match self {
             StoreError::Exists => out.write_str("the app exists already"),
             StoreError::Failed(error) => write!(out, "{error}"),
+            StoreError::Settings { app, reason } => write!(out, "the settings of the app {app:?} {reason}"),
             StoreError::Randomness(error) => write!(out, "no randomness for the secret of an app: {error}"),
         }
     }

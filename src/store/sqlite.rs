@@ -3,7 +3,7 @@
 //! The table `appdata` is never altered: the Go version reads all its columns by position and fails on NULL, so a
 //! file written here stays readable by it. What we add goes into tables of our own: in `gusher_app` every app has the
 //! id and the secret of its signed calls. An app that the Go version registered has none until the file is opened
-//! here; one that it unregistered leaves its row there, which is removed then.
+//! here; one that it unregistered leaves its rows there, which are removed then.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::Mutex;
 
-use super::{StoreError, new_identity};
+use super::{StoreError, new_identity, settings};
 use crate::model::{Admin, App, AppKey, AppSecret, Hash, Registered};
 
 /// The columns have no types, as in the original.
@@ -43,7 +43,7 @@ const INSERT_IDENTITY: &str = "INSERT INTO gusher_app (app_key, app_id, app_secr
 /// An open database. One connection serves: it is asked a few times an hour.
 #[derive(Debug)]
 pub struct Store {
-    connection: Mutex<SqliteConnection>,
+    pub(super) connection: Mutex<SqliteConnection>,
 }
 
 impl Store {
@@ -67,6 +67,7 @@ impl Store {
         let mut connection = options.disable_statement_logging().connect().await?;
         sqlx::query(SCHEMA).execute(&mut connection).await?;
         complete_identities(&mut connection).await?;
+        settings::prepare(&mut connection).await?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
@@ -107,8 +108,12 @@ impl Store {
     pub async fn remove(&self, key: &AppKey) -> Result<(), StoreError> {
         let mut connection = self.connection.lock().await;
         let mut transaction = connection.begin().await?;
-        for statement in ["DELETE FROM appdata WHERE app_key = ?", "DELETE FROM gusher_app WHERE app_key = ?"]
-        {
+        let statements = [
+            "DELETE FROM appdata WHERE app_key = ?",
+            "DELETE FROM gusher_app WHERE app_key = ?",
+            "DELETE FROM gusher_settings WHERE app_key = ?",
+        ];
+        for statement in statements {
             sqlx::query(statement).bind(key.as_str()).execute(&mut *transaction).await?;
         }
         Ok(transaction.commit().await?)

@@ -161,6 +161,8 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::NotAuthorized => (StatusCode::UNAUTHORIZED, "Not authorized"),
         Refusal::AppUnknown => (StatusCode::NOT_FOUND, "app_key does not exist"),
         Refusal::AppExists => (StatusCode::CONFLICT, "app_key repeat"),
+        Refusal::AppIdTaken => (StatusCode::CONFLICT, "app_id repeat"),
+        Refusal::KeyTaken => (StatusCode::CONFLICT, "additional_keys has a key that is taken"),
         Refusal::FieldMissing("content") => (StatusCode::BAD_REQUEST, "app_key || content empty"),
         Refusal::FieldMissing(field) => return (StatusCode::BAD_REQUEST, format!("{field} empty")),
         Refusal::FieldInvalid { field, fault } => {
