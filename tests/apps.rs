@@ -357,7 +357,7 @@ async fn a_segment_is_neither_empty_nor_a_way_elsewhere() {
 #[tokio::test]
 async fn an_app_may_be_called_as_a_part_of_a_path() {
     let server = Server::start().await;
-    for key in ["push", "register", "app-list", "unregister", "listonlineuser", "api"] {
+    for key in ["push", "register", "app-list", "unregister", "listonlineuser", "settings", "api"] {
         server.register(key).await;
         assert_eq!(server.push(key, "hi").await.json()["app_key"], key);
         assert_eq!(server.get(&format!("/api/{key}/listonlineuser")).await.json()["app_key"], key);

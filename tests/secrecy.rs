@@ -30,9 +30,11 @@ const HOOK_KEY: &str = "Xhookkey";
 const HOOK_ANSWER: &str = "Xhookanswer";
 const CONTENT: &str = "Xcontent";
 const TAG: &str = "Xusertag";
+const KEY_SECRET: &str = "Xadditionalsecret";
+const HEADER: &str = "Xheader";
 const SAID: &str = "Xsaidbyclient";
 
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 13] = [
     SUPER_PASSWORD,
     APP_PASSWORD,
     WRONG_PASSWORD,
@@ -44,6 +46,8 @@ const SECRETS: [&str; 11] = [
     CONTENT,
     TAG,
     SAID,
+    KEY_SECRET,
+    HEADER,
 ];
 
 /// What every bcrypt hash begins with.
@@ -56,6 +60,7 @@ async fn gu_084_the_log_tells_what_happened_and_no_secret() {
     walk.sign_in_wrongly().await;
     walk.register().await;
     walk.register_wrongly().await;
+    walk.configure().await;
     walk.connect_and_publish().await;
     walk.publish_wrongly().await;
     walk.break_the_protocol().await;
@@ -111,6 +116,9 @@ fn tells_requests(log: &str) {
         ("POST", "/api/register", 409),
         ("GET", "/api/app-list", 200),
         ("GET", "/api/{app_key}/listonlineuser", 200),
+        ("PATCH", "/api/{app_key}/settings", 200),
+        ("PATCH", "/api/{app_key}/settings", 400),
+        ("GET", "/api/{app_key}/settings", 200),
         ("POST", "/api/push/{app_key}", 200),
         ("POST", "/api/push/{app_key}", 400),
         ("GET", "/api/push/{app_key}", 405),
@@ -209,6 +217,28 @@ impl Walk {
         let broken = format!("{{\"auth_password\":\"{APP_PASSWORD}");
         let call = self.call(Method::POST, "/api/register").basic_auth("account", Some(SUPER_PASSWORD));
         answered(call.header("Content-Type", "application/json").body(broken), 400).await;
+    }
+
+    async fn configure(&self) {
+        let call = |method, body: &str| {
+            let call = self.call(method, "/api/x/settings").basic_auth("account", Some(SUPER_PASSWORD));
+            call.body(body.to_owned())
+        };
+        let keys = format!(r#""additional_keys":[{{"key":"x2","secret":"{KEY_SECRET}"}}]"#);
+        let headers = format!(r#"{{"Authorization":"{HEADER}"}}"#);
+        let hooks =
+            format!(r#""webhooks":[{{"url":"http://u:{HOOK_PASSWORD}@localhost/","headers":{headers}}}]"#);
+        answered(call(Method::PATCH, &format!("{{{keys},{hooks}}}")), 200).await;
+        for body in [
+            format!(r#"{{"additional_keys":["{KEY_SECRET}"]}}"#),
+            format!("{{{keys}"),
+            format!(r#"{{"{HEADER}":1}}"#),
+        ] {
+            answered(call(Method::PATCH, &body), 400).await;
+        }
+        answered(call(Method::GET, ""), 200).await;
+        // What follows is about sockets and hooks, not about these.
+        answered(call(Method::PATCH, r#"{"additional_keys":null,"webhooks":null}"#), 200).await;
     }
 
     async fn connect_and_publish(&self) {

@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use super::connection::Peer;
 use super::credentials::Reach;
 use super::{Door, answer, body, signed};
-use crate::dialect::gusher::api;
+use crate::dialect::gusher::{api, settings};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
 
@@ -30,8 +30,10 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/api/{app_key}/unregister", delete(unregister))
         .route("/api/push/unregister", delete(unregister).post(push))
         .route("/api/push/listonlineuser", get(online).post(push))
+        .route("/api/push/settings", get(show_settings).patch(change_settings).post(push))
         .route("/api/push/{app_key}", post(push))
         .route("/api/{app_key}/listonlineuser", get(online))
+        .route("/api/{app_key}/settings", get(show_settings).patch(change_settings))
         .merge(signed::routes())
 }
 
@@ -107,6 +109,22 @@ async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Respons
 async fn online(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
     let live = door.authorize(&head, 2).await?;
     Ok(answer::json(api::online(&live.app.key, &door.hub.online(&live))))
+}
+
+async fn show_settings(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
+    door.authorize_super(&head).await?;
+    let live = door.hub.app(&answer::segment(head.uri.path(), 2)?)?;
+    Ok(answer::json(settings::told(&live.settings())))
+}
+
+async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
+    let (head, body) = request.into_parts();
+    door.authorize_super(&head).await?;
+    let live = door.hub.app(&answer::segment(head.uri.path(), 2)?)?;
+    let body = body::read(body, door.limits.body_bytes_max, door.limits.body_time_max).await?;
+    let change = settings::change(&body)?;
+    let changed = door.hub.configure(live.app.key.as_str(), |now| settings::apply(now, change)).await?;
+    Ok(answer::json(settings::told(&changed)))
 }
 
 impl Door {

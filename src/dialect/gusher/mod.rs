@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod hook;
+pub mod settings;
 pub mod socket;
