@@ -48,7 +48,7 @@ pub struct Config {
     pub node: NodeSettings,
     /// How this node stops.
     pub drain: Drain,
-    /// What one socket of the Pusher dialect may cost, and its rhythm.
+    /// What one socket of the Pusher dialect may cost, whatever its app allows.
     pub pusher: PusherSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
@@ -159,21 +159,13 @@ pub struct NodeSettings {
     pub send_buffer_bytes: usize,
 }
 
-/// What one socket of the Pusher dialect may cost, and its rhythm.
+/// What one socket of the Pusher dialect may cost, whatever its app allows.
 #[derive(Clone, Debug)]
 pub struct PusherSettings {
     /// Largest inbound message, in bytes.
     pub message_bytes_max: usize,
     /// Channels that one socket may be in.
     pub channels_max: usize,
-    /// Members of one presence channel.
-    pub members_max: usize,
-    /// Events that a client may send in a second; none at all when 0.
-    pub client_events_per_second_max: usize,
-    /// How long a client may be silent before it is pinged.
-    pub activity_timeout: Duration,
-    /// How long it may be silent after that.
-    pub pong_wait: Duration,
 }
 
 /// How this node stops.

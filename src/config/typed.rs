@@ -28,10 +28,6 @@ pub(super) struct Typed {
 pub(super) struct TypedPusher {
     pub message_bytes_max: i64,
     pub channels_max: i64,
-    pub members_max: i64,
-    pub client_events_per_second_max: i64,
-    pub activity_seconds: i64,
-    pub pong_seconds_max: i64,
 }
 
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
@@ -87,14 +83,7 @@ impl Default for Typed {
             limits: TypedLimits::default(),
             node: TypedNode { shards: 0, bcrypt_cost: 10, credential_seconds: 60, send_buffer_bytes: 65_536 },
             drain: TypedDrain { seconds: 10 },
-            pusher: TypedPusher {
-                message_bytes_max: 65_536,
-                channels_max: 1_000,
-                members_max: 100,
-                client_events_per_second_max: 10,
-                activity_seconds: 120,
-                pong_seconds_max: 30,
-            },
+            pusher: TypedPusher { message_bytes_max: 65_536, channels_max: 1_000 },
         }
     }
 }

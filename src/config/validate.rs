@@ -125,14 +125,6 @@ impl Check {
                 KIB..=16 * MIB,
             ),
             channels_max: self.count("pusher.channels_max", typed.channels_max, 1..=1_000_000),
-            members_max: self.count("pusher.members_max", typed.members_max, 1..=1_000_000),
-            client_events_per_second_max: self.count(
-                "pusher.client_events_per_second_max",
-                typed.client_events_per_second_max,
-                0..=1_000_000,
-            ),
-            activity_timeout: self.seconds("pusher.activity_seconds", typed.activity_seconds, 1..=3_600),
-            pong_wait: self.seconds("pusher.pong_seconds_max", typed.pong_seconds_max, 1..=3_600),
         }
     }
 

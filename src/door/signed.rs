@@ -162,7 +162,7 @@ fn addressed_app(door: &Door, head: &Parts) -> Result<Arc<LiveApp>, Fault> {
         return door.hub.app_by_id(&id).map_err(|_| Fault::app_unknown(&id));
     }
     let key = api::auth_key(head.uri.query().unwrap_or_default())?;
-    door.hub.app(&key).map_err(|_| Fault::key_unknown())
+    door.hub.app_by_any_key(&key).map_err(|_| Fault::key_unknown())
 }
 
 fn publish(door: &Door, live: &Arc<LiveApp>, wanted: &Wanted) -> Result<(), Fault> {

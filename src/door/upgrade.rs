@@ -89,7 +89,7 @@ pub fn unknown_path(head: &Parts) -> Response {
 /// What is wrong is found in this order (pusher-channels 1.2).
 fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admission, Closing> {
     let (protocol, client) = begin::protocol(head.uri.query())?;
-    let app = door.hub.app(key).map_err(|_| Closing::app_unknown(key))?;
+    let app = door.hub.app_by_any_key(key).map_err(|_| Closing::app_unknown(key))?;
     let settings = app.settings();
     if !settings.enabled {
         return Err(Closing::app_disabled());
@@ -107,6 +107,7 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admission, Closi
     door.hub.admit(&app, Session::Pusher(session)).map_err(|refusal| match refusal {
         Refusal::Draining => Closing::reconnect(),
         Refusal::AppUnknown => Closing::app_unknown(key),
+        Refusal::AppDisabled => Closing::app_disabled(),
         Refusal::AppFull => Closing::over_quota(),
         _ => Closing::over_capacity(),
     })

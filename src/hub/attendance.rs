@@ -105,7 +105,7 @@ mod tests {
     fn members_stand_in_the_order_they_joined() {
         let mut attendance = Attendance::default();
         let members = ["c", "a", "b"].map(|user| member(user, "{}"));
-        members.iter().zip(1..).for_each(|(member, low)| drop(attendance.join(socket(low), member)));
+        members.iter().zip(1..).for_each(|(member, low)| assert!(attendance.join(socket(low), member)));
         attendance.leave(socket(1), &members[0].user);
         attendance.join(socket(4), &members[0]);
         assert_eq!(*attendance.roster(), [members[1].clone(), members[2].clone(), members[0].clone()]);

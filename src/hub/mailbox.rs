@@ -49,6 +49,8 @@ pub enum Message {
     Push(Arc<Push>),
     /// Close the sockets that are signed in as this user.
     CloseUser(AppNumber, UserId),
+    /// The app is switched off: close its sockets.
+    DisableApp(AppNumber),
     /// The app is gone: close its sockets.
     CloseApp(AppNumber),
     /// The node stops: close every socket, then end.

@@ -34,8 +34,8 @@ pub use users::Watched;
 use crate::dialect::Session;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, AppSettings, Audience, ChannelName, Content, Counts, Kept, Pattern, Publication, Push, Reach,
-    Refusal, Roster, SocketId, Target, UserId,
+    App, AppKey, AppSettings, Audience, ChannelName, Content, Counts, Kept, Pattern, Publication, Push,
+    Reach, Refusal, Roster, SocketId, Target, UserId,
 };
 use crate::net::stream::Stream;
 pub use crate::store::new_identity;
@@ -142,7 +142,8 @@ impl Hub {
         self.apps.register(app, ids).await
     }
 
-    /// Changes the settings of an app, and returns what they are now; see [`Apps::configure`].
+    /// Changes the settings of an app, and returns what they are now; see [`Apps::configure`]. When it is switched off
+    /// its sockets are closed.
     ///
     /// # Errors
     /// Those of `change` and of [`Apps::configure`].
@@ -151,7 +152,15 @@ impl Hub {
         key: &str,
         change: impl FnOnce(&AppSettings) -> Result<AppSettings, Refusal>,
     ) -> Result<Arc<AppSettings>, Refusal> {
-        Ok(self.apps.configure(key, change).await?.settings())
+        let live = self.apps.configure(key, change).await?;
+        let settings = live.settings();
+        if !settings.enabled {
+            let directory = live.directory();
+            directory.all_shards().iter().for_each(|shard| {
+                self.posts[shard].mailbox.post(Message::DisableApp(live.number));
+            });
+        }
+        Ok(settings)
     }
 
     /// Unregisters an app and closes its sockets (spec D24).
@@ -185,6 +194,10 @@ impl Hub {
         let mut directory = app.directory();
         if directory.is_closed() {
             return Err(Refusal::AppUnknown);
+        }
+        // Looked at again while the directory is held: who switches the app off meanwhile closes this one, too.
+        if !app.settings().enabled {
+            return Err(Refusal::AppDisabled);
         }
         let sockets_max = app.settings().max_connections;
         if sockets_max.is_some_and(|max| directory.all_sockets() >= max as usize) {
@@ -250,8 +263,12 @@ impl Hub {
     /// Matching a pattern takes time in proportion to the users of the app; call it where that may wait.
     ///
     /// # Errors
-    /// [`Refusal::Overloaded`] when a shard's mailbox is full; [`Refusal::AppUnknown`] when the app went away.
+    /// [`Refusal::Overloaded`] when a shard's mailbox is full; [`Refusal::AppUnknown`] when the app went away,
+    /// [`Refusal::AppDisabled`] while it is switched off.
     pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
+        if !app.settings().enabled {
+            return Err(Refusal::AppDisabled);
+        }
         let refused = |_: &Refusal| self.metrics.publications_refused.add(1);
         self.check_mailboxes().inspect_err(refused)?;
         let reach = match &publication.target {

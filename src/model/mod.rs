@@ -6,7 +6,6 @@ mod app;
 mod channel;
 mod command;
 mod member;
-mod notice;
 mod parting;
 pub mod pattern;
 mod publication;
@@ -23,14 +22,13 @@ pub use app::{
 pub use channel::{ChannelFault, ChannelKind, ChannelName};
 pub use command::{Command, SignIn};
 pub use member::{Member, Roster};
-pub use notice::{Notice, NoticeEvent, NoticeKind};
 pub use parting::Parting;
 pub use pattern::Pattern;
 pub use publication::{Counts, Publication, Reach, Target};
 pub use push::{Audience, Content, Push};
 pub use refusal::Refusal;
 pub use reply::{Kept, Reply};
-pub use settings::{AppSettings, ChannelFilter, KeyPair, SettingFault, Webhook};
+pub use settings::{AppSettings, KeyPair, SettingFault};
 pub use socket::SocketId;
 pub use user::UserId;
 

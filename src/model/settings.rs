@@ -1,22 +1,13 @@
 //! The settings of an app: what can be changed while it is in use. They are stored and told under the names of their
 //! fields.
 
-use std::collections::BTreeSet;
-
-use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AppKey, AppSecret, ChannelName, NoticeKind};
-
-/// The most webhooks of an app.
-const WEBHOOKS_MAX: usize = 20;
+use super::{AppKey, AppSecret};
 
 /// The most further key pairs of an app.
 const KEYS_MAX: usize = 10;
-
-/// The most headers that a webhook adds.
-const HEADERS_MAX: usize = 20;
 
 /// What an app allows, and its limits (pusher-channels 16.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,14 +66,8 @@ pub struct AppSettings {
     pub max_client_events_per_second: u32,
     /// How long a cache channel keeps its event, in seconds.
     pub cache_ttl: u32,
-    /// How long webhooks wait with telling that a channel or a member is gone, in seconds.
-    pub webhook_grace: u32,
-    /// How long a webhook that fails is tried again, in seconds.
-    pub webhook_retry_span: u32,
     /// Key pairs that are good besides the app's own, while one replaces the other.
     pub additional_keys: Vec<KeyPair>,
-    /// Who is told what happens in channels.
-    pub webhooks: Vec<Webhook>,
 }
 
 /// A key and the secret that goes with it.
@@ -93,38 +78,6 @@ pub struct KeyPair {
     pub key: String,
     /// With what.
     pub secret: AppSecret,
-}
-
-/// Somebody who is told what happens in channels.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Webhook {
-    /// Where it is told, by `POST`.
-    pub url: String,
-    /// What; everything when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub events: Option<BTreeSet<NoticeKind>>,
-    /// Of which channels; of all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filter: Option<ChannelFilter>,
-    /// What is sent along.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    pub headers: IndexMap<String, String>,
-    /// Several at once, instead of one in each request.
-    #[serde(default)]
-    pub batch: bool,
-}
-
-/// Some channels, by their names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChannelFilter {
-    /// How the name begins.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub channel_name_starts_with: String,
-    /// How it ends.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub channel_name_ends_with: String,
 }
 
 /// Why a setting cannot be set.
@@ -165,10 +118,7 @@ impl Default for AppSettings {
             max_watchlist_ids: 100,
             max_client_events_per_second: 10,
             cache_ttl: 1_800,
-            webhook_grace: 3,
-            webhook_retry_span: 300,
             additional_keys: Vec::new(),
-            webhooks: Vec::new(),
         }
     }
 }
@@ -204,7 +154,7 @@ impl AppSettings {
         Ok(())
     }
 
-    /// Checks that every limit is in its range and every webhook can be called.
+    /// Checks that every limit is in its range and every key pair can be used.
     ///
     /// # Errors
     /// What is wrong, as one sentence that begins with the name of the setting.
@@ -227,20 +177,13 @@ impl AppSettings {
             ("max_watchlist_ids", self.max_watchlist_ids, 0..=100_000),
             ("max_client_events_per_second", self.max_client_events_per_second, 1..=1_000_000),
             ("cache_ttl", self.cache_ttl, 1..=604_800),
-            ("webhook_grace", self.webhook_grace, 0..=60),
-            ("webhook_retry_span", self.webhook_retry_span, 0..=300),
         ];
         for (name, value, range) in ranges {
             if !range.contains(&value) {
                 return Err(format!("{name} is not between {} and {}", range.start(), range.end()));
             }
         }
-        self.check_keys()?;
-        self.webhooks.iter().try_for_each(Webhook::check)?;
-        match self.webhooks.len() {
-            0..=WEBHOOKS_MAX => Ok(()),
-            _ => Err(format!("webhooks has more than {WEBHOOKS_MAX} entries")),
-        }
+        self.check_keys()
     }
 
     fn check_keys(&self) -> Result<(), String> {
@@ -259,45 +202,9 @@ impl AppSettings {
     }
 }
 
-impl Webhook {
-    fn check(&self) -> Result<(), String> {
-        let url = url::Url::parse(&self.url).ok();
-        if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            return Err("webhooks has a url that is no absolute http or https URL".to_owned());
-        }
-        if self.headers.len() > HEADERS_MAX {
-            return Err(format!("webhooks has an entry with more than {HEADERS_MAX} headers"));
-        }
-        let is_name = |name: &str| {
-            !name.is_empty()
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        };
-        let is_value = |value: &str| value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-        if self.headers.iter().all(|(name, value)| is_name(name) && is_value(value)) {
-            Ok(())
-        } else {
-            Err("webhooks has a header that cannot be sent".to_owned())
-        }
-    }
-
-    /// Whether it is told of this kind of event in this channel.
-    pub fn wants(&self, kind: NoticeKind, channel: &ChannelName) -> bool {
-        let fits = |filter: &ChannelFilter| {
-            channel.as_str().starts_with(&filter.channel_name_starts_with)
-                && channel.as_str().ends_with(&filter.channel_name_ends_with)
-        };
-        self.events.as_ref().is_none_or(|events| events.contains(&kind))
-            && self.filter.as_ref().is_none_or(fits)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn webhook(json: &str) -> Webhook {
-        serde_json::from_str(json).unwrap()
-    }
 
     #[test]
     fn the_defaults_are_in_range_and_survive_being_written() {
@@ -311,9 +218,6 @@ mod tests {
     fn what_is_out_of_range_is_named() {
         let settings = AppSettings { activity_timeout: 0, ..AppSettings::default() };
         assert_eq!(settings.check().unwrap_err(), "activity_timeout is not between 1 and 3600");
-        let settings =
-            AppSettings { webhooks: vec![webhook(r#"{"url":"ftp://x"}"#)], ..AppSettings::default() };
-        assert!(settings.check().unwrap_err().starts_with("webhooks has a url"));
     }
 
     #[test]
@@ -342,18 +246,6 @@ mod tests {
         }
         assert_eq!(settings.set("ttl", 1.into()), Err(SettingFault::Unknown));
         assert_eq!(settings, AppSettings::default());
-    }
-
-    #[test]
-    fn a_webhook_chooses_by_kind_and_channel() {
-        let channel = ChannelName::parse("private-a-1").unwrap();
-        let some = webhook(
-            r#"{"url":"http://a","events":["cache_miss"],"filter":{"channel_name_starts_with":"private-"}}"#,
-        );
-        assert!(some.wants(NoticeKind::CacheMiss, &channel));
-        assert!(!some.wants(NoticeKind::ClientEvent, &channel));
-        assert!(!some.wants(NoticeKind::CacheMiss, &ChannelName::parse("cache-a").unwrap()));
-        assert!(webhook(r#"{"url":"http://a"}"#).wants(NoticeKind::ClientEvent, &channel));
     }
 
     #[test]

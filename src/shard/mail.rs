@@ -48,7 +48,8 @@ impl Shard {
             Message::Abandon(number) => self.abandon(number),
             Message::Push(push) => self.push(&push),
             Message::CloseUser(app, user) => self.close_user(app, &user),
-            Message::CloseApp(app) => self.close_app(app),
+            Message::DisableApp(app) => self.close_app(app, Parting::AppDisabled),
+            Message::CloseApp(app) => self.close_app(app, Parting::AppUnregistered),
             Message::Drain => self.drain(),
         }
     }
@@ -150,9 +151,9 @@ impl Shard {
         self.settle_faulty();
     }
 
-    fn close_app(&mut self, app: AppNumber) {
+    fn close_app(&mut self, app: AppNumber, parting: Parting) {
         let slots = self.slots(|socket| socket.app == app);
-        slots.into_iter().for_each(|slot| self.part(slot, Parting::AppUnregistered));
+        slots.into_iter().for_each(|slot| self.part(slot, parting));
     }
 
     fn drain(&mut self) {
