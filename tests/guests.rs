@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -86,7 +86,8 @@ async fn visit(sdk: &str) {
     }
     match guest.process.wait().expect("the process is ours").code() {
         Some(0) => {}
-        Some(SKIPPED) => println!("{heard}"),
+        // Past the harness, which keeps to itself what a test prints that passes.
+        Some(SKIPPED) => std::io::stderr().write_all(heard.as_bytes()).expect("stderr takes it"),
         other => panic!("{sdk} ended with {other:?}:\n{heard}"),
     }
     server.stop().await;

@@ -19,12 +19,21 @@ export async function run(steps, world) {
     } catch (error) {
       const isSkipped = error instanceof Skipped
       isWell &&= isSkipped
-      console.log(`${isSkipped ? "skip" : "FAIL"} ${name}: ${error?.message ?? JSON.stringify(error)}`)
+      console.log(isSkipped ? `skip ${name}: ${error.message}` : `FAIL ${name}: ${difference(error)}`)
     }
     for (const cleanup of cleanups.reverse()) await cleanup()
   }
   return isWell
 }
+
+/** What was expected and what came, also when it is an SDK that complains; some bring the server's own words. */
+function difference(error) {
+  if (error instanceof Unexpected) return error.message
+  const words = [error?.message ?? JSON.stringify(error), error?.body].filter(Boolean)
+  return `expected no error, got ${words.join(": ").trim()}`
+}
+
+class Unexpected extends Error {}
 
 class Skipped extends Error {}
 
@@ -36,19 +45,19 @@ export function skip(why) {
 /** Fails unless both say the same as JSON, whatever the order of members. */
 export function equal(got, expected) {
   const [left, right] = [canonical(got), canonical(expected)]
-  if (left !== right) throw new Error(`expected ${right}, got ${left}`)
+  if (left !== right) throw new Unexpected(`expected ${right}, got ${left}`)
 }
 
 /** Fails unless `holds`; `expected` says what was expected, `got` is shown. */
 export function check(holds, expected, got) {
-  if (!holds) throw new Error(`expected ${expected}, got ${canonical(got)}`)
+  if (!holds) throw new Unexpected(`expected ${expected}, got ${canonical(got)}`)
 }
 
 /** Waits for what must come. */
 export function soon(what, coming, patience_ms = PATIENCE_MS) {
   let timer
   const late = new Promise((_, reject) => {
-    const nothing = new Error(`expected ${what}, got nothing within ${patience_ms / 1000} s`)
+    const nothing = new Unexpected(`expected ${what}, got nothing within ${patience_ms / 1000} s`)
     timer = setTimeout(() => reject(nothing), patience_ms)
   })
   const first = Promise.race([coming, late]).finally(() => clearTimeout(timer))
