@@ -1,0 +1,45 @@
+"""What every guest in Python shares: the server it visits, steps that tell how they went, and waits that end."""
+
+import os
+import queue
+import sys
+
+HOST = os.environ.get("PUSHER_HOST", "127.0.0.1")
+PORT = int(os.environ.get("PUSHER_PORT", "8001"))
+APP_ID = os.environ.get("PUSHER_APP_ID", "1")
+KEY = os.environ.get("PUSHER_APP_KEY", "demo")
+SECRET = os.environ.get("PUSHER_APP_SECRET", "demo-secret")
+
+# How long anything may take, and how long a client may take to find a restarted server again.
+PATIENCE_SECONDS = 10
+RESTART_SECONDS = 60
+
+# Part of every name that a guest uses, so that two visits to one server do not meet.
+RUN = os.urandom(4).hex()
+
+SUCCEEDED = "pusher_internal:subscription_succeeded"
+
+
+def step(name, expected, look):
+    """Tells whether `look()` gives what is expected, which may be a kind of exception, and ends the guest if not."""
+    try:
+        got = look()
+    except Exception as error:
+        got = error
+    if not (isinstance(got, expected) if isinstance(expected, type) else got == expected):
+        print(f"FAIL {name}: expected {expected!r}, got {got!r}", flush=True)
+        sys.exit(1)
+    print(f"ok   {name}", flush=True)
+
+
+def skip(name, missing):
+    """Tells that a step was left out, and which part of the environment asks for it."""
+    print(f"skip {name}: {missing} is not set", flush=True)
+
+
+def arrival(inbox, seconds=PATIENCE_SECONDS):
+    """The next thing in an inbox, or words that say there was none."""
+    try:
+        return inbox.get(timeout=seconds)
+    except queue.Empty:
+        return f"nothing within {seconds} s"
