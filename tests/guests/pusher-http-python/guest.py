@@ -3,7 +3,6 @@
 import base64
 import http.server
 import json
-import os
 import queue
 import threading
 
@@ -11,7 +10,7 @@ import nacl.secret
 import pusher
 import websocket
 
-from steps import APP_ID, HOST, KEY, PATIENCE_SECONDS, PORT, RUN, SECRET, SUCCEEDED, arrival, skip, step
+from steps import APP_ID, HOST, KEY, PATIENCE_SECONDS, PORT, RUN, SECRET, SUCCEEDED, arrival, asked_for, step
 
 NEWS, CHAT, ROOM, VAULT, MEMO = (f"{kind}-{RUN}" for kind in ("news", "private", "presence", "private-encrypted", "cache"))
 ADA = f"ada-{RUN}"
@@ -174,7 +173,7 @@ def webhooks(inbox, ada, bob):
 
 
 def main():
-    client, inbox, address = backend(), queue.Queue(), os.environ.get("GUEST_WEBHOOKS")
+    client, inbox, address = backend(), queue.Queue(), asked_for("GUEST_WEBHOOKS", "webhooks")
     if address:
         listen_for_webhooks(client, address, inbox)
     ada, bob = Socket(), Socket()
@@ -186,8 +185,6 @@ def main():
     users(client, ada)
     if address:
         webhooks(inbox, ada, bob)
-    else:
-        skip("webhooks", "GUEST_WEBHOOKS")
 
 
 main()

@@ -1,11 +1,11 @@
-# Guests in Go: the modules that go.sum names, in Go's own cache.
+# Guests in Go: the modules that go.sum names, in Go's own cache, and so is what is built of them.
+
+need() {
+    command -v go >/dev/null || skip "there is no go"
+}
 
 setup() {
-    if ! command -v go >/dev/null; then
-        echo "skipped: ${guest##*/}: there is no go"
-        exit 77
-    fi
-    go -C "$guest" mod download
+    go -C "$guest" mod download >&2
 }
 
 start() {

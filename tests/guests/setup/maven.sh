@@ -1,14 +1,15 @@
-# Guests in Java: the jars that pom.xml names, and a program of one file that java compiles as it starts it.
+# Guests in Java: the jars that pom.xml names, and a program of one file that java compiles in memory as it starts it.
 
-setup() {
+need() {
     local tool
     for tool in mvn javac; do
-        if ! command -v "$tool" >/dev/null; then
-            echo "skipped: ${guest##*/}: there is no $tool"
-            exit 77
-        fi
+        command -v "$tool" >/dev/null || skip "there is no $tool"
     done
-    mvn --batch-mode --quiet --file "$guest/pom.xml" dependency:copy-dependencies -DoutputDirectory="$work/lib"
+}
+
+setup() {
+    rm -rf "$work/lib"
+    mvn --batch-mode --quiet --file "$guest/pom.xml" dependency:copy-dependencies -DoutputDirectory="$work/lib" >&2
 }
 
 start() {

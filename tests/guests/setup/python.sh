@@ -1,14 +1,16 @@
-# Guests in Python: a virtual environment with exactly the packages that requirements.txt names.
+# Guests in Python: a virtual environment with exactly what requirements.txt names. They run from the source tree, and
+# leave no compiled files in it.
+
+need() {
+    python3 -c 'import ensurepip, sys; assert sys.version_info >= (3, 11)' 2>/dev/null ||
+        skip "there is no python3 of 3.11 or later with venv"
+}
 
 setup() {
-    if ! python3 -c 'import ensurepip, sys; assert sys.version_info >= (3, 10)' 2>/dev/null; then
-        echo "skipped: ${guest##*/}: there is no python3 of 3.10 or later with venv"
-        exit 77
-    fi
     python3 -m venv --clear "$work/venv"
-    "$work/venv/bin/pip" install --quiet --no-deps --requirement "$guest/requirements.txt"
+    "$work/venv/bin/pip" install --quiet --no-deps --requirement "$guest/requirements.txt" >&2
 }
 
 start() {
-    PYTHONPATH="$guest/../setup" exec "$work/venv/bin/python" -B "$guest/guest.py"
+    PYTHONPATH=$here/setup/python exec "$work/venv/bin/python" -B "$guest/guest.py"
 }
