@@ -91,16 +91,18 @@ func publications(client pusher.Client, first, second *socket) {
 // Counts that an answer to a publication brings along.
 func counts(client pusher.Client, first *socket) {
 	info := "subscription_count,user_count"
-	list := must(client.TriggerMultiWithParams([]string{chat, room}, "counted", "6", pusher.TriggerParams{Info: &info}))
+	both := []string{chat, room}
+	list := must(client.TriggerMultiWithParams(both, "counted", "6", pusher.TriggerParams{Info: &info}))
 	step("a publication tells a channel's subscriptions", 2, orMinusOne(list.Channels[chat].SubscriptionCount))
 	step("but no users where there are none", -1, orMinusOne(list.Channels[chat].UserCount))
 	step("and a presence channel's users", 1, orMinusOne(list.Channels[room].UserCount))
-	batch := []pusher.Event{{Channel: chat, Name: "counted", Data: "7", Info: &info}, {Channel: news, Name: "not", Data: "8"}}
-	taken := must(client.TriggerBatch(batch))
+	asking := pusher.Event{Channel: chat, Name: "counted", Data: "7", Info: &info}
+	taken := must(client.TriggerBatch([]pusher.Event{asking, {Channel: news, Name: "not", Data: "8"}}))
 	step("a batch that asks is answered event by event", 2, len(taken.Batch))
 	step("with the count where it was asked", 2, orMinusOne(taken.Batch[0].SubscriptionCount))
 	step("and without where it was not", -1, orMinusOne(taken.Batch[1].SubscriptionCount))
-	for _, arrived := range []message{{"counted", chat, "6"}, {"counted", room, "6"}, {"counted", chat, "7"}, {"not", news, "8"}} {
+	arrivals := []message{{"counted", chat, "6"}, {"counted", room, "6"}, {"counted", chat, "7"}, {"not", news, "8"}}
+	for _, arrived := range arrivals {
 		step("and "+arrived.Data+" arrives", arrived, first.next())
 	}
 }
@@ -130,7 +132,8 @@ func refusals(client pusher.Client) {
 	stranger := backend("wrong")
 	step("a wrong secret is refused", "Status Code: 401", status(stranger.Trigger(news, "x", "1")))
 	client.OverrideMaxMessagePayloadKB = 100 // the library would refuse by itself
-	step("an event of 10,241 bytes is too much", "Status Code: 413", status(client.Trigger(news, "x", strings.Repeat("x", 10_241))))
+	large := strings.Repeat("x", 10_241)
+	step("an event of 10,241 bytes is too much", "Status Code: 413", status(client.Trigger(news, "x", large)))
 }
 
 func users(client pusher.Client, first *socket) {

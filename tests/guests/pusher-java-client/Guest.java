@@ -92,7 +92,8 @@ public class Guest {
         for (String channel : List.of(NEWS, CHAT, ROOM)) {
             BACKEND.trigger(channel, "headline", Map.of("text", "hello ☃"));
             String kind = channel.substring(0, channel.length() - RUN.length());
-            step("an event of the " + kind + " channel arrives", channel + " headline {\"text\":\"hello ☃\"}", ada.hears());
+            String headline = channel + " headline {\"text\":\"hello ☃\"}";
+            step("an event of the " + kind + " channel arrives", headline, ada.hears());
         }
         BACKEND.trigger(VAULT, "headline", Map.of("pin", 1234));
         step("an encrypted event arrives, and opens", VAULT + " headline {\"pin\":1234}", ada.hears());
