@@ -40,7 +40,7 @@ async fn a_new_app_has_the_defaults() {
     assert_eq!(settings["enabled"], true);
     assert_eq!(settings["max_connections"], Value::Null);
     assert_eq!(settings["activity_timeout"], 120);
-    assert_eq!(settings["webhooks"], json!([]));
+    assert_eq!(settings["additional_keys"], json!([]));
 }
 
 #[tokio::test]
@@ -67,7 +67,6 @@ async fn a_bad_change_is_refused_with_a_sentence_and_changes_nothing() {
         (r#"{"enabled":"no"}"#, "enabled is not true or false"),
         (r#"{"enabled":false,"cache_ttl":0}"#, "cache_ttl is not between 1 and 604800"),
         (r#"{"max_connections":-1}"#, "max_connections is not a whole number from 0 to 4294967295"),
-        (r#"{"webhooks":[{"url":"nowhere"}]}"#, "webhooks has a url that is no absolute http or https URL"),
         ("enabled=false", "the body is no JSON object"),
         ("[]", "the body is no JSON object"),
         ("", "the body is no JSON object"),

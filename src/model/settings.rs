@@ -240,7 +240,7 @@ mod tests {
             ("cache_ttl", 1.5.into(), "is not a whole number from 0 to 4294967295"),
             ("max_connections", "many".into(), "is not a whole number from 0 to 4294967295"),
             ("allowed_origins", "example.com".into(), "is not a list"),
-            ("webhooks", serde_json::json!([{}]), "has a fault: missing field `url`"),
+            ("additional_keys", serde_json::json!([{}]), "has a fault: missing field `key`"),
         ] {
             assert_eq!(settings.set(name, value), Err(SettingFault::Value(fault.to_owned())), "{name}");
         }
