@@ -360,6 +360,33 @@ fn apps_are_added_listed_and_removed() {
 }
 
 #[test]
+fn settings_of_an_app_are_set_and_shown() {
+    let directory = Directory::new();
+    let server = serve(&directory);
+    let ask = |words: &[&str]| run(&mut server.ask(&directory, &[&["app"], words].concat()));
+    let set = ask(&["set", "x", "max_connections=7", "allowed_origins=[\"example.com\"]"]);
+    let shown = "SETTING          VALUE\nallowed_origins  [\"example.com\"]\nmax_connections  7\n";
+    assert_eq!((set.code, set.stdout.as_str()), (Some(0), shown), "{set:?}");
+    let keys = r#"additional_keys=[{"key":"x2","secret":"hidden-secret"}]"#;
+    let reset = ask(&["set", "x", "max_connections=", keys]);
+    assert!(reset.stdout.contains("max_connections  null") && !reset.stdout.contains("hidden"), "{reset:?}");
+    let table = ask(&["show", "x"]).stdout;
+    assert!(table.lines().any(|row| row.split_whitespace().eq(["activity_timeout", "120"])), "{table}");
+    assert!(table.contains("x2") && !table.contains("hidden"), "{table}");
+    assert!(ask(&["show", "x", "--json"]).stdout.contains("hidden-secret"));
+    for (words, code, text) in [
+        (&["set", "x", "max_conections=7"][..], 1, "did you mean max_connections?"),
+        (&["set", "x", "enabled=no"], 1, "enabled is not true or false"),
+        (&["set", "x", "enabled"], 2, "NAME=VALUE"),
+        (&["show", "y"], 1, "app_key does not exist"),
+    ] {
+        let outcome = ask(words);
+        assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(code), 1), "{outcome:?}");
+        assert!(outcome.stderr.contains(text), "{outcome:?}");
+    }
+}
+
+#[test]
 fn push_reaches_listeners_and_says_how_many() {
     let directory = Directory::new();
     let server = serve(&directory);

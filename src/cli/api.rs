@@ -1,4 +1,4 @@
-//! A client of the private API: form fields out, JSON or an error in words back, basic authentication always.
+//! A client of the private API: form fields or JSON out, JSON or an error in words back, basic authentication always.
 //!
 //! It follows no redirect and uses no proxy: the password goes to the server that was named and nowhere else.
 
@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Method, StatusCode, redirect};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::Url;
 
 use super::address::{self, ServerFile};
@@ -57,7 +58,7 @@ impl Api {
         Ok(Self { client: client(&base)?, base, account: file.account(args.account.as_deref()), password })
     }
 
-    /// Makes one call and returns the body of the answer.
+    /// Makes one call with form fields and returns the body of the answer.
     ///
     /// # Errors
     /// `Runtime` when the server cannot be reached or answers with anything but success; then with its status and
@@ -68,12 +69,29 @@ impl Api {
         path: &[&str],
         fields: &[(&str, &str)],
     ) -> Result<String, Failure> {
-        let url = address::append(self.base.clone(), path)?;
-        let mut request = self.client.request(method, url).basic_auth(&self.account, Some(&self.password));
+        let mut request = self.request(method, path)?;
         if !fields.is_empty() {
             let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
         }
+        self.send(request)
+    }
+
+    /// Makes one call with a JSON body and returns the body of the answer.
+    ///
+    /// # Errors
+    /// As for [`Api::call`].
+    pub(super) fn call_json(&self, method: Method, path: &[&str], body: &Value) -> Result<String, Failure> {
+        let request = self.request(method, path)?.header(CONTENT_TYPE, "application/json");
+        self.send(request.body(body.to_string()))
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, Failure> {
+        let url = address::append(self.base.clone(), path)?;
+        Ok(self.client.request(method, url).basic_auth(&self.account, Some(&self.password)))
+    }
+
+    fn send(&self, request: RequestBuilder) -> Result<String, Failure> {
         block_on(async {
             let unreachable = |error| {
                 Failure::Runtime(format!("no answer from {}: {}", address::shown(&self.base), cause(error)))

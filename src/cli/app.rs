@@ -1,4 +1,4 @@
-//! `gusher app`: adds, lists and removes apps through the private API.
+//! `gusher app`: adds, lists, sets and removes apps through the private API.
 //!
 //! Passwords and their hashes stay out of everything printed here; only `app list --json` hands on the server's
 //! answer as it is, hashes and secrets included. `app list --secrets` shows what signed calls are made with.
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::api::{self, Api, ApiArgs};
+use super::settings::{self, SetArgs, ShowArgs};
 use super::{Failure, print_line};
 
 /// What can be done with apps.
@@ -33,6 +34,15 @@ Examples:
   gusher app list --secrets          with the id and the secret for signed calls
   gusher app list --json             all that the server tells, password hashes included")]
     List(ListArgs),
+    /// Change settings of an app while it is in use
+    #[command(after_help = settings::SET_HELP)]
+    Set(SetArgs),
+    /// Show the settings of an app
+    #[command(after_help = "\
+Examples:
+  gusher app show demo
+  gusher app show demo --json        all that the server tells, secrets included")]
+    Show(ShowArgs),
     /// Unregister an app and close its sockets
     #[command(after_help = "\
 Examples:
@@ -94,6 +104,8 @@ pub fn run(command: &AppCommand) -> Result<(), Failure> {
     match command {
         AppCommand::Add(args) => add(args),
         AppCommand::List(args) => list(args),
+        AppCommand::Set(args) => settings::set(args),
+        AppCommand::Show(args) => settings::show(args),
         AppCommand::Remove(args) => remove(args),
     }
 }
@@ -164,7 +176,7 @@ fn table(rows: &[AppRow], secrets: bool) -> String {
 }
 
 /// A row whose cells are as wide as the widest of their column among all rows.
-fn aligned(row: &[String], all: &[Vec<String>]) -> String {
+pub(super) fn aligned(row: &[String], all: &[Vec<String>]) -> String {
     let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let padded = row.iter().enumerate().map(|(column, cell)| format!("{cell:0$}", width(column)));
     padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
@@ -177,13 +189,16 @@ fn row_cells(row: &AppRow, secrets: bool) -> Vec<String> {
     if secrets {
         cells.extend([&row.app_id, &row.app_secret]);
     }
-    // Whoever may register an app must not be able to write control sequences to an admin's terminal.
-    let harmless = |letter: char| if letter.is_control() { '?' } else { letter };
-    cells.into_iter().map(|text| text.chars().map(harmless).collect()).collect()
+    cells.into_iter().map(|text| harmless(text)).collect()
+}
+
+/// Whoever may register or set an app must not be able to write control sequences to an admin's terminal.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 /// A hook's URL may carry the password with which the server signs in there.
-fn without_credentials(hook: &str) -> String {
+pub(super) fn without_credentials(hook: &str) -> String {
     let Ok(mut url) = Url::parse(hook) else { return hook.to_owned() };
     if url.password().is_some() && url.set_password(Some("***")).is_ok() {
         url.into()

@@ -18,6 +18,7 @@ pub mod init;
 pub mod listen;
 pub mod log;
 pub mod push;
+pub mod settings;
 pub mod start;
 
 /// Everything that may be typed after `gusher`.
@@ -84,13 +85,14 @@ Examples:
   gusher push demo '{\"price\":3}' --to '^alice$'
   printf %s \"$TEXT\" | gusher push demo -")]
     Push(push::PushArgs),
-    /// Add, list or remove apps
+    /// Add, list, set or remove apps
     #[command(
         subcommand,
         after_help = "\
 Examples:
   gusher app add demo --admin-account backend --admin-password secret
   gusher app list
+  gusher app set demo max_connections=500
   gusher app remove demo"
     )]
     App(app::AppCommand),
