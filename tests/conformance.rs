@@ -1,8 +1,9 @@
-//! Holds `docs/conformance.md` and the sources together: every item of the checklist is in its table once, in order,
-//! and its row names every test of that item, which are the tests whose names begin with its number.
+//! Holds `docs/conformance.md` and the sources together: every item of the checklists is in its table once, in order,
+//! and its row names every test of that item, which are the tests and the steps of guests that bear its number.
 //!
-//! It reads text: a test is a function `gu_NNN_...` under an attribute with the word `test` in it. With
-//! `CONFORMANCE=rewrite` in the environment the last column is written anew.
+//! It reads text: a test is a function `gu_NNN_...` or `pc_NNN_...` under an attribute with the word `test` in it; a
+//! guest's step has its number, `PC-NNN`, in its name. With `CONFORMANCE=rewrite` in the environment the last column is
+//! written anew.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,11 +11,20 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// The numbers of the checklist.
-const ITEMS: std::ops::RangeInclusive<u32> = 1..=84;
+/// The checklists: the letters before the number, and the last number.
+const CHECKLISTS: [(&str, u32); 2] = [("GU", 84), ("PC", 190)];
 
-/// Number of an item -> file and name of each of its tests.
-type Tests = BTreeMap<u32, Vec<(String, String)>>;
+/// Items about webhooks, which are not served: guests know steps for them and pass over those.
+const WEBHOOKS: std::ops::RangeInclusive<u32> = 175..=188;
+
+/// What a row says whose item nothing shows.
+const UNTESTED: &str = "not shown by a test";
+
+/// An item such as `GU-001`.
+type Item = (String, u32);
+
+/// File and name of each test of an item.
+type Tests = BTreeMap<Item, Vec<(String, String)>>;
 
 #[test]
 fn every_item_of_the_checklist_is_in_the_table_with_all_its_tests() {
@@ -28,11 +38,14 @@ fn every_item_of_the_checklist_is_in_the_table_with_all_its_tests() {
             written.lines().zip(complete.lines()).filter(|(one, other)| one != other).collect();
         assert!(stale.is_empty(), "rows that do not name their tests as they should: {stale:#?}");
     }
-    let items: Vec<u32> = complete.lines().filter_map(item).collect();
-    assert_eq!(items, ITEMS.collect::<Vec<_>>(), "each item has one row, in order");
-    let untested: Vec<_> = ITEMS.filter(|item| !tests.contains_key(item)).collect();
+    let items: Vec<Item> = complete.lines().filter_map(item).collect();
+    let all =
+        CHECKLISTS.iter().flat_map(|(list, last)| (1..=*last).map(|number| ((*list).to_owned(), number)));
+    assert_eq!(items, all.collect::<Vec<_>>(), "each item has one row, in order");
+    let untested: Vec<_> =
+        (1..=84).filter(|number| !tests.contains_key(&("GU".to_owned(), *number))).collect();
     assert!(untested.is_empty(), "items without a test: {untested:?}");
-    let unknown: Vec<_> = tests.keys().filter(|item| !ITEMS.contains(item)).collect();
+    let unknown: Vec<_> = tests.keys().filter(|item| !items.contains(item)).collect();
     assert!(unknown.is_empty(), "tests of items that do not exist: {unknown:?}");
 }
 
@@ -40,7 +53,8 @@ fn every_item_of_the_checklist_is_in_the_table_with_all_its_tests() {
 fn only_functions_that_are_run_as_tests_count() {
     let source = "#[test]\nfn gu_001_a() {}\n    #[tokio::test(flavor = \"x\")]\n    async fn gu_002_b() {}\n\
                   fn gu_003_c() {}\n#[test]\n#[ignore]\nfn gu_004_d() {}\n// fn gu_005_e()\n";
-    assert_eq!(tests_in(source), [(1, "gu_001_a".to_owned()), (2, "gu_002_b".to_owned())]);
+    let found: Vec<_> = tests_in(source).into_iter().map(|(_, name)| name).collect();
+    assert_eq!(found, ["gu_001_a", "gu_002_b"]);
 }
 
 /// The document with the last column of each row as it should be.
@@ -50,14 +64,17 @@ fn completed(document: &str, tests: &Tests) -> String {
         let cells: Vec<_> = line.split(" | ").collect();
         let [number, what, ..] = cells[..] else { panic!("a row has three cells: {line}") };
         let named = tests.get(&item).into_iter().flatten().map(|(file, name)| format!("`{file}` `{name}`"));
-        format!("{number} | {what} | {} |", named.collect::<Vec<_>>().join("<br>"))
+        let named = named.collect::<Vec<_>>().join("<br>");
+        format!("{number} | {what} | {} |", if named.is_empty() { UNTESTED } else { &named })
     };
     document.lines().map(|text| line(text) + "\n").collect()
 }
 
 /// The item of a row.
-fn item(line: &str) -> Option<u32> {
-    line.strip_prefix("| GU-")?.get(..3)?.parse().ok()
+fn item(line: &str) -> Option<Item> {
+    let (list, number) = line.strip_prefix("| ")?.split_once('-')?;
+    CHECKLISTS.iter().any(|(known, _)| *known == list).then_some(())?;
+    Some((list.to_owned(), number.get(..3)?.parse().ok()?))
 }
 
 /// The tests of all items, by file and place.
@@ -69,24 +86,47 @@ fn tests() -> Tests {
             tests.entry(item).or_default().push((path.clone(), name));
         }
     }
+    for (item, guest) in steps_of_guests() {
+        tests.entry(item).or_default().push(("tests/guests.rs".to_owned(), guest));
+    }
     tests
 }
 
-fn tests_in(source: &str) -> Vec<(u32, String)> {
-    let function = Regex::new(r"(?m)((?:^ *#\[.*\]\n)+) *(?:async )?fn (gu_(\d{3})_\w+)").unwrap();
+/// The items that the sources of guests name, each with the directory that does.
+fn steps_of_guests() -> Vec<(Item, String)> {
+    let number = Regex::new(r"PC-(\d{3})").unwrap();
+    let mut steps = std::collections::BTreeSet::new();
+    let guests = root().join("tests/guests");
+    for file in files(&guests).iter().filter(|file| file.extension().is_some_and(|ending| ending != "md")) {
+        let guest = file.strip_prefix(&guests).unwrap().parent().unwrap().to_string_lossy().into_owned();
+        let source = fs::read_to_string(file).unwrap();
+        let numbers = number.captures_iter(&source).map(|found| found[1].parse().unwrap());
+        let shown = numbers.filter(|number| !WEBHOOKS.contains(number));
+        steps.extend(shown.map(|number: u32| (("PC".to_owned(), number), guest.clone())));
+    }
+    steps.into_iter().collect()
+}
+
+fn tests_in(source: &str) -> Vec<(Item, String)> {
+    let function = Regex::new(r"(?m)((?:^ *#\[.*\]\n)+) *(?:async )?fn ((gu|pc)_(\d{3})_\w+)").unwrap();
     function
         .captures_iter(source)
         .filter(|found| found[1].contains("test") && !found[1].contains("ignore"))
-        .map(|found| (found[3].parse().unwrap(), found[2].to_owned()))
+        .map(|found| ((found[3].to_uppercase(), found[4].parse().unwrap()), found[2].to_owned()))
         .collect()
 }
 
 /// All Rust files in a directory and below, in order.
 fn sources(directory: &Path) -> Vec<PathBuf> {
+    let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
+    files(directory).into_iter().filter(is_rust).collect()
+}
+
+/// All files in a directory and below, in order.
+fn files(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    let below = paths.into_iter().flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
-    below.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+    paths.into_iter().flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 fn root() -> &'static Path {

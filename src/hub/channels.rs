@@ -249,7 +249,7 @@ mod tests {
             );
         }
         assert!(channels.take_counts_due(4999).is_empty());
-        assert_eq!(channels.take_counts_due(5000), [name.clone()]);
+        assert_eq!(channels.take_counts_due(5000), std::slice::from_ref(&name));
         assert_eq!(channels.count(&name, 5000), Count::Tell(101));
         assert_eq!(channels.next_due(), None);
     }
