@@ -82,7 +82,7 @@ async fn trigger(server: &Server, event: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn an_event_reaches_the_subscribers_of_its_channel_as_it_was_published() {
+async fn pc_045_an_event_reaches_the_subscribers_of_its_channel_as_it_was_published() {
     let server = server().await;
     let ((mut one, _), (mut other, _)) = (connect(&server).await, connect(&server).await);
     let reply = subscribe(&mut one, json!({ "channel": "news", "auth": "" })).await;
@@ -101,20 +101,20 @@ async fn an_event_reaches_the_subscribers_of_its_channel_as_it_was_published() {
 }
 
 #[tokio::test]
-async fn many_events_of_one_publisher_arrive_in_order() {
+async fn pc_049_many_events_of_one_publisher_arrive_in_order() {
     let server = server().await;
     let (mut client, _) = connect(&server).await;
     subscribe(&mut client, json!({ "channel": "news" })).await;
-    for number in 0..200 {
+    for number in 0..500 {
         trigger(&server, json!({ "name": "n", "channel": "news", "data": number.to_string() })).await;
     }
-    for number in 0..200 {
+    for number in 0..500 {
         assert_eq!(next(&mut client).await["data"], number.to_string());
     }
 }
 
 #[tokio::test]
-async fn the_socket_that_caused_an_event_is_spared_it() {
+async fn pc_151_the_socket_that_caused_an_event_is_spared_it() {
     let server = server().await;
     let ((mut one, id), (mut other, _)) = (connect(&server).await, connect(&server).await);
     subscribe(&mut one, json!({ "channel": "news" })).await;
@@ -130,7 +130,7 @@ async fn the_socket_that_caused_an_event_is_spared_it() {
 }
 
 #[tokio::test]
-async fn subscribing_and_unsubscribing_back_to_back_ends_subscribed() {
+async fn pc_044_subscribing_and_unsubscribing_back_to_back_ends_subscribed() {
     let server = server().await;
     let (mut client, _) = connect(&server).await;
     for event in ["pusher:subscribe", "pusher:unsubscribe", "pusher:subscribe", "pusher:subscribe"] {
@@ -159,7 +159,7 @@ async fn a_private_channel_asks_for_a_signature() {
 }
 
 #[tokio::test]
-async fn members_of_a_presence_channel_see_each_other_come_and_go() {
+async fn pc_065_members_of_a_presence_channel_see_each_other_come_and_go() {
     let server = server().await;
     let ((mut a, id_a), (mut b, id_b)) = (connect(&server).await, connect(&server).await);
     join(&mut a, &id_a, "presence-x", "a").await;
@@ -184,7 +184,7 @@ async fn members_of_a_presence_channel_see_each_other_come_and_go() {
 }
 
 #[tokio::test]
-async fn nobody_hears_of_a_member_it_was_told_of_already() {
+async fn pc_079_nobody_hears_of_a_member_it_was_told_of_already() {
     let server = server().await;
     let mut clients = Vec::new();
     for number in 0..20 {
@@ -205,7 +205,7 @@ async fn nobody_hears_of_a_member_it_was_told_of_already() {
 }
 
 #[tokio::test]
-async fn a_client_event_reaches_the_others_with_its_true_sender() {
+async fn pc_121_a_client_event_reaches_the_others_with_its_true_sender() {
     let server = server().await;
     let ((mut a, id_a), (mut b, id_b)) = (connect(&server).await, connect(&server).await);
     join(&mut a, &id_a, "presence-x", "a").await;
@@ -224,7 +224,7 @@ async fn a_client_event_reaches_the_others_with_its_true_sender() {
 }
 
 #[tokio::test]
-async fn who_may_not_connect_is_told_after_the_upgrade() {
+async fn pc_011_who_may_not_connect_is_told_after_the_upgrade() {
     let server = server().await;
     for (path, code) in [
         ("/app/unknown?protocol=7", 4001),
@@ -244,7 +244,7 @@ async fn who_may_not_connect_is_told_after_the_upgrade() {
 }
 
 #[tokio::test]
-async fn an_offered_subprotocol_is_taken() {
+async fn pc_017_an_offered_subprotocol_is_taken() {
     let server = server().await;
     let mut request = format!("ws://{}/app/key", server.public()).into_client_request().unwrap();
     let offered = "pusher-channels-protocol-7";
@@ -254,7 +254,7 @@ async fn an_offered_subprotocol_is_taken() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_signed_well_is_refused() {
+async fn pc_136_a_call_that_is_not_signed_well_is_refused() {
     let server = server().await;
     let path = "/apps/77/events";
     let post = |url: String| send(reqwest::Client::new().post(url).body("{}"));
@@ -267,7 +267,7 @@ async fn a_call_that_is_not_signed_well_is_refused() {
 }
 
 #[tokio::test]
-async fn nonsense_is_answered_and_the_socket_stays() {
+async fn pc_024_nonsense_is_answered_and_the_socket_stays() {
     let server = server().await;
     let (mut client, _) = connect(&server).await;
     for text in ["", "[]", "{", "{\"event\":1}", "{\"event\":\"foo\"}", &"[".repeat(10_000)] {
@@ -301,4 +301,225 @@ async fn a_push_of_the_original_dialect_does_not_reach_channels() {
     trigger(&server, json!({ "name": "end", "channel": "news", "data": "" })).await;
     assert_eq!(next(&mut client).await["event"], "end");
     assert!(server.online("key").await.is_empty());
+}
+
+/// Errors leave the socket open: a ping is answered next.
+async fn error(client: &mut Client, message: Value) -> String {
+    say(client, message).await;
+    let answer = next(client).await;
+    assert_eq!((&answer["event"], &answer["data"]["code"]), (&json!("pusher:error"), &Value::Null));
+    answer["data"]["message"].as_str().unwrap().to_owned()
+}
+
+async fn still_open(client: &mut Client) {
+    say(client, json!({ "event": "pusher:ping" })).await;
+    assert_eq!(next(client).await, json!({ "event": "pusher:pong", "data": "{}" }));
+}
+
+fn message(event: &str, channel: &str) -> Value {
+    json!({ "event": event, "data": { "channel": channel } })
+}
+
+#[tokio::test]
+async fn pc_001_the_first_message_greets() {
+    let server = server().await;
+    for protocol in ["protocol=7", "protocol=7&flash=false&x=y", "protocol=7&version=0.0.0-dev", ""] {
+        let mut client = open(&server, &format!("/app/key?{protocol}")).await;
+        assert_eq!(next(&mut client).await["event"], "pusher:connection_established");
+    }
+}
+
+#[tokio::test]
+async fn pc_005_every_protocol_is_told_the_activity_timeout() {
+    let server = server().await;
+    for protocol in 4..=7 {
+        let mut client = open(&server, &format!("/app/key?protocol={protocol}")).await;
+        let data: Value = serde_json::from_str(next(&mut client).await["data"].as_str().unwrap()).unwrap();
+        assert_eq!(data["activity_timeout"], 120);
+    }
+}
+
+#[tokio::test]
+async fn pc_007_a_protocol_that_is_no_number_is_refused() {
+    let mut client = open(&server().await, "/app/key?protocol=abc").await;
+    assert_eq!(next(&mut client).await["data"]["code"], 4006);
+    assert_eq!(client.closed().await.0, 4006);
+}
+
+#[tokio::test]
+async fn pc_008_a_protocol_that_is_not_spoken_is_refused() {
+    let server = server().await;
+    for protocol in [1, 99] {
+        let mut client = open(&server, &format!("/app/key?protocol={protocol}")).await;
+        assert_eq!(next(&mut client).await["data"]["code"], 4007);
+        assert_eq!(client.closed().await.0, 4007);
+    }
+}
+
+#[tokio::test]
+async fn pc_015_an_upgrade_elsewhere_is_told_so() {
+    let mut client = open(&server().await, "/elsewhere").await;
+    assert_eq!(next(&mut client).await["data"]["code"], 4005);
+    let (code, reason) = client.closed().await;
+    assert_eq!((code, reason.as_str()), (4005, "Path not found"));
+}
+
+#[tokio::test]
+async fn pc_027_an_unknown_event_is_named() {
+    let (mut client, _) = connect(&server().await).await;
+    let text = error(&mut client, json!({ "event": "foo", "extra": 1 })).await;
+    assert_eq!(text, "Unsupported event received on socket: foo");
+    still_open(&mut client).await;
+}
+
+#[tokio::test]
+async fn pc_028_a_client_cannot_speak_for_the_server() {
+    let server = server().await;
+    let ((mut one, _), (mut other, _)) = (connect(&server).await, connect(&server).await);
+    subscribe(&mut other, json!({ "channel": "news" })).await;
+    let forged = json!({ "event": "pusher_internal:member_added", "channel": "news", "data": "{}" });
+    error(&mut one, forged).await;
+    still_open(&mut other).await;
+}
+
+#[tokio::test]
+async fn pc_029_a_binary_frame_is_refused_in_words() {
+    let (mut client, _) = connect(&server().await).await;
+    client.send(Message::binary(br#"{"event":"pusher:ping"}"#.to_vec())).await;
+    assert_eq!(next(&mut client).await["data"]["message"], "Binary frames are not supported");
+    still_open(&mut client).await;
+}
+
+#[tokio::test]
+async fn pc_030_a_message_above_the_limit_closes() {
+    let (mut client, _) = connect(&server().await).await;
+    client.send(Message::text("x".repeat(65_537))).await;
+    let (code, reason) = client.closed().await;
+    assert_eq!((code, reason.is_empty()), (1009, false));
+}
+
+#[tokio::test]
+async fn pc_039_names_hold_the_documented_characters() {
+    let (mut client, _) = connect(&server().await).await;
+    for name in ["a_b", "a-b", "a=b", "a@b", "a,b", "a.b", "a;b"] {
+        let reply = subscribe(&mut client, json!({ "channel": name })).await;
+        assert_eq!(reply["event"], "pusher_internal:subscription_succeeded", "{name}");
+    }
+    for name in ["a b", "a/b", "a:b", "#a", "é", ""] {
+        let text = error(&mut client, message("pusher:subscribe", name)).await;
+        assert_eq!(text, format!("Invalid channel name: {name}"));
+        assert_eq!(next(&mut client).await["event"], "pusher:subscription_error");
+    }
+}
+
+#[tokio::test]
+async fn pc_040_names_have_at_most_200_characters() {
+    let (mut client, _) = connect(&server().await).await;
+    let reply = subscribe(&mut client, json!({ "channel": "c".repeat(200) })).await;
+    assert_eq!(reply["event"], "pusher_internal:subscription_succeeded");
+    let text = error(&mut client, message("pusher:subscribe", &"c".repeat(201))).await;
+    assert!(text.starts_with("Channel name too long"), "{text}");
+}
+
+#[tokio::test]
+async fn pc_041_a_second_subscribe_changes_nothing() {
+    let server = server().await;
+    let (mut client, _) = connect(&server).await;
+    subscribe(&mut client, json!({ "channel": "news" })).await;
+    let text = error(&mut client, message("pusher:subscribe", "news")).await;
+    assert_eq!(text, "Existing subscription to channel news");
+    trigger(&server, json!({ "name": "once", "channel": "news", "data": "" })).await;
+    assert_eq!(next(&mut client).await["event"], "once");
+    still_open(&mut client).await;
+}
+
+#[tokio::test]
+async fn pc_043_who_is_not_subscribed_cannot_unsubscribe() {
+    let (mut client, _) = connect(&server().await).await;
+    let text = error(&mut client, message("pusher:unsubscribe", "news")).await;
+    assert_eq!(text, "No current subscription to channel news, or subscription in progress");
+}
+
+#[tokio::test]
+async fn pc_047_data_keeps_every_byte() {
+    let server = server().await;
+    let (mut client, _) = connect(&server).await;
+    subscribe(&mut client, json!({ "channel": "news" })).await;
+    let text = "😀\u{2028}\\u00e9\"\n\t";
+    let data = format!("{text}{}", "d".repeat(10_240 - text.len()));
+    trigger(&server, json!({ "name": "e", "channel": "news", "data": data })).await;
+    assert_eq!(next(&mut client).await["data"], data);
+}
+
+#[tokio::test]
+async fn pc_063_the_first_member_sees_itself() {
+    let server = server().await;
+    let (mut client, id) = connect(&server).await;
+    let reply = join(&mut client, &id, "presence-x", "a").await;
+    let data: Value = serde_json::from_str(reply["data"].as_str().unwrap()).unwrap();
+    assert_eq!(data["presence"], json!({ "ids": ["a"], "hash": { "a": { "name": "a" } }, "count": 1 }));
+}
+
+#[tokio::test]
+async fn pc_076_a_full_channel_takes_nobody_until_somebody_leaves() {
+    let server = server().await;
+    let mut members = Vec::new();
+    for number in 0..100 {
+        let (mut client, id) = connect(&server).await;
+        join(&mut client, &id, "presence-x", &format!("u{number}")).await;
+        members.push(client);
+    }
+    let (mut late, id) = connect(&server).await;
+    assert_eq!(join(&mut late, &id, "presence-x", "late").await["event"], "pusher:error");
+    assert!(next(&mut late).await["data"].as_str().unwrap().contains("LimitReached"));
+    members.pop().unwrap().close().await;
+    let reply = join(&mut late, &id, "presence-x", "late").await;
+    assert_eq!(reply["event"], "pusher_internal:subscription_succeeded");
+}
+
+#[tokio::test]
+async fn pc_119_a_client_that_sends_too_fast_is_told_so() {
+    let server = server().await;
+    let (mut client, id) = connect(&server).await;
+    join(&mut client, &id, "presence-x", "a").await;
+    for _ in 0..11 {
+        say(&mut client, json!({ "event": "client-hi", "channel": "presence-x", "data": "" })).await;
+    }
+    assert_eq!(next(&mut client).await["data"]["code"], 4301);
+    still_open(&mut client).await;
+}
+
+#[tokio::test]
+async fn pc_126_a_ping_is_answered_with_its_payload() {
+    let (mut client, _) = connect(&server().await).await;
+    client.send(Message::Ping("payload".into())).await;
+    assert_eq!(client.next().await, Message::Pong("payload".into()));
+}
+
+#[tokio::test]
+async fn pc_129_a_pong_that_nobody_asked_for_is_passed_over() {
+    let (mut client, _) = connect(&server().await).await;
+    say(&mut client, json!({ "event": "pusher:pong", "data": {} })).await;
+    still_open(&mut client).await;
+}
+
+#[tokio::test]
+async fn pc_152_a_socket_to_spare_need_not_be_there() {
+    let server = server().await;
+    let event = |id: &str| json!({ "name": "e", "channel": "a", "data": "", "socket_id": id });
+    assert_eq!(trigger(&server, event("1.2")).await.status, StatusCode::OK);
+    assert_eq!(trigger(&server, event("1-2")).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn pc_161_one_bad_event_keeps_the_whole_batch_back() {
+    let server = server().await;
+    let (mut client, _) = connect(&server).await;
+    subscribe(&mut client, json!({ "channel": "news" })).await;
+    let good = json!({ "name": "good", "channel": "news", "data": "" });
+    let batch = json!({ "batch": [good, { "name": "bad", "channel": "b a d", "data": "" }] }).to_string();
+    let answer = call(&server, Method::POST, "/apps/77/batch_events", "", &batch).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    trigger(&server, json!({ "name": "end", "channel": "news", "data": "" })).await;
+    assert_eq!(next(&mut client).await["event"], "end");
 }
