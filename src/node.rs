@@ -16,7 +16,7 @@ use crate::hook::{ConnectHook, ConnectHookLimits};
 use crate::hub::{Apps, Hub, HubLimits};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
-use crate::model::{Admin, App, Hash};
+use crate::model::{Admin, App, Hash, Refusal};
 use crate::net::stream;
 use crate::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Store, StoreError};
@@ -118,13 +118,29 @@ impl Node {
         Ok(node)
     }
 
-    /// Registers an app without asking anybody, for a trial run.
+    /// Makes sure that an app is registered, without asking anybody. One that has the same id and secret stays as it
+    /// is, whoever administers it.
     ///
     /// # Errors
-    /// Its key is taken, or the database failed.
-    pub async fn add_app(&self, app: App) -> Result<(), StartError> {
-        let added = self.hub.register(app).await;
-        added.map(drop).map_err(|refusal| StartError(format!("cannot add the app: {refusal:?}")))
+    /// Its key or its id is another app's, or the database failed.
+    pub async fn ensure_app(&self, app: App) -> Result<(), StartError> {
+        let (key, id) = (app.key.clone(), app.id.clone());
+        if let Ok(there) = self.hub.app(key.as_str()) {
+            let is_same = there.app.id == app.id && there.app.secret == app.secret;
+            return is_same.then_some(()).ok_or_else(|| {
+                StartError(format!(
+                    "the app {:?} is there with another id or secret: start with those, or with another key",
+                    key.as_str()
+                ))
+            });
+        }
+        let reason = match self.hub.register(app).await {
+            Ok(_) => return Ok(()),
+            Err(Refusal::AppExists) => "its key is an additional key of another app".to_owned(),
+            Err(Refusal::AppIdTaken) => format!("another app has the id {id}"),
+            Err(_) => "the database failed; the log says why".to_owned(),
+        };
+        Err(StartError(format!("cannot add the app {:?}: {reason}", key.as_str())))
     }
 
     /// What the control plane counts.

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use axum::Router;
 use axum::routing::post;
@@ -340,6 +341,81 @@ fn a_trial_run_prints_two_lines_that_work_as_they_stand() {
     assert!(published.stdout.contains("\"user_tag\":\"^alice$\""), "{published:?}");
     assert_eq!(listener.prints(""), "hello");
     assert_eq!(fs::read_dir(directory.path("")).unwrap().count(), 0, "nothing is kept");
+}
+
+/// Sets the variables that name a first app.
+fn name_app<'a>(command: &'a mut Command, id: &str, key: &str, secret: &str) -> &'a mut Command {
+    command.env("PUSHER_APP_ID", id).env("PUSHER_APP_KEY", key).env("PUSHER_APP_SECRET", secret)
+}
+
+#[test]
+fn the_app_that_the_environment_names_is_registered_once() {
+    let directory = Directory::new();
+    directory.configure("config.json", &[]);
+    let start = |id: &str, key: &str, secret: &str| {
+        Process::start(name_app(&mut directory.gusher(&["start"]), id, key, secret))
+    };
+    for _ in 0..2 {
+        let server = Serving::new(start("7", "chat", "first-secret"));
+        let listed = run(&mut server.ask(&directory, &["app", "list", "--secrets"])).stdout;
+        assert_eq!(listed.lines().count(), 2, "{listed}");
+        assert!(listed.contains("chat") && listed.contains("  7   first-secret"), "{listed}");
+        assert_eq!(server.stop().code, Some(0));
+    }
+    for (id, key, secret, reason) in [
+        ("7", "chat", "other-secret", "the app \"chat\" is there with another id or secret"),
+        ("8", "chat", "first-secret", "the app \"chat\" is there with another id or secret"),
+        ("7", "talk", "first-secret", "cannot add the app \"talk\": another app has the id 7"),
+    ] {
+        let outcome = start(id, key, secret).ended();
+        assert_eq!((outcome.code, outcome.stderr.lines().count()), (Some(1), 1), "{outcome:?}");
+        assert!(outcome.stderr.contains(reason) && !outcome.stderr.contains(secret), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_first_app_is_named_wholly_or_not_at_all() {
+    let directory = Directory::new();
+    directory.configure("config.json", &[]);
+    for (id, key, secret, reason) in [
+        ("7", "chat", "", "PUSHER_APP_SECRET is not set"),
+        ("x", "chat", "first-secret", "PUSHER_APP_ID is not"),
+    ] {
+        let outcome = run(name_app(&mut directory.gusher(&["start"]), id, key, secret));
+        assert_eq!((outcome.code, outcome.stderr.lines().count()), (EX_CONFIG, 1), "{outcome:?}");
+        assert!(outcome.stderr.contains(reason), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_trial_run_has_the_named_app_in_place_of_the_demo() {
+    let directory = Directory::new();
+    let mut command = directory.gusher(&[&["start", "--dev"], &FREE_PORTS[..]].concat());
+    let mut server = Process::start(name_app(&mut command, "7", "my chat", "first-secret"));
+    let listen = server.prints(" listen ");
+    let publish = server.prints("curl ");
+    for line in ["PUSHER_APP_ID=7", "PUSHER_APP_KEY='my chat'", "PUSHER_APP_SECRET=first-secret"] {
+        server.prints(line);
+    }
+    let mut listener = Process::start(&mut directory.shell(&listen));
+    listener.logs("listening");
+    let published = run(&mut directory.shell(&publish));
+    assert!(published.stdout.contains("\"sockets\":1"), "{published:?}");
+    let demo = run(&mut directory.shell(&publish.replace("my%20chat", "demo")));
+    assert!(demo.stdout.contains("app_key does not exist"), "{demo:?}");
+}
+
+#[test]
+fn a_trial_run_with_a_password_of_its_own_lets_curl_ask_for_it() {
+    let directory = Directory::new();
+    let mut command = directory.gusher(&[&["start", "--dev"], &FREE_PORTS[..]].concat());
+    command.env("GUSHER_AUTH_PASSWORD", hash("account", "swordfish"));
+    let mut server = Process::start(&mut command);
+    let publish = server.prints("curl ");
+    assert!(publish.contains("curl -u account -d "), "{publish}");
+    let given = publish.replace("-u account ", "-u account:swordfish ");
+    let published = run(&mut directory.shell(&given));
+    assert!(published.stdout.contains("\"sockets\":0"), "{published:?}");
 }
 
 #[test]

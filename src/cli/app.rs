@@ -208,7 +208,7 @@ pub(super) fn without_credentials(hook: &str) -> String {
 }
 
 /// Quotes a word for a POSIX shell where it needs that.
-fn shell_word(word: &str) -> String {
+pub(super) fn shell_word(word: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.:".contains(letter);
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),

@@ -14,6 +14,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 mod address;
 mod api;
 pub mod app;
+mod first_app;
 pub mod init;
 pub mod listen;
 pub mod log;
@@ -66,7 +67,10 @@ Examples:
 Examples:
   gusher start
   gusher start --config /etc/gusher/config.json
-  gusher start --dev --listen 127.0.0.1:9001")]
+  gusher start --dev --listen 127.0.0.1:9001
+
+With PUSHER_APP_ID, PUSHER_APP_KEY and PUSHER_APP_SECRET in the environment, that app is
+registered unless it is there.")]
     Start(StartArgs),
     /// Receive as one user of an app, one message per line
     #[command(after_help = "\

@@ -3,22 +3,22 @@
 use std::io::Write;
 use std::path::Path;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::app::shell_word;
+use super::first_app::FirstApp;
 use super::{Failure, StartArgs, log};
-use crate::config::read::{self, Overlay};
+use crate::config::read::{self, DEV_PASSWORD, Overlay};
 use crate::config::{Config, ConfigError};
-use crate::model::{Admin, App, AppKey, AppSecret, Hash, Registered};
+use crate::model::App;
 use crate::node::{Node, StartError};
 
-/// The app that a trial run begins with.
-const DEMO_APP: &str = "demo";
+/// What a path segment holds as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What it is named and signed with in signed calls: known to everybody, like the password of a trial run.
-const DEMO_ID: &str = "1";
-const DEMO_SECRET: &str = "demo-secret";
+/// The variable whose absence leaves a trial run with its known password.
+const PASSWORD_VARIABLE: &str = "GUSHER_AUTH_PASSWORD";
 
 /// The exit status of a process that a second signal ended: 128 and the number of SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -29,12 +29,14 @@ const INTERRUPTED: i32 = 130;
 /// The settings are wrong, or the node cannot start.
 pub fn run(args: &StartArgs) -> Result<(), Failure> {
     let config = settings(args)?;
+    let named = FirstApp::find(variable)?;
+    let first = named.or_else(|| args.dev.then(FirstApp::demo)).map(|app| app.into_app(&config));
     let warning = log::start(&config.log);
     for warning in config.warnings.iter().chain(&warning) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&config, args.dev));
+    let served = runtime.block_on(serve(&config, first, args.dev));
     // Whoever did not finish within the grace time is not waited for.
     runtime.shutdown_background();
     served
@@ -63,17 +65,22 @@ fn settings(args: &StartArgs) -> Result<Config, Failure> {
     config.map_err(|error: ConfigError| Failure::Configuration(error.to_string()))
 }
 
-async fn serve(config: &Config, is_trial: bool) -> Result<(), Failure> {
+/// A variable of the environment, unless it is empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+async fn serve(config: &Config, first: Option<App>, is_trial: bool) -> Result<(), Failure> {
     // Before anything else, so that a signal during the start is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let node = Node::start(config).await.map_err(failed)?;
-    if is_trial {
-        node.add_app(demo_app(config)).await.map_err(failed)?;
+    if let Some(app) = &first {
+        node.ensure_app(app.clone()).await.map_err(failed)?;
     }
     tracing::info!(listen = %node.public, api_listen = %node.private, "listening");
-    if is_trial {
+    if let Some(app) = first.filter(|_| is_trial) {
         // Nobody may be reading; then there is nobody to be told what to type.
-        let _ = std::io::stdout().write_all(invitation(&node, config).as_bytes());
+        let _ = std::io::stdout().write_all(invitation(&node, &config.admin.account, &app).as_bytes());
     }
     either(&mut terminate, &mut interrupt).await;
     tracing::info!("stopping");
@@ -94,36 +101,30 @@ fn failed(error: StartError) -> Failure {
     Failure::Runtime(error.to_string())
 }
 
-/// Without a connect hook, and administered by whoever administers the node.
-fn demo_app(config: &Config) -> App {
-    App {
-        key: AppKey::stored(DEMO_APP),
-        id: DEMO_ID.to_owned(),
-        secret: AppSecret(DEMO_SECRET.to_owned()),
-        admin: Admin {
-            account: config.admin.account.clone(),
-            hash: Hash(config.admin.password_hash.reveal().to_owned()),
-        },
-        connect_hook: String::new(),
-        request_ip: String::new(),
-        registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
-    }
-}
-
-/// What to type next; each line works as it stands.
-fn invitation(node: &Node, config: &Config) -> String {
+/// What to type next; each line works as it stands. A password that somebody chose is known here by its hash alone, so
+/// curl is left to ask for it.
+fn invitation(node: &Node, account: &str, app: &App) -> String {
     let gusher = std::env::args().next().unwrap_or_else(|| "gusher".to_owned());
     let gusher =
         if Path::new(&gusher).is_absolute() || gusher.contains('/') { gusher } else { "gusher".to_owned() };
-    let (public, private, account) = (node.public, node.private, &config.admin.account);
+    let user = match variable(PASSWORD_VARIABLE) {
+        Some(_) => account.to_owned(),
+        None => format!("{account}:{DEV_PASSWORD}"),
+    };
+    let (public, private) = (node.public, node.private);
     format!(
         "Gusher runs, and forgets everything when it stops. In another terminal, receive:\n\
-         \n  {gusher} listen {DEMO_APP} alice --url ws://{public}\n\
+         \n  {gusher} listen {key} alice --url ws://{public}\n\
          \nand in a third one, publish to her:\n\
-         \n  curl -u {account}:password -d content=hello -d user_tag='^alice$' http://{private}/api/push/{DEMO_APP}\n\
+         \n  curl -u {user} -d content=hello -d user_tag='^alice$' http://{private}/api/push/{segment}\n\
          \nOr use any Pusher SDK; its backend's .env:\n\
-         \n  PUSHER_APP_ID={DEMO_ID}\n  PUSHER_APP_KEY={DEMO_APP}\n  PUSHER_APP_SECRET={DEMO_SECRET}\n  \
+         \n  PUSHER_APP_ID={id}\n  PUSHER_APP_KEY={key}\n  PUSHER_APP_SECRET={secret}\n  \
          PUSHER_HOST={host}\n  PUSHER_PORT={port}\n  PUSHER_SCHEME=http\n\n",
+        key = shell_word(app.key.as_str()),
+        user = shell_word(&user),
+        segment = utf8_percent_encode(app.key.as_str(), SEGMENT),
+        id = app.id,
+        secret = shell_word(&app.secret.0),
         host = public.ip(),
         port = public.port(),
     )

@@ -36,7 +36,7 @@ const COMMAND_LINE_VARIABLES: [&str; 7] = [
 ];
 
 /// The password of a trial run; known to everyone, therefore the cheapest hash will do.
-const DEV_PASSWORD: &str = "password";
+pub const DEV_PASSWORD: &str = "password";
 const DEV_BCRYPT_COST: u32 = 4;
 
 /// Settings that one source lays over the file, in the order they were set: key path and value as text.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 
+/// The longest id of an app; any such number fits into 64 bits, in whatever language it is read.
+const APP_ID_DIGITS_MAX: usize = 18;
+
 /// How long a secret that somebody chose may be. All are ASCII.
 const APP_SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
 
@@ -152,6 +155,13 @@ pub struct App {
     pub request_ip: String,
     /// When.
     pub registered: Registered,
+}
+
+impl App {
+    /// Whether somebody may choose this id: 1 to 18 digits.
+    pub fn is_acceptable_id(id: &str) -> bool {
+        (1..=APP_ID_DIGITS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit())
+    }
 }
 
 #[cfg(test)]

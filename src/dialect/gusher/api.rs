@@ -13,9 +13,6 @@ use crate::model::{
     UserId,
 };
 
-/// The longest id of an app; any such number fits into 64 bits, in whatever language it is read.
-const APP_ID_DIGITS_MAX: usize = 18;
-
 /// Account and password of an `Authorization` header (spec 1.6, D15).
 ///
 /// # Errors
@@ -61,9 +58,10 @@ pub fn register(form: &Form) -> Result<Registration, Refusal> {
 /// An id that other software knows the app by already. Empty is as good as absent, as with all fields.
 fn app_id(form: &Form) -> Result<Option<String>, Refusal> {
     let Some(id) = form.get("app_id")?.filter(|id| !id.is_empty()) else { return Ok(None) };
-    let is_valid = id.len() <= APP_ID_DIGITS_MAX && id.bytes().all(|byte| byte.is_ascii_digit());
     let fault = "is not 1 to 18 digits";
-    is_valid.then(|| Some(id.to_owned())).ok_or(Refusal::FieldInvalid { field: "app_id", fault })
+    App::is_acceptable_id(id)
+        .then(|| Some(id.to_owned()))
+        .ok_or(Refusal::FieldInvalid { field: "app_id", fault })
 }
 
 /// A secret that other software signs with already.
