@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Database, ListenAddress};
-use crate::door::{CredentialSettings, Credentials, Door, DoorLimits};
+use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
 use crate::hook::{ConnectHook, ConnectHookLimits};
 use crate::hub::{Apps, Hub, HubLimits};
 use crate::metrics::{NodeMetrics, ShardMetrics};
@@ -26,9 +26,6 @@ const RESERVED_DESCRIPTORS: u64 = 128;
 
 /// Sockets that came or went since the allocator was last asked to give memory back.
 const TRIM_AFTER: u64 = 1000;
-
-/// What the kept events of one app may weigh, in bytes.
-const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How often the hub's time is advanced: what it does later it does so exactly.
 const TICK_EVERY: Duration = Duration::from_millis(100);
@@ -83,7 +80,7 @@ impl Node {
         let limits = HubLimits {
             sockets_max,
             mailbox_bytes_max: config.limits.mailbox_bytes_max,
-            kept_bytes_max: KEPT_BYTES_MAX,
+            kept_bytes_max: config.pusher.cache_bytes_max,
         };
         let origin = Instant::now();
         let hub = Hub::new(apps, mailboxes, limits, origin);
@@ -292,7 +289,13 @@ fn door(config: &Config, hub: &Arc<Hub>) -> Result<Arc<Door>, StartError> {
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
-    Ok(Door::new(Arc::clone(hub), hook, credentials, admin, door_limits))
+    let settings = DoorSettings {
+        limits: door_limits,
+        trusted_proxies: config.trusted_proxies.clone(),
+        strict_protocol: config.pusher.strict_protocol,
+        path_prefix: config.pusher.path_prefix.clone(),
+    };
+    Ok(Door::new(Arc::clone(hub), hook, credentials, admin, settings))
 }
 
 fn shard_settings(config: &Config) -> ShardSettings {

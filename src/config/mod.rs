@@ -8,6 +8,7 @@
 
 mod keys;
 mod listen;
+mod proxies;
 pub mod read;
 mod secret;
 mod typed;
@@ -16,6 +17,7 @@ mod validate;
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 pub use listen::ListenAddress;
+pub use proxies::Proxies;
 pub use secret::Secret;
 
 /// A configuration file that holds every setting at its default, each with its explanation and permitted range.
@@ -42,14 +44,18 @@ pub struct Config {
     pub database: Database,
     /// Connect hook exchanges in flight at once, at least 1 (D11).
     pub max_wait_hook: usize,
+    /// Whose word counts on where a request came from, and how.
+    pub trusted_proxies: Proxies,
     /// What one client, one backend or one request may cost.
     pub limits: Limits,
     /// How this node uses its machine.
     pub node: NodeSettings,
     /// How this node stops.
     pub drain: Drain,
-    /// What one socket of the Pusher dialect may cost, whatever its app allows.
+    /// What the Pusher dialect may cost, and where it is served.
     pub pusher: PusherSettings,
+    /// How webhooks are delivered.
+    pub webhooks: WebhookSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
 }
@@ -159,13 +165,29 @@ pub struct NodeSettings {
     pub send_buffer_bytes: usize,
 }
 
-/// What one socket of the Pusher dialect may cost, whatever its app allows.
+/// What the Pusher dialect may cost on this node, and where it is served. The limits of an app are settings of the app.
 #[derive(Clone, Debug)]
 pub struct PusherSettings {
-    /// Largest inbound message, in bytes.
+    /// Largest inbound message of a socket, in bytes.
     pub message_bytes_max: usize,
     /// Channels that one socket may be in.
     pub channels_max: usize,
+    /// What the events of all cache channels of one app may take, in bytes.
+    pub cache_bytes_max: usize,
+    /// A socket that names no protocol version is refused with 4008.
+    pub strict_protocol: bool,
+    /// Where sockets and signed calls are served besides the root: empty, or such as `/ws-gateway`. It begins with a
+    /// slash, does not end with one, and meets no path of ours.
+    pub path_prefix: String,
+}
+
+/// How webhooks are delivered.
+#[derive(Clone, Debug)]
+pub struct WebhookSettings {
+    /// They may go to addresses that are not reachable from everywhere: this machine, private networks.
+    pub allow_private: bool,
+    /// Notices that may wait for delivery in the store, at least 1.
+    pub waiting_max: usize,
 }
 
 /// How this node stops.

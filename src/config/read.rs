@@ -148,7 +148,8 @@ struct Layers {
 
 impl Layers {
     fn over(defaults: Typed) -> Self {
-        let tree = serde_json::to_value(defaults).expect("a struct of texts and integers is always JSON");
+        let tree = serde_json::to_value(defaults)
+            .expect("a struct of texts, integers and truth values is always JSON");
         Self { tree, findings: Vec::new(), warnings: Vec::new() }
     }
 
@@ -198,6 +199,10 @@ impl Layers {
             Some(below @ Value::Number(_)) => match text.trim().parse::<i64>() {
                 Ok(number) => *below = number.into(),
                 Err(_) => self.findings.push(format!("{origin} must be a whole number")),
+            },
+            Some(Value::Bool(below)) => match text.trim().parse() {
+                Ok(truth) => *below = truth,
+                Err(_) => self.findings.push(format!("{origin} must be true or false")),
             },
             _ => self.findings.push(format!("{origin} is no setting")),
         }
@@ -265,8 +270,10 @@ fn lay(below: &mut Value, typed: &ast::Value<'_>, key: &str, findings: &mut Vec<
             Ok(number) => *below = number.into(),
             Err(_) => refuse("a whole number", &format!("{:.20}", number.value)),
         },
+        (Value::Bool(below), ast::Value::BooleanLit(truth)) => *below = truth.value,
         (Value::Object(_), typed) => refuse("an object", kind(typed)),
         (Value::String(_), typed) => refuse("a string", kind(typed)),
+        (Value::Bool(_), typed) => refuse("true or false", kind(typed)),
         (_, typed) => refuse("a whole number", kind(typed)),
     }
 }

@@ -131,7 +131,11 @@ fn the_default_file_is_the_defaults_and_explains_each() {
     let mut layers = Layers::over(Typed::default());
     for key in keys::all(&defaults()) {
         let value = keys::at(&mut layers.tree, &key).unwrap();
-        *value = if value.is_string() { "changed".into() } else { 424_242.into() };
+        *value = match value {
+            Value::String(_) => "changed".into(),
+            Value::Bool(is_set) => (!*is_set).into(),
+            _ => 424_242.into(),
+        };
     }
     layers.lay_file(DEFAULT_FILE.as_bytes()).unwrap();
     assert_eq!((layers.tree, layers.findings), (defaults(), vec![]));
@@ -174,9 +178,12 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
 fn every_setting_has_its_environment_variable() {
     for key in keys::all(&defaults()) {
         let mut layers = Layers::over(Typed::default());
-        layers.lay_environment(pairs(&[(&keys::variable(&key), "424242")]));
-        let text = matches!(keys::at(&mut defaults(), &key), Some(Value::String(_)));
-        let expected: Value = if text { "424242".into() } else { 424_242.into() };
+        let (text, expected): (_, Value) = match keys::at(&mut defaults(), &key) {
+            Some(Value::String(_)) => ("424242", "424242".into()),
+            Some(Value::Bool(false)) => ("true", true.into()),
+            _ => ("424242", 424_242.into()),
+        };
+        layers.lay_environment(pairs(&[(&keys::variable(&key), text)]));
         assert_eq!(keys::at(&mut layers.tree, &key), Some(&mut expected.clone()), "{key}");
         assert!(!COMMAND_LINE_VARIABLES.contains(&keys::variable(&key).as_str()), "{key}");
     }
@@ -195,6 +202,43 @@ fn every_number_has_a_permitted_range_and_is_named_when_outside() {
         let low = parsed(MANUAL_SAMPLE, &[], &[(key, "-1")]);
         assert!(key == "max_wait_hook" || low.unwrap_err().contains(&format!("{key} must be ")), "{key}");
     }
+}
+
+#[test]
+fn truth_is_said_in_one_way() {
+    let strict = |members: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]| {
+        let file = format!(r#"{{ "auth_password": "{HASH}", "pusher": {{ {members} }} }}"#);
+        parsed(&file, environment, flags).map(|config| config.pusher.strict_protocol)
+    };
+    let variable = |value| [("GUSHER_PUSHER_STRICT_PROTOCOL", value)];
+    assert_eq!(strict("", &[], &[]), Ok(false));
+    assert_eq!(strict(r#""strict_protocol": true"#, &[], &[]), Ok(true));
+    assert_eq!(strict(r#""strict_protocol": true"#, &variable("false"), &[]), Ok(false));
+    assert_eq!(strict("", &variable("false"), &[("pusher.strict_protocol", "true")]), Ok(true));
+    let error = strict(r#""strict_protocol": "true""#, &variable("1"), &[("pusher.strict_protocol", "")]);
+    let error = error.unwrap_err();
+    for part in [
+        "pusher.strict_protocol must be true or false, found a string",
+        "GUSHER_PUSHER_STRICT_PROTOCOL must be true or false",
+        "--pusher-strict-protocol must be true or false",
+    ] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+}
+
+#[test]
+fn a_wrong_proxy_or_prefix_is_named() {
+    let error = with(r#""trusted_proxies": "10.0.0.1, x", "pusher": { "path_prefix": "x" }"#).unwrap_err();
+    assert!(error.contains("trusted_proxies must be addresses") && error.contains(r#"found "x""#), "{error}");
+    assert!(error.contains("pusher.path_prefix must begin with a slash"), "{error}");
+}
+
+#[test]
+fn webhooks_reach_private_addresses_in_a_trial_run_only() {
+    assert!(!with("").unwrap().webhooks.allow_private);
+    assert!(dev([], &Overlay::default()).unwrap().webhooks.allow_private);
+    let variable = pairs(&[("GUSHER_ALLOW_PRIVATE_WEBHOOKS", "false")]);
+    assert!(!dev(variable, &Overlay::default()).unwrap().webhooks.allow_private);
 }
 
 #[test]

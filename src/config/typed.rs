@@ -1,8 +1,7 @@
 //! The settings as they are typed: the shape of the JSON and every default.
 //!
 //! The one source of names: the known keys, the environment variables and the types that a value must have are all read
-//! off `Typed::default()`. The eight flat keys are those of the Go version (section 1.2); every setting of our own sits in
-//! a nested object, so the two can never meet. What the settings mean is in the module above, and documented for operators
+//! off `Typed::default()`. The first eight flat keys are those of the Go version (section 1.2). What the settings mean is in the module above, and documented for operators
 //! in `gusher.default.jsonc`.
 
 use serde::{Deserialize, Serialize};
@@ -18,16 +17,28 @@ pub(super) struct Typed {
     pub api_listen: String,
     pub sqlfile: String,
     pub max_wait_hook: i64,
+    /// With commas between them, as the environment has no lists.
+    pub trusted_proxies: String,
+    pub allow_private_webhooks: bool,
     pub limits: TypedLimits,
     pub node: TypedNode,
     pub drain: TypedDrain,
     pub pusher: TypedPusher,
+    pub webhooks: TypedWebhooks,
 }
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypedPusher {
     pub message_bytes_max: i64,
     pub channels_max: i64,
+    pub cache_bytes_max: i64,
+    pub strict_protocol: bool,
+    pub path_prefix: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedWebhooks {
+    pub waiting_max: i64,
 }
 
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
@@ -80,10 +91,19 @@ impl Default for Typed {
             api_listen: ":8002".into(),
             sqlfile: "./appdata.sqlite".into(),
             max_wait_hook: 10,
+            trusted_proxies: String::new(),
+            allow_private_webhooks: false,
             limits: TypedLimits::default(),
             node: TypedNode { shards: 0, bcrypt_cost: 10, credential_seconds: 60, send_buffer_bytes: 65_536 },
             drain: TypedDrain { seconds: 10 },
-            pusher: TypedPusher { message_bytes_max: 65_536, channels_max: 1_000 },
+            pusher: TypedPusher {
+                message_bytes_max: 65_536,
+                channels_max: 1_000,
+                cache_bytes_max: 16_777_216,
+                strict_protocol: false,
+                path_prefix: String::new(),
+            },
+            webhooks: TypedWebhooks { waiting_max: 100_000 },
         }
     }
 }
@@ -123,6 +143,8 @@ impl Typed {
             listen: "127.0.0.1:8001".into(),
             api_listen: "127.0.0.1:8002".into(),
             sqlfile: super::SQLFILE_MEMORY.into(),
+            // The backend that is tried out is on the same machine.
+            allow_private_webhooks: true,
             ..Self::default()
         }
     }

@@ -7,7 +7,7 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 
 use super::{
     Admin, Config, Database, Drain, Level, Limits, ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX,
-    NodeSettings, PusherSettings, SQLFILE_MEMORY, Secret,
+    NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY, Secret, WebhookSettings,
     typed::{Typed, TypedLimits, TypedNode, TypedPusher},
 };
 
@@ -36,7 +36,12 @@ pub(super) fn validate(
         max_wait_hook: check.max_wait_hook(typed.max_wait_hook),
         limits: check.limits(&typed.limits),
         node: check.node(&typed.node),
-        pusher: check.pusher(&typed.pusher),
+        pusher: check.pusher(typed.pusher),
+        webhooks: WebhookSettings {
+            allow_private: typed.allow_private_webhooks,
+            waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
+        },
+        trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
         drain: Drain { time_max: check.seconds("drain.seconds", typed.drain.seconds, 0..=3_600) },
         warnings: check.warnings,
     };
@@ -117,7 +122,17 @@ impl Check {
         self.count("max_wait_hook", value, 1..=MAX_WAIT_HOOK_MAX)
     }
 
-    fn pusher(&mut self, typed: &TypedPusher) -> PusherSettings {
+    fn trusted_proxies(&mut self, text: &str) -> Proxies {
+        text.parse().unwrap_or_else(|reason| {
+            self.find(format!("trusted_proxies {reason}"));
+            Proxies::default()
+        })
+    }
+
+    fn pusher(&mut self, typed: TypedPusher) -> PusherSettings {
+        if let Err(reason) = check_path_prefix(&typed.path_prefix) {
+            self.find(format!("pusher.path_prefix {reason}"));
+        }
         PusherSettings {
             message_bytes_max: self.count(
                 "pusher.message_bytes_max",
@@ -125,6 +140,9 @@ impl Check {
                 KIB..=16 * MIB,
             ),
             channels_max: self.count("pusher.channels_max", typed.channels_max, 1..=1_000_000),
+            cache_bytes_max: self.count("pusher.cache_bytes_max", typed.cache_bytes_max, KIB..=GIB),
+            strict_protocol: typed.strict_protocol,
+            path_prefix: typed.path_prefix,
         }
     }
 
@@ -223,6 +241,28 @@ fn is_bcrypt_hash(text: &str) -> bool {
     known_version && bcrypt::HashParts::from_str(text).is_ok_and(possible_cost)
 }
 
+/// Whether routes can be served under `prefix` besides those at the root; else why not, as the end of a sentence.
+fn check_path_prefix(prefix: &str) -> Result<(), String> {
+    let Some(path) = prefix.strip_prefix('/') else {
+        return if prefix.is_empty() { Ok(()) } else { Err("must begin with a slash".to_owned()) };
+    };
+    let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b"-._~".contains(&letter);
+    let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain);
+    let mut segments = path.split('/');
+    if !segments.clone().all(is_segment) {
+        return Err(
+            "must be segments of letters, digits and -._~ such as /ws-gateway, without a slash at the end"
+                .to_owned(),
+        );
+    }
+    match segments.next() {
+        Some(taken @ ("api" | "app" | "apps" | "ws")) => {
+            Err(format!("must not begin with /{taken}, where something else is served"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn log_target(logfile: String) -> LogTarget {
     match logfile.as_str() {
         "" | "console" => LogTarget::Console,
@@ -248,6 +288,16 @@ mod tests {
             ["", "password", &hash[..59], &hash.replace("$2b$", "$2x$"), &hash.replace("$04$", "$03$")]
         {
             assert!(!is_bcrypt_hash(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_prefix_is_plain_segments_that_meet_no_path_of_ours() {
+        for good in ["", "/ws-gateway", "/a/b", "/wss", "/x/app"] {
+            assert_eq!(check_path_prefix(good), Ok(()), "{good}");
+        }
+        for bad in ["/", "x", "/x/", "//x", "/a//b", "/{x}", "/a b", "/%41", "/..", "/é", "/ws", "/app/x"] {
+            assert!(check_path_prefix(bad).is_err(), "{bad}");
         }
     }
 

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -51,16 +53,17 @@ pub async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let progress = Arc::new(Progress::default());
-    let seen = Arc::clone(&progress);
+    let (seen, keeper) = (Arc::clone(&progress), Arc::clone(&door));
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: Request<Incoming>| {
         seen.is_heard.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(Peer(peer));
+        strip_prefix(request.uri_mut(), &keeper.settings.path_prefix);
         let (answer, seen) = (routes.call(request), Arc::clone(&seen));
         Box::pin(async move { answer.await.map(|response| keep_upgraded(response, &seen)) })
     });
     let mut connection = builder(&door).serve_connection(TokioIo::new(stream), service);
-    let head_deadline = sleep(door.limits.head_time_max);
+    let head_deadline = sleep(door.settings.limits.head_time_max);
     tokio::pin!(head_deadline);
     let (mut is_stopping, mut is_waiting) = (false, true);
     let served = loop {
@@ -99,6 +102,19 @@ pub async fn serve(
     }
 }
 
+/// Under the prefix is what the Pusher dialect serves at the root, and nothing else. Signatures are made of the path
+/// without it (pusher-channels 13).
+fn strip_prefix(uri: &mut Uri, prefix: &str) {
+    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let Some(rest) = whole.strip_prefix(prefix).filter(|_| !prefix.is_empty()) else { return };
+    if ["/app/", "/apps/", "/users/"].iter().any(|path| rest.starts_with(path)) {
+        // The rest of what was parsed can be parsed.
+        if let Ok(rest) = rest.parse() {
+            *uri = rest;
+        }
+    }
+}
+
 /// Ends a connection in such a way that a client which is still sending sees its answer: a stream that is dropped
 /// while bytes of it are unread is reset (RFC 9112 section 9.6).
 async fn end(mut stream: TcpStream) {
@@ -116,9 +132,9 @@ fn builder(door: &Door) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(door.limits.idle_time_max)
-        .max_headers(door.limits.headers_max)
-        .max_header_size(door.limits.head_bytes_max);
+        .header_read_timeout(door.settings.limits.idle_time_max)
+        .max_headers(door.settings.limits.headers_max)
+        .max_header_size(door.settings.limits.head_bytes_max);
     builder
 }
 

@@ -27,6 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use credentials::{CredentialSettings, Credentials};
 
+use crate::config::Proxies;
 use crate::hook::ConnectHook;
 use crate::hub::Hub;
 use crate::model::{Admin, Pattern, Refusal};
@@ -58,6 +59,19 @@ pub struct DoorLimits {
     pub pattern: crate::model::pattern::PatternLimits,
 }
 
+/// How requests are taken.
+#[derive(Clone, Debug)]
+pub struct DoorSettings {
+    /// What bounds them.
+    pub limits: DoorLimits,
+    /// Who is believed about how a request came to them.
+    pub trusted_proxies: Proxies,
+    /// Sockets of the Pusher dialect must name their protocol version.
+    pub strict_protocol: bool,
+    /// Where the Pusher dialect is served besides the root, such as `/ws-gateway`; empty: nowhere.
+    pub path_prefix: String,
+}
+
 /// What the routes of both listeners need.
 #[derive(Debug)]
 pub struct Door {
@@ -65,7 +79,7 @@ pub struct Door {
     hook: ConnectHook,
     credentials: Credentials,
     admin: Admin,
-    limits: DoorLimits,
+    settings: DoorSettings,
     patterns: Cache<String, Pattern>,
 }
 
@@ -76,9 +90,9 @@ impl Door {
         hook: ConnectHook,
         credentials: Credentials,
         admin: Admin,
-        limits: DoorLimits,
+        settings: DoorSettings,
     ) -> Arc<Self> {
-        Arc::new(Self { hub, hook, credentials, admin, limits, patterns: Cache::new(PATTERNS_KEPT) })
+        Arc::new(Self { hub, hook, credentials, admin, settings, patterns: Cache::new(PATTERNS_KEPT) })
     }
 
     /// The routes of the public listener.
@@ -99,7 +113,7 @@ impl Door {
         stopping: watch::Receiver<bool>,
         grace: Duration,
     ) {
-        let places = Arc::new(Semaphore::new(self.limits.connections_max));
+        let places = Arc::new(Semaphore::new(self.settings.limits.connections_max));
         let mut stopped = stopping.clone();
         loop {
             // Without a free place nothing is accepted: who comes waits in the kernel's backlog.
@@ -119,7 +133,7 @@ impl Door {
             });
         }
         drop(listener);
-        let all = u32::try_from(self.limits.connections_max).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.settings.limits.connections_max).unwrap_or(u32::MAX);
         // When the grace is over, the connections that are left end with the process.
         let _ = timeout(grace, places.acquire_many(all)).await;
     }
@@ -145,7 +159,7 @@ impl Door {
         if let Some(pattern) = self.patterns.get(source) {
             return Ok(pattern);
         }
-        let compiled = Pattern::parse(source, self.limits.pattern);
+        let compiled = Pattern::parse(source, self.settings.limits.pattern);
         let pattern = compiled.map_err(|error| Refusal::PatternInvalid(error.to_string()))?;
         self.patterns.insert(source.to_owned(), pattern.clone());
         Ok(pattern)

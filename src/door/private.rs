@@ -55,7 +55,7 @@ impl IntoResponse for Refused {
 async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     door.authorize_super(&head).await?;
-    let wanted = api::register(&body::form(&head, body, &door.limits).await?)?;
+    let wanted = api::register(&body::form(&head, body, &door.settings.limits).await?)?;
     let hash = door.credentials.hash(&wanted.account, &wanted.password).await?;
     let (id, secret) = new_identity().map_err(|_| Refusal::Internal)?;
     let has_chosen_id = wanted.id.is_some();
@@ -92,7 +92,7 @@ async fn unregister(State(door): State<Arc<Door>>, head: Parts) -> Result<Respon
 async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let live = door.authorize(&head, 3).await?;
-    let form = body::form(&head, body, &door.limits).await?;
+    let form = body::form(&head, body, &door.settings.limits).await?;
     let publication = api::push(&form, |source| door.pattern(source))?;
     let reach = match &publication.target {
         Target::Everyone | Target::Channels(_) => door.hub.publish(&live, &publication)?,
@@ -121,7 +121,8 @@ async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Res
     let (head, body) = request.into_parts();
     door.authorize_super(&head).await?;
     let live = door.hub.app(&answer::segment(head.uri.path(), 2)?)?;
-    let body = body::read(body, door.limits.body_bytes_max, door.limits.body_time_max).await?;
+    let body =
+        body::read(body, door.settings.limits.body_bytes_max, door.settings.limits.body_time_max).await?;
     let change = settings::change(&body)?;
     let changed = door.hub.configure(live.app.key.as_str(), |now| settings::apply(now, change)).await?;
     Ok(answer::json(settings::told(&changed)))

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use bytes::Bytes;
 
+use super::connection::Peer;
 use super::{Door, answer};
 use crate::dialect::form::Form;
 use crate::dialect::pusher::handshake::{self as begin, Closing};
@@ -88,14 +89,13 @@ pub fn unknown_path(head: &Parts) -> Response {
 
 /// What is wrong is found in this order (pusher-channels 1.2).
 fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admission, Closing> {
-    let (protocol, client) = begin::protocol(head.uri.query())?;
+    let (protocol, client) = begin::protocol(head.uri.query(), door.settings.strict_protocol)?;
     let app = door.hub.app_by_any_key(key).map_err(|_| Closing::app_unknown(key))?;
     let settings = app.settings();
     if !settings.enabled {
         return Err(Closing::app_disabled());
     }
-    // TLS ends in front of the node, so no socket comes over it.
-    if settings.tls_only {
+    if settings.tls_only && !came_over_tls(door, head) {
         return Err(Closing::tls_only());
     }
     let origin = head.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
@@ -111,6 +111,15 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admission, Closi
         Refusal::AppFull => Closing::over_quota(),
         _ => Closing::over_capacity(),
     })
+}
+
+/// TLS ends in front of the node, so only a proxy that is trusted can say so. Of several values the last is its own.
+fn came_over_tls(door: &Door, head: &Parts) -> bool {
+    let is_trusted =
+        head.extensions.get::<Peer>().is_some_and(|peer| door.settings.trusted_proxies.trusts(peer.0.ip()));
+    let named = head.headers.get_all("x-forwarded-proto").iter().next_back();
+    let scheme = named.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    is_trusted && scheme.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
 /// Two numbers that every client can read, from 1 to 2^53 - 1, which nobody can guess.

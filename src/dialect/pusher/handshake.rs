@@ -82,6 +82,11 @@ impl Closing {
         Self::new(4007, "Unsupported protocol version")
     }
 
+    /// No protocol version is named, and this node demands one.
+    pub fn protocol_missing() -> Self {
+        Self::new(4008, "No protocol version supplied")
+    }
+
     /// The node has as many sockets as it may have.
     pub fn over_capacity() -> Self {
         Self::new(4100, "Over capacity")
@@ -97,16 +102,18 @@ impl Closing {
     }
 }
 
-/// Reads the protocol version and the library from the query of the upgrade (pusher-channels 1.1).
+/// Reads the protocol version and the library from the query of the upgrade (pusher-channels 1.1). Without a version it
+/// is the newest, unless `is_strict`.
 ///
 /// # Errors
-/// 4006 when the version is no integer, 4007 when it is another one than 4 to 7.
-pub fn protocol(query: Option<&str>) -> Result<(u8, ClientKind), Closing> {
+/// 4006 when the version is no integer, 4007 when it is another one than 4 to 7, 4008 when it is missing and must not be.
+pub fn protocol(query: Option<&str>, is_strict: bool) -> Result<(u8, ClientKind), Closing> {
     let value = |name| {
         let mut pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         pairs.find_map(|(found, value)| (found == name).then_some(value))
     };
     let version = match value("protocol") {
+        None if is_strict => return Err(Closing::protocol_missing()),
         None => PROTOCOL_NEWEST,
         Some(text) if !is_integer(&text) => return Err(Closing::protocol_malformed()),
         Some(text) => text

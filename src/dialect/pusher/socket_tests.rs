@@ -105,7 +105,7 @@ fn client_event(name: &str, channel: &str, data: &Value) -> Result<(String, Stri
 
 #[test]
 fn versions_four_to_seven_are_spoken() {
-    let version = |query| protocol(query).map(|(version, _)| version);
+    let version = |query| protocol(query, false).map(|(version, _)| version);
     assert_eq!(version(None), Ok(7));
     assert_eq!(version(Some("protocol=4&flash=false")), Ok(4));
     assert_eq!(version(Some("version=0.0.0-dev&protocol=5")), Ok(5));
@@ -115,11 +115,12 @@ fn versions_four_to_seven_are_spoken() {
     for unknown in ["protocol=1", "protocol=99", "protocol=-1", "protocol=99999999999999999999"] {
         assert_eq!(version(Some(unknown)), Err(Closing::protocol_unsupported()), "{unknown}");
     }
+    assert_eq!(protocol(Some("client=js"), true), Err(Closing::protocol_missing()));
 }
 
 #[test]
 fn libraries_are_known_by_their_names() {
-    let client = |query| protocol(Some(query)).unwrap().1;
+    let client = |query| protocol(Some(query), false).unwrap().1;
     assert_eq!(client("client=java-client&protocol=5"), ClientKind::Java);
     assert_eq!(client("protocol=5&client=pusher-dotnet-client"), ClientKind::Dotnet);
     assert_eq!(client("client=js"), ClientKind::Other);
