@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Database, ListenAddress};
 use crate::door::{CredentialSettings, Credentials, Door, DoorLimits};
-use crate::hook::{ConnectHook, ConnectHookLimits};
+use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Apps, Hub, HubLimits};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
-use crate::model::{Admin, App, Hash};
+use crate::model::{Admin, App, AppKey, Hash, Notice};
 use crate::net::stream;
 use crate::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
-use crate::store::Store;
+use crate::store::{Outbox, Store};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -29,6 +29,21 @@ const TRIM_AFTER: u64 = 1000;
 
 /// How often that is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Notices on their way from the hub to the disk.
+const NOTICES_MAX: usize = 16_384;
+
+/// Events that wait for webhooks, on disk.
+const WEBHOOK_EVENTS_MAX: usize = 100_000;
+
+/// Requests to webhooks at once.
+const WEBHOOK_REQUESTS_MAX: usize = 256;
+
+/// A request to a webhook.
+const WEBHOOK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long requests to webhooks may go on when everything else has ended.
+const WEBHOOK_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a node cannot start, in one line that says what to do.
 #[derive(Debug)]
@@ -52,6 +67,8 @@ pub struct Node {
     shards: Vec<thread::JoinHandle<()>>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
     doors: Vec<JoinHandle<()>>,
+    notices: Notices,
+    webhooks: Arc<Webhooks>,
     housekeeping: JoinHandle<()>,
     stopping: watch::Sender<bool>,
     drain_time_max: Duration,
@@ -87,12 +104,16 @@ impl Node {
             shard_metrics.push(shard.metrics());
             shards.push(spawn(index, shard).map_err(system)?);
         }
-        let door = door(config, &hub)?;
+        let (notices, posted) = Notices::queue(NOTICES_MAX);
+        let webhooks = Arc::new(webhooks(config, &hub, posted).await?);
+        let door = door(config, &hub, &webhooks)?;
         let (stopping, _) = watch::channel(false);
         let node = Self {
             public: public.local_addr().map_err(system)?,
             private: private.local_addr().map_err(system)?,
             housekeeping: tokio::spawn(trim_memory(Arc::clone(&hub))),
+            notices,
+            webhooks,
             hub,
             shards,
             shard_metrics,
@@ -145,6 +166,8 @@ impl Node {
         if tokio::time::timeout(self.drain_time_max, ended).await.is_err() {
             tracing::warn!("stopped before every socket was closed");
         }
+        // Last, since sockets that close are news.
+        self.webhooks.stop(WEBHOOK_GRACE).await;
         let sum = |count: fn(&ShardMetrics) -> u64| {
             self.shard_metrics.iter().map(|shard| count(shard)).sum::<u64>()
         };
@@ -155,6 +178,8 @@ impl Node {
             deliveries = sum(|shard| shard.deliveries.get()),
             slow_cuts = sum(|shard| shard.slow_cuts.get()),
             silent_cuts = sum(|shard| shard.silent_cuts.get()),
+            notices_dropped = self.notices.dropped(),
+            outbox_failures = self.webhooks.database_failures(),
             "stopped"
         );
     }
@@ -186,6 +211,31 @@ async fn open_store(database: &Database) -> Result<Store, StartError> {
         Database::Memory => Store::in_memory().await,
     };
     opened.map_err(|error| unusable(database, &error))
+}
+
+async fn webhooks(
+    config: &Config,
+    hub: &Arc<Hub>,
+    notices: mpsc::Receiver<Notice>,
+) -> Result<Webhooks, StartError> {
+    let opened = match &config.database {
+        Database::File(file) => Outbox::open(file, WEBHOOK_EVENTS_MAX).await,
+        Database::Memory => Outbox::in_memory(WEBHOOK_EVENTS_MAX).await,
+    };
+    let outbox = opened.map_err(|error| unusable(&config.database, &error))?;
+    let hub = Arc::clone(hub);
+    let lookup = move |key: &AppKey| {
+        let live = hub.app(key.as_str()).ok()?;
+        Some(WebhookApp { secret: live.app.secret.clone(), settings: live.settings() })
+    };
+    let settings = WebhookSettings {
+        allows_private: false,
+        requests_max: WEBHOOK_REQUESTS_MAX,
+        request_time_max: WEBHOOK_TIME_MAX,
+        clock: Clock::system(),
+    };
+    Webhooks::start(outbox, notices, Box::new(lookup), settings)
+        .map_err(|error| StartError(format!("cannot set up TLS for webhooks: {error}")))
 }
 
 fn unusable(database: &Database, error: &dyn fmt::Display) -> StartError {
@@ -230,7 +280,7 @@ async fn bind(
     Err(failed(last))
 }
 
-fn door(config: &Config, hub: &Arc<Hub>) -> Result<Arc<Door>, StartError> {
+fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
     let hook = ConnectHook::new(ConnectHookLimits {
         exchanges_max: config.max_wait_hook,
@@ -263,7 +313,7 @@ fn door(config: &Config, hub: &Arc<Hub>) -> Result<Arc<Door>, StartError> {
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
-    Ok(Door::new(Arc::clone(hub), hook, credentials, admin, door_limits))
+    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, door_limits))
 }
 
 fn shard_settings(config: &Config) -> ShardSettings {

@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use credentials::{CredentialSettings, Credentials};
 
-use crate::hook::ConnectHook;
+use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
 use crate::model::{Admin, Pattern, Refusal};
 
@@ -63,6 +63,7 @@ pub struct DoorLimits {
 pub struct Door {
     hub: Arc<Hub>,
     hook: ConnectHook,
+    webhooks: Arc<Webhooks>,
     credentials: Credentials,
     admin: Admin,
     limits: DoorLimits,
@@ -74,11 +75,13 @@ impl Door {
     pub fn new(
         hub: Arc<Hub>,
         hook: ConnectHook,
+        webhooks: Arc<Webhooks>,
         credentials: Credentials,
         admin: Admin,
         limits: DoorLimits,
     ) -> Arc<Self> {
-        Arc::new(Self { hub, hook, credentials, admin, limits, patterns: Cache::new(PATTERNS_KEPT) })
+        let patterns = Cache::new(PATTERNS_KEPT);
+        Arc::new(Self { hub, hook, webhooks, credentials, admin, limits, patterns })
     }
 
     /// The routes of the public listener.

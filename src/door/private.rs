@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use super::connection::Peer;
 use super::credentials::Reach;
 use super::{Door, answer, body, signed};
-use crate::dialect::gusher::api;
+use crate::dialect::gusher::{api, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
 
@@ -32,6 +32,8 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/api/push/listonlineuser", get(online).post(push))
         .route("/api/push/{app_key}", post(push))
         .route("/api/{app_key}/listonlineuser", get(online))
+        .route("/api/push/webhooks", get(webhooks).post(push))
+        .route("/api/{app_key}/webhooks", get(webhooks))
         .merge(signed::routes())
 }
 
@@ -104,6 +106,15 @@ async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Respons
 async fn online(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
     let live = door.authorize(&head, 2).await?;
     Ok(answer::json(api::online(&live.app.key, &door.hub.online(&live))))
+}
+
+async fn webhooks(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
+    let live = door.authorize(&head, 2).await?;
+    let reports = door.webhooks.status(&live.app.key).await.map_err(|error| {
+        tracing::error!(%error, "the database failed");
+        Refusal::Internal
+    })?;
+    Ok(answer::json(told::reported(&live.app.key, &reports)))
 }
 
 impl Door {

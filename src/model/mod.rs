@@ -15,6 +15,7 @@ mod refusal;
 mod settings;
 mod socket;
 mod user;
+mod webhook_report;
 
 pub use app::{
     Admin, App, AppKey, AppNumber, AppSecret, CREDENTIAL_BYTES_MAX, Hash, Registered, Registration,
@@ -31,6 +32,7 @@ pub use refusal::Refusal;
 pub use settings::{AppSettings, ChannelFilter, KeyPair, Webhook};
 pub use socket::SocketId;
 pub use user::UserId;
+pub use webhook_report::{WebhookAttempt, WebhookReport};
 
 /// The protocols that a socket can speak. What each of them says on the wire is known to `dialect` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

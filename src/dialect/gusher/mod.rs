@@ -3,3 +3,4 @@
 pub mod api;
 pub mod hook;
 pub mod socket;
+pub mod webhooks;
