@@ -6,6 +6,9 @@
 //! but never the soundness of the file. Where the file system allows no such log, SQLite stays with its old journal,
 //! and every commit is synchronized. Either way other connections and processes read and write the file as before.
 //! Two nodes on one file would both tell what waits in it.
+//!
+//! A file in which nothing ever waited stays of the kind that the Go version makes: table and log come with the first
+//! event.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +28,8 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS gusher_outbox (\
 
 /// Within equal columns an index is in the order of the ids.
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS gusher_outbox_lane ON gusher_outbox (app_key, url, lane)";
+
+const HAS_TABLE: &str = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'gusher_outbox'";
 
 const COUNT: &str = "SELECT COUNT(*) FROM gusher_outbox";
 
@@ -103,6 +108,8 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Open {
     connection: SqliteConnection,
+    /// Whether there is a table. Until then nothing waits.
+    is_prepared: bool,
     /// As far as this process knows, how many wait.
     waiting: usize,
 }
@@ -127,15 +134,12 @@ impl Outbox {
     async fn connect(options: SqliteConnectOptions, waiting_max: usize) -> Result<Self, StoreError> {
         let options = options.disable_statement_logging().busy_timeout(BUSY_TIME_MAX);
         let mut connection = options.connect().await?;
-        let journal: String =
-            sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut connection).await?;
-        if journal == "wal" {
-            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut connection).await?;
+        let is_prepared = count(&mut connection, HAS_TABLE).await? > 0;
+        let mut open = Open { connection, is_prepared: false, waiting: 0 };
+        if is_prepared {
+            open.prepare().await?;
         }
-        sqlx::query(SCHEMA).execute(&mut connection).await?;
-        sqlx::query(INDEX).execute(&mut connection).await?;
-        let waiting = count(&mut connection).await?;
-        Ok(Self { open: Mutex::new(Open { connection, waiting }), waiting_max })
+        Ok(Self { open: Mutex::new(open), waiting_max })
     }
 
     /// Adds events, all in one transaction, and says how many: the first so many, for whom there was room.
@@ -144,9 +148,11 @@ impl Outbox {
     /// The database failed, and none was added.
     pub async fn add(&self, entries: &[Entry]) -> Result<usize, StoreError> {
         let mut open = self.open.lock().await;
-        if self.waiting_max.saturating_sub(open.waiting) < entries.len() {
+        if !open.is_prepared {
+            open.prepare().await?;
+        } else if self.waiting_max.saturating_sub(open.waiting) < entries.len() {
             // Somebody else may have emptied the table.
-            open.waiting = count(&mut open.connection).await?;
+            open.waiting = count(&mut open.connection, COUNT).await?;
         }
         let taken = entries.len().min(self.waiting_max.saturating_sub(open.waiting));
         let mut transaction = open.connection.begin_with("BEGIN IMMEDIATE").await?;
@@ -217,7 +223,11 @@ impl Outbox {
             let url: &str = row.try_get(1)?;
             Ok(Lane { app: AppKey::stored(row.try_get(0)?), url: url.into(), number: row.try_get(2)? })
         };
-        let rows = sqlx::query(LANES).fetch_all(&mut self.open.lock().await.connection).await?;
+        let mut open = self.open.lock().await;
+        if !open.is_prepared {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query(LANES).fetch_all(&mut open.connection).await?;
         Ok(rows.iter().map(lane).collect::<Result<_, sqlx::Error>>()?)
     }
 
@@ -227,11 +237,28 @@ impl Outbox {
     /// The database failed.
     pub async fn waiting(&self, app: &AppKey) -> Result<Vec<(String, u64)>, StoreError> {
         let mut open = self.open.lock().await;
+        if !open.is_prepared {
+            return Ok(Vec::new());
+        }
         Ok(sqlx::query_as(WAITING).bind(app.as_str()).fetch_all(&mut open.connection).await?)
     }
 }
 
 impl Open {
+    async fn prepare(&mut self) -> Result<(), StoreError> {
+        let journal: String =
+            sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut self.connection).await?;
+        if journal == "wal" {
+            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut self.connection).await?;
+        }
+        for statement in [SCHEMA, INDEX] {
+            sqlx::query(statement).execute(&mut self.connection).await?;
+        }
+        self.waiting = count(&mut self.connection, COUNT).await?;
+        self.is_prepared = true;
+        Ok(())
+    }
+
     async fn delete(
         &mut self,
         statement: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
@@ -242,8 +269,8 @@ impl Open {
     }
 }
 
-async fn count(connection: &mut SqliteConnection) -> Result<usize, StoreError> {
-    let count: i64 = sqlx::query_scalar(COUNT).fetch_one(connection).await?;
+async fn count(connection: &mut SqliteConnection, query: &'static str) -> Result<usize, StoreError> {
+    let count: i64 = sqlx::query_scalar(query).fetch_one(connection).await?;
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
@@ -298,9 +325,10 @@ mod tests {
     async fn what_another_process_took_away_makes_room_too() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gusher.db");
-        let (ours, theirs) = (Outbox::open(&file, 2).await.unwrap(), Outbox::open(&file, 2).await.unwrap());
+        let ours = Outbox::open(&file, 2).await.unwrap();
         let lane = lane("http://a", "c");
         ours.add(&entries(&lane, &["1", "2"])).await.unwrap();
+        let theirs = Outbox::open(&file, 2).await.unwrap();
         theirs.remove_lane(&lane).await.unwrap();
         assert_eq!(ours.add(&entries(&lane, &["3"])).await.unwrap(), 1);
     }
@@ -320,6 +348,15 @@ mod tests {
         let outbox = Outbox::open(&file, 100).await.unwrap();
         assert_eq!(outbox.lanes().await.unwrap(), std::slice::from_ref(&lane));
         assert_eq!(page(&outbox, &lane).await, ["1", "2"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_in_which_nothing_waited_has_no_table_of_it() {
+        let outbox = Outbox::in_memory(100).await.unwrap();
+        assert!(outbox.lanes().await.unwrap().is_empty());
+        assert!(outbox.waiting(&AppKey::stored("x")).await.unwrap().is_empty());
+        let mut open = outbox.open.lock().await;
+        assert_eq!(count(&mut open.connection, HAS_TABLE).await.unwrap(), 0);
     }
 
     #[test]

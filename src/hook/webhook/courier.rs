@@ -189,9 +189,9 @@ impl Courier {
             let Some(Target { app, webhook }) = self.target(lane) else { return page.clear() };
             match self.poster.post(&webhook, &lane.app, request).await {
                 Ok(status) => {
-                    self.tallies.delivered(lane, request.events.len(), self.clock.now_ms(), status);
                     let ids: Vec<_> = request.events.iter().map(|(id, _)| *id).collect();
-                    return self.persist(|| self.outbox.remove(&ids)).await;
+                    self.persist(|| self.outbox.remove(&ids)).await;
+                    return self.tallies.delivered(lane, ids.len(), self.clock.now_ms(), status);
                 }
                 Err(failure) => self.tallies.failed(lane, self.clock.now_ms(), failure),
             }
@@ -209,8 +209,8 @@ impl Courier {
         if late.len() < request.events.len() {
             page.clear();
         }
-        self.tallies.given_up(lane, late.len());
         self.persist(|| self.outbox.remove(&late)).await;
+        self.tallies.given_up(lane, late.len());
     }
 
     /// Drops what waits for a webhook that is gone.
