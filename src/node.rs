@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Database, ListenAddress};
 use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
-use crate::hook::{ConnectHook, ConnectHookLimits};
+use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Apps, Hub, HubLimits};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
-use crate::model::{Admin, App, Hash, Refusal};
+use crate::model::{Admin, App, AppKey, Hash, Notice, Refusal};
 use crate::net::stream;
 use crate::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
-use crate::store::{Store, StoreError};
+use crate::store::{Outbox, Store, StoreError};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -32,6 +32,18 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often that is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Notices on their way from the hub to the disk.
+const NOTICES_MAX: usize = 16_384;
+
+/// Requests to webhooks at once.
+const WEBHOOK_REQUESTS_MAX: usize = 256;
+
+/// A request to a webhook.
+const WEBHOOK_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long requests to webhooks may go on when everything else has ended.
+const WEBHOOK_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a node cannot start, in one line that says what to do.
 #[derive(Debug)]
@@ -55,6 +67,8 @@ pub struct Node {
     shards: Vec<thread::JoinHandle<()>>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
     doors: Vec<JoinHandle<()>>,
+    notices: Notices,
+    webhooks: Arc<Webhooks>,
     housekeeping: [JoinHandle<()>; 2],
     stopping: watch::Sender<bool>,
     drain_time_max: Duration,
@@ -83,14 +97,16 @@ impl Node {
             kept_bytes_max: config.pusher.cache_bytes_max,
         };
         let origin = Instant::now();
-        let hub = Hub::new(apps, mailboxes, limits, origin);
+        let (notices, posted) = Notices::queue(NOTICES_MAX);
+        let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone());
         let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
         for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
             let shard = Shard::new(index, Arc::clone(&hub), mailbox, poll, shard_settings(config), origin);
             shard_metrics.push(shard.metrics());
             shards.push(spawn(index, shard).map_err(system)?);
         }
-        let door = door(config, &hub)?;
+        let webhooks = Arc::new(webhooks(config, &hub, posted).await?);
+        let door = door(config, &hub, &webhooks)?;
         let (stopping, _) = watch::channel(false);
         let node = Self {
             public: public.local_addr().map_err(system)?,
@@ -99,6 +115,8 @@ impl Node {
                 tokio::spawn(trim_memory(Arc::clone(&hub))),
                 tokio::spawn(advance_time(Arc::clone(&hub))),
             ],
+            notices,
+            webhooks,
             hub,
             shards,
             shard_metrics,
@@ -167,6 +185,9 @@ impl Node {
         if tokio::time::timeout(self.drain_time_max, ended).await.is_err() {
             tracing::warn!("stopped before every socket was closed");
         }
+        // Last, since sockets that close are news.
+        self.hub.flush();
+        self.webhooks.stop(WEBHOOK_GRACE).await;
         let sum = |count: fn(&ShardMetrics) -> u64| {
             self.shard_metrics.iter().map(|shard| count(shard)).sum::<u64>()
         };
@@ -177,6 +198,8 @@ impl Node {
             deliveries = sum(|shard| shard.deliveries.get()),
             slow_cuts = sum(|shard| shard.slow_cuts.get()),
             silent_cuts = sum(|shard| shard.silent_cuts.get()),
+            notices_dropped = self.notices.dropped(),
+            outbox_failures = self.webhooks.database_failures(),
             "stopped"
         );
     }
@@ -208,6 +231,31 @@ async fn open_store(database: &Database) -> Result<Store, StartError> {
         Database::Memory => Store::in_memory().await,
     };
     opened.map_err(|error| unusable(database, &error))
+}
+
+async fn webhooks(
+    config: &Config,
+    hub: &Arc<Hub>,
+    notices: mpsc::Receiver<Notice>,
+) -> Result<Webhooks, StartError> {
+    let opened = match &config.database {
+        Database::File(file) => Outbox::open(file, config.webhooks.waiting_max).await,
+        Database::Memory => Outbox::in_memory(config.webhooks.waiting_max).await,
+    };
+    let outbox = opened.map_err(|error| unusable(&config.database, &error))?;
+    let hub = Arc::clone(hub);
+    let lookup = move |key: &AppKey| {
+        let live = hub.app(key.as_str()).ok()?;
+        Some(WebhookApp { secret: live.app.secret.clone(), settings: live.settings() })
+    };
+    let settings = WebhookSettings {
+        allows_private: config.webhooks.allow_private,
+        requests_max: WEBHOOK_REQUESTS_MAX,
+        request_time_max: WEBHOOK_TIME_MAX,
+        clock: Clock::system(),
+    };
+    Webhooks::start(outbox, notices, Box::new(lookup), settings)
+        .map_err(|error| StartError(format!("cannot set up TLS for webhooks: {error}")))
 }
 
 fn unusable(database: &Database, error: &StoreError) -> StartError {
@@ -256,7 +304,7 @@ async fn bind(
     Err(failed(last))
 }
 
-fn door(config: &Config, hub: &Arc<Hub>) -> Result<Arc<Door>, StartError> {
+fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
     let hook = ConnectHook::new(ConnectHookLimits {
         exchanges_max: config.max_wait_hook,
@@ -295,7 +343,7 @@ fn door(config: &Config, hub: &Arc<Hub>) -> Result<Arc<Door>, StartError> {
         strict_protocol: config.pusher.strict_protocol,
         path_prefix: config.pusher.path_prefix.clone(),
     };
-    Ok(Door::new(Arc::clone(hub), hook, credentials, admin, settings))
+    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, settings))
 }
 
 fn shard_settings(config: &Config) -> ShardSettings {

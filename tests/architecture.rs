@@ -19,7 +19,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dialect", &["model"]),
     ("bus", &["model", "config", "metrics"]),
     ("store", &["model", "config", "metrics"]),
-    ("hook", &["model", "dialect", "config", "metrics"]),
+    // `store` for the outbox: what webhooks tell is kept until it is told.
+    ("hook", &["model", "dialect", "store", "config", "metrics"]),
     // Of `net` only the stream and of `dialect` only the session that travel in a mailbox.
     ("hub", &["model", "net", "dialect", "bus", "store", "hook", "config", "metrics"]),
     ("shard", &["model", "net", "dialect", "hub", "config", "metrics"]),

@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -71,10 +71,11 @@ fn every_guest_is_invited() {
 async fn visit(sdk: &str) {
     let _seat = SEATS.acquire().await.expect("the seats are never taken away");
     let directory = Directory::new();
+    let webhooks = free_address();
     let mut server = serve(&directory, "127.0.0.1:0").await;
-    prepare(&server).await;
+    prepare(&server, webhooks).await;
     let address = server.public();
-    let mut guest = Guest::start(sdk, address);
+    let mut guest = Guest::start(sdk, address, webhooks);
     let mut heard = String::new();
     while let Some(line) = guest.line(&heard).await {
         heard.push_str(&format!("{line}\n"));
@@ -99,7 +100,7 @@ async fn serve(directory: &Directory, listen: &str) -> Server {
 }
 
 /// Registers the app that guests expect, with the settings that they expect.
-async fn prepare(server: &Server) {
+async fn prepare(server: &Server, webhooks: SocketAddr) {
     let fields = [
         ("app_key", "demo"),
         ("auth_account", "admin"),
@@ -113,10 +114,17 @@ async fn prepare(server: &Server) {
         "client_events": true,
         "subscription_count": true,
         "watchlists": true,
+        "webhooks": [{ "url": format!("http://{webhooks}/") }],
     });
     let call = server.call(Method::PATCH, "/api/demo/settings").basic_auth(SUPER.0, Some(SUPER.1));
     let answer = send(call.json(&settings)).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+}
+
+/// Where nobody listens, so that a guest can.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
 }
 
 /// A running guest. It is killed when dropped.
@@ -127,7 +135,7 @@ struct Guest {
 }
 
 impl Guest {
-    fn start(sdk: &str, server: SocketAddr) -> Self {
+    fn start(sdk: &str, server: SocketAddr, webhooks: SocketAddr) -> Self {
         let mut command = Command::new(Path::new(GUESTS).join("run"));
         command
             .args([sdk, &server.ip().to_string(), &server.port().to_string()])
@@ -135,6 +143,7 @@ impl Guest {
             .env("PUSHER_APP_KEY", "demo")
             .env("PUSHER_APP_SECRET", "demo-secret")
             .env("GUEST_RESTART", "1")
+            .env("GUEST_WEBHOOKS", webhooks.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -198,7 +198,7 @@ pub(super) fn harmless(text: &str) -> String {
 }
 
 /// A hook's URL may carry the password with which the server signs in there.
-fn without_credentials(hook: &str) -> String {
+pub(super) fn without_credentials(hook: &str) -> String {
     let Ok(mut url) = Url::parse(hook) else { return hook.to_owned() };
     if url.password().is_some() && url.set_password(Some("***")).is_ok() {
         url.into()

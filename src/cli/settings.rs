@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use super::api::{self, Api, ApiArgs};
-use super::app::{aligned, harmless};
+use super::app::{aligned, harmless, without_credentials};
 use super::{Failure, print_line};
 
 /// What is printed in place of a secret.
@@ -18,7 +18,7 @@ pub(super) const SET_HELP: &str = "\
 Examples:
   gusher app set demo max_connections=500 client_events=false
   gusher app set demo 'allowed_origins=[\"example.com\",\"*.example.com\"]'
-  gusher app set demo 'additional_keys=[{\"key\":\"new-key\",\"secret\":\"new-secret\"}]'
+  gusher app set demo 'webhooks=[{\"url\":\"https://backend.example.com/pusher\"}]'
   gusher app set demo max_connections=         back to the default
 
 A value is JSON, or else a text. All are set, or none if one is wrong.";
@@ -100,7 +100,7 @@ fn table(settings: Map<String, Value>) -> String {
     cells.iter().map(|row| aligned(row, &cells)).collect::<Vec<_>>().join("\n")
 }
 
-/// A value without the secrets of keys.
+/// A value without the secrets of keys, the headers of webhooks, and the passwords in their addresses.
 fn masked(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(masked).collect(),
@@ -112,6 +112,10 @@ fn masked(value: Value) -> Value {
 fn masked_member((name, value): (String, Value)) -> (String, Value) {
     let value = match (name.as_str(), value) {
         ("secret", _) => MASK.into(),
+        ("headers", Value::Object(headers)) => {
+            headers.into_iter().map(|(header, _)| (header, Value::from(MASK))).collect()
+        }
+        ("url", Value::String(url)) => without_credentials(&url).into(),
         (_, other) => masked(other),
     };
     (name, value)
@@ -145,13 +149,15 @@ mod tests {
         let settings = json!({
             "enabled": true,
             "additional_keys": [{ "key": "k", "secret": "hidden" }],
+            "webhooks": [{ "url": "http://u:hidden@h/", "headers": { "X": "hidden" } }],
         });
         let Value::Object(settings) = settings else { unreachable!() };
         assert_eq!(
             table(settings),
             "SETTING          VALUE\n\
              enabled          true\n\
-             additional_keys  [{\"key\":\"k\",\"secret\":\"***\"}]"
+             additional_keys  [{\"key\":\"k\",\"secret\":\"***\"}]\n\
+             webhooks         [{\"url\":\"http://u:***@h/\",\"headers\":{\"X\":\"***\"}}]"
         );
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use credentials::{CredentialSettings, Credentials};
 
 use crate::config::Proxies;
-use crate::hook::ConnectHook;
+use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
 use crate::model::{Admin, Pattern, Refusal};
 
@@ -77,6 +77,7 @@ pub struct DoorSettings {
 pub struct Door {
     hub: Arc<Hub>,
     hook: ConnectHook,
+    webhooks: Arc<Webhooks>,
     credentials: Credentials,
     admin: Admin,
     settings: DoorSettings,
@@ -88,11 +89,13 @@ impl Door {
     pub fn new(
         hub: Arc<Hub>,
         hook: ConnectHook,
+        webhooks: Arc<Webhooks>,
         credentials: Credentials,
         admin: Admin,
         settings: DoorSettings,
     ) -> Arc<Self> {
-        Arc::new(Self { hub, hook, credentials, admin, settings, patterns: Cache::new(PATTERNS_KEPT) })
+        let patterns = Cache::new(PATTERNS_KEPT);
+        Arc::new(Self { hub, hook, webhooks, credentials, admin, settings, patterns })
     }
 
     /// The routes of the public listener.

@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 use super::connection::Peer;
 use super::credentials::Reach;
 use super::{Door, answer, body, signed};
-use crate::dialect::gusher::{api, settings};
+use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
 
@@ -34,6 +34,8 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/api/push/{app_key}", post(push))
         .route("/api/{app_key}/listonlineuser", get(online))
         .route("/api/{app_key}/settings", get(show_settings).patch(change_settings))
+        .route("/api/push/webhooks", get(webhooks).post(push))
+        .route("/api/{app_key}/webhooks", get(webhooks))
         .merge(signed::routes())
 }
 
@@ -126,6 +128,15 @@ async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Res
     let change = settings::change(&body)?;
     let changed = door.hub.configure(live.app.key.as_str(), |now| settings::apply(now, change)).await?;
     Ok(answer::json(settings::told(&changed)))
+}
+
+async fn webhooks(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
+    let live = door.authorize(&head, 2).await?;
+    let reports = door.webhooks.status(&live.app.key).await.map_err(|error| {
+        tracing::error!(%error, "the database failed");
+        Refusal::Internal
+    })?;
+    Ok(answer::json(told::reported(&live.app.key, &reports)))
 }
 
 impl Door {

@@ -1,5 +1,10 @@
-//! To the backends: the connect hook, which is asked before a socket is admitted.
+//! To the backends: the connect hook, which is asked before a socket is admitted, and the notices of what happened,
+//! which webhooks tell.
 
 mod connect;
+mod notices;
+mod webhook;
 
 pub use connect::{ConnectHook, ConnectHookLimits};
+pub use notices::Notices;
+pub use webhook::{Clock, Lookup, WebhookApp, WebhookSettings, Webhooks};

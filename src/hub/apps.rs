@@ -167,6 +167,11 @@ impl Apps {
         self.known().by_id.get(id).cloned().ok_or(Refusal::AppUnknown)
     }
 
+    /// All of them, in no order.
+    pub fn all(&self) -> Vec<Arc<LiveApp>> {
+        self.known().by_key.values().cloned().collect()
+    }
+
     /// All apps in the order of their registration, as the store has them.
     ///
     /// # Errors

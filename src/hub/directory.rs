@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::agenda::Millis;
 use super::channels::Channels;
 use super::holders::Holders;
+use super::ledger::Ledger;
 use super::users::Users;
 use crate::model::{Reach, UserId};
 
@@ -54,6 +55,8 @@ pub struct Directory {
     pub channels: Channels,
     /// Who is signed in.
     pub signed_in: Users,
+    /// What webhooks are still to be told.
+    pub ledger: Ledger,
 }
 
 impl Directory {
@@ -109,7 +112,7 @@ impl Directory {
 
     /// When something in this is next to be done.
     pub fn next_due(&self) -> Option<Millis> {
-        self.channels.next_due()
+        self.channels.next_due().into_iter().chain(self.ledger.next_due()).min()
     }
 
     /// The shards that hold users of the app.

@@ -12,7 +12,9 @@ mod channels;
 mod directory;
 mod holders;
 mod kept;
+mod ledger;
 mod mailbox;
+mod notify;
 mod sockets;
 mod users;
 
@@ -32,6 +34,7 @@ pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
 pub use users::Watched;
 
 use crate::dialect::Session;
+use crate::hook::Notices;
 use crate::metrics::NodeMetrics;
 use crate::model::{
     App, AppKey, AppSettings, Audience, ChannelName, Content, Counts, Kept, Pattern, Publication, Push,
@@ -70,6 +73,7 @@ pub struct Hub {
     limits: HubLimits,
     next_socket: AtomicU64,
     agenda: Agenda,
+    notices: Notices,
     draining: std::sync::atomic::AtomicBool,
     /// What the control plane counts.
     pub metrics: NodeMetrics,
@@ -77,8 +81,14 @@ pub struct Hub {
 
 impl Hub {
     /// A hub over the shards that read these mailboxes; there is at least one and at most [`SHARDS_MAX`]. Its time
-    /// begins at `origin`, and goes on when [`Hub::tick`] says so.
-    pub fn new(apps: Apps, mailboxes: Vec<Arc<Mailbox>>, limits: HubLimits, origin: Instant) -> Arc<Self> {
+    /// begins at `origin`, and goes on when [`Hub::tick`] says so. What webhooks are to be told goes into `notices`.
+    pub fn new(
+        apps: Apps,
+        mailboxes: Vec<Arc<Mailbox>>,
+        limits: HubLimits,
+        origin: Instant,
+        notices: Notices,
+    ) -> Arc<Self> {
         assert!((1..=SHARDS_MAX).contains(&mailboxes.len()), "a node has 1 to {SHARDS_MAX} shards");
         let posts =
             mailboxes.into_iter().map(|mailbox| Post { mailbox, sockets: AtomicUsize::new(0) }).collect();
@@ -88,6 +98,7 @@ impl Hub {
             limits,
             next_socket: AtomicU64::new(1),
             agenda: Agenda::new(origin),
+            notices,
             draining: Default::default(),
             metrics: NodeMetrics::default(),
         })
@@ -351,6 +362,7 @@ impl Hub {
         let (revision, given_up) = directory.channels.keep(channel, kept, end, self.limits.kept_bytes_max);
         self.metrics.kept_events_given_up.add(given_up);
         self.agenda.note(end, app);
+        directory.ledger.forget_miss(channel);
         revision
     }
 

@@ -9,7 +9,9 @@ use std::time::Instant;
 use super::channels::Count;
 use super::directory::{Directory, ShardIndex};
 use super::{Hub, Joined, LiveApp, Subscriber, Watched};
-use crate::model::{Audience, ChannelKind, ChannelName, Content, Member, Push, Refusal, SocketId, UserId};
+use crate::model::{
+    Audience, ChannelKind, ChannelName, Content, Member, NoticeEvent, Push, Refusal, SocketId, UserId,
+};
 
 impl Hub {
     /// A shard subscribes a socket of its own to a channel. The other members of a presence channel are told of a new
@@ -31,6 +33,8 @@ impl Hub {
             let content = Content::MemberAdded(member.clone());
             self.post_to_channel(app, &directory, channel, content, None, joined.revision);
         }
+        let user = subscriber.member.map(|member| &member.user);
+        self.note_joined(app, &mut directory, channel, user, &joined);
         self.tell_count(app, &mut directory, channel);
         Ok(joined)
     }
@@ -50,6 +54,7 @@ impl Hub {
             let content = Content::MemberRemoved(user.clone());
             self.post_to_channel(app, &directory, channel, content, None, revision);
         }
+        self.note_left(app, &mut directory, channel, subscriber.member, &left);
         if !left.is_last {
             self.tell_count(app, &mut directory, channel);
         }
@@ -64,8 +69,12 @@ impl Hub {
         socket: SocketId,
         user: Option<UserId>,
     ) {
+        let directory = app.directory();
+        let (event_name, event_data, sender) = (Arc::clone(&event), Arc::clone(&data), user.clone());
+        let told = NoticeEvent::ClientEvent { event: event_name, data: event_data, socket, user: sender };
+        self.notify(app, channel, told);
         let content = Content::Event { event, data, user };
-        self.post_to_channel(app, &app.directory(), channel, content, Some(socket), 0);
+        self.post_to_channel(app, &directory, channel, content, Some(socket), 0);
     }
 
     /// A shard says that a socket of its own has signed in. Those who watch the user are told of the first.
@@ -102,6 +111,8 @@ impl Hub {
             for channel in directory.channels.take_counts_due(now) {
                 self.tell_count(&app, &mut directory, &channel);
             }
+            let gone = directory.ledger.due(now);
+            self.tell_gone(&app, gone);
             directory.next_due().into_iter().for_each(|due| self.agenda.note(due, &app));
         }
     }
@@ -115,6 +126,7 @@ impl Hub {
         match directory.channels.count(channel, self.agenda.now()) {
             Count::Wait(due) => self.agenda.note(due, app),
             Count::Tell(count) => {
+                self.notify(app, channel, NoticeEvent::SubscriptionCount(count));
                 let content = Content::SubscriptionCount(count);
                 self.post_to_channel(app, directory, channel, content, None, 0);
             }

@@ -6,6 +6,7 @@ mod app;
 mod channel;
 mod command;
 mod member;
+mod notice;
 mod parting;
 pub mod pattern;
 mod publication;
@@ -15,6 +16,8 @@ mod reply;
 mod settings;
 mod socket;
 mod user;
+mod webhook;
+mod webhook_report;
 
 pub use app::{
     Admin, App, AppKey, AppNumber, AppSecret, CREDENTIAL_BYTES_MAX, Hash, Registered, Registration,
@@ -22,6 +25,7 @@ pub use app::{
 pub use channel::{ChannelFault, ChannelKind, ChannelName};
 pub use command::{Command, SignIn};
 pub use member::{Member, Roster};
+pub use notice::{Notice, NoticeEvent, NoticeKind};
 pub use parting::Parting;
 pub use pattern::Pattern;
 pub use publication::{Counts, Publication, Reach, Target};
@@ -31,6 +35,8 @@ pub use reply::{Kept, Reply};
 pub use settings::{AppSettings, KeyPair, SettingFault};
 pub use socket::SocketId;
 pub use user::UserId;
+pub use webhook::{ChannelFilter, Webhook};
+pub use webhook_report::{WebhookAttempt, WebhookReport};
 
 /// The protocols that a socket can speak. What each of them says on the wire is known to `dialect` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AppKey, AppSecret};
+use super::{AppKey, AppSecret, Webhook};
+
+/// The most webhooks of an app.
+const WEBHOOKS_MAX: usize = 20;
 
 /// The most further key pairs of an app.
 const KEYS_MAX: usize = 10;
@@ -66,8 +69,14 @@ pub struct AppSettings {
     pub max_client_events_per_second: u32,
     /// How long a cache channel keeps its event, in seconds.
     pub cache_ttl: u32,
+    /// How long webhooks wait with telling that a channel or a member is gone, in seconds.
+    pub webhook_grace: u32,
+    /// How long a webhook that fails is tried again, in seconds.
+    pub webhook_retry_span: u32,
     /// Key pairs that are good besides the app's own, while one replaces the other.
     pub additional_keys: Vec<KeyPair>,
+    /// Who is told what happens in channels.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// A key and the secret that goes with it.
@@ -118,7 +127,10 @@ impl Default for AppSettings {
             max_watchlist_ids: 100,
             max_client_events_per_second: 10,
             cache_ttl: 1_800,
+            webhook_grace: 3,
+            webhook_retry_span: 300,
             additional_keys: Vec::new(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -154,7 +166,7 @@ impl AppSettings {
         Ok(())
     }
 
-    /// Checks that every limit is in its range and every key pair can be used.
+    /// Checks that every limit is in its range, and every key pair and webhook can be used.
     ///
     /// # Errors
     /// What is wrong, as one sentence that begins with the name of the setting.
@@ -177,13 +189,20 @@ impl AppSettings {
             ("max_watchlist_ids", self.max_watchlist_ids, 0..=100_000),
             ("max_client_events_per_second", self.max_client_events_per_second, 1..=1_000_000),
             ("cache_ttl", self.cache_ttl, 1..=604_800),
+            ("webhook_grace", self.webhook_grace, 0..=60),
+            ("webhook_retry_span", self.webhook_retry_span, 0..=300),
         ];
         for (name, value, range) in ranges {
             if !range.contains(&value) {
                 return Err(format!("{name} is not between {} and {}", range.start(), range.end()));
             }
         }
-        self.check_keys()
+        self.check_keys()?;
+        self.webhooks.iter().try_for_each(Webhook::check)?;
+        match self.webhooks.len() {
+            0..=WEBHOOKS_MAX => Ok(()),
+            _ => Err(format!("webhooks has more than {WEBHOOKS_MAX} entries")),
+        }
     }
 
     fn check_keys(&self) -> Result<(), String> {

@@ -1,12 +1,15 @@
-//! What must survive a restart: the registered apps and their settings. Nothing here is on the way of a publication.
+//! What must survive a restart: the registered apps and their settings, and what webhooks have still to tell. Nothing here
+//! is on the way of a publication.
 //!
 //! The store is SQLite. A second kind would become a second file here that passes the same tests.
 
 mod identity;
+mod outbox;
 mod settings;
 mod sqlite;
 
 pub use identity::new_identity;
+pub use outbox::{Entry, Lane, Outbox, Waiting};
 pub use sqlite::Store;
 
 /// Why the store could not do as asked.

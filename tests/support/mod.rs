@@ -6,6 +6,7 @@
 
 pub mod hook;
 pub mod process;
+pub mod pusher;
 pub mod raw;
 
 use std::future::Future;

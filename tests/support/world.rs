@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gusher::dialect::Session;
+use gusher::hook::Notices;
 use gusher::hub::{Admission, Apps, Hub, HubLimits, LiveApp};
 use gusher::metrics::ShardMetrics;
 use gusher::model::pattern::{Pattern, PatternLimits};
@@ -52,7 +53,7 @@ impl World {
         let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
         let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, kept_bytes_max: 1 << 20 };
         let now = Instant::now();
-        let hub = Hub::new(apps, mailboxes, limits, now);
+        let hub = Hub::new(apps, mailboxes, limits, now, Notices::queue(1).0);
         let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
             Shard::new(index, Arc::clone(&hub), mailbox, poll, settings, now)
         });

@@ -4,3 +4,4 @@ pub mod api;
 pub mod hook;
 pub mod settings;
 pub mod socket;
+pub mod webhooks;

@@ -1,0 +1,270 @@
+//! The courier takes what waits on disk to the webhooks, lane by lane.
+//!
+//! Always: a lane has at most one task, which ends when nothing waits in the lane, so an idle webhook costs nothing;
+//! what is told in a lane is told in order; an event leaves the disk only when it was accepted or given up, so it is
+//! told at least once, and again if the process dies between the two.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+use super::request::{Poster, Request};
+use super::tally::{Tallies, host};
+use super::{Clock, Lookup, WebhookApp};
+use crate::metrics::Counter;
+use crate::model::Webhook;
+use crate::store::{Lane, Outbox, StoreError, Waiting};
+
+/// No event is told when it is older: backends take it for a replay (pusher-channels 15).
+const AGE_MAX: Duration = Duration::from_secs(300);
+
+/// The pause after the first failure; each further one is twice as long.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How long a batch is collected.
+const BATCH_TIME: Duration = Duration::from_millis(50);
+
+/// Events of one batch, and of what a lane reads at once.
+const PAGE_EVENTS: usize = 100;
+
+/// What a lane reads at once, in bytes; a single longer event is read all the same.
+const PAGE_BYTES: usize = 256 * 1024;
+
+/// The pause after a failure of the database.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(super) enum Phase {
+    /// Not yet.
+    Running,
+    /// Nothing new is begun.
+    Stopping,
+    /// What is under way is left.
+    Over,
+}
+
+/// What all lanes share.
+pub(super) struct Courier {
+    pub outbox: Outbox,
+    pub lookup: Box<Lookup>,
+    pub poster: Poster,
+    pub clock: Clock,
+    pub tallies: Tallies,
+    pub phase: watch::Sender<Phase>,
+    pub database_failures: Counter,
+    is_database_failing: AtomicBool,
+    /// One for each request that may be under way.
+    places: Semaphore,
+    /// The lanes that have a task, and whether something was added since it last looked.
+    lanes: watch::Sender<HashMap<Lane, bool>>,
+}
+
+/// To whom a lane leads.
+struct Target {
+    app: WebhookApp,
+    webhook: Webhook,
+}
+
+impl Courier {
+    pub fn new(outbox: Outbox, lookup: Box<Lookup>, poster: Poster, clock: Clock, places: usize) -> Self {
+        Self {
+            outbox,
+            lookup,
+            poster,
+            clock,
+            tallies: Tallies::default(),
+            phase: watch::Sender::new(Phase::Running),
+            database_failures: Counter::default(),
+            is_database_failing: AtomicBool::new(false),
+            places: Semaphore::new(places),
+            lanes: watch::Sender::default(),
+        }
+    }
+
+    /// Has a lane served in which something waits.
+    pub fn wake(self: &Arc<Self>, lane: &Lane) {
+        let is_new = |lanes: &mut HashMap<Lane, bool>| lanes.insert(lane.clone(), true).is_none();
+        if self.lanes.send_if_modified(is_new) {
+            tokio::spawn(Arc::clone(self).serve(lane.clone()));
+        }
+    }
+
+    /// Returns when no lane is served.
+    pub async fn idle(&self) {
+        // The sender is ours, so the wait has an end.
+        let _ = self.lanes.subscribe().wait_for(HashMap::is_empty).await;
+    }
+
+    /// Repeats what the database is asked for until it succeeds.
+    pub async fn persist<T, W>(&self, work: impl Fn() -> W) -> T
+    where
+        W: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            match work().await {
+                Ok(done) => {
+                    self.is_database_failing.store(false, Ordering::Relaxed);
+                    return done;
+                }
+                Err(error) => {
+                    self.database_failures.add(1);
+                    if !self.is_database_failing.swap(true, Ordering::Relaxed) {
+                        tracing::error!(%error, "the database fails, and webhooks wait for it");
+                    }
+                    self.clock.wait(DATABASE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, lane: Lane) {
+        let mut phase = self.phase.subscribe();
+        loop {
+            tokio::select! {
+                () = self.empty(&lane) => {}
+                _ = phase.wait_for(|phase| *phase == Phase::Over) => {}
+            }
+            if self.leave(&lane) {
+                return;
+            }
+        }
+    }
+
+    /// Leaves a lane, unless something was added after its last look.
+    fn leave(&self, lane: &Lane) -> bool {
+        let must = self.is_stopping();
+        self.lanes.send_if_modified(|lanes| {
+            let may = must || !lanes.get(lane).copied().unwrap_or_default();
+            if may {
+                lanes.remove(lane);
+            }
+            may
+        })
+    }
+
+    /// Tells what waits in a lane, until nothing does.
+    async fn empty(&self, lane: &Lane) {
+        while !self.is_stopping() {
+            let mut page = self.look(lane).await;
+            if page.is_empty() {
+                return;
+            }
+            let Some(Target { app, webhook }) = self.target(lane) else {
+                self.forsake(lane).await;
+                continue;
+            };
+            if webhook.batch && page.len() < PAGE_EVENTS {
+                self.pause(BATCH_TIME).await;
+                page = self.look(lane).await;
+            }
+            let events_max = if webhook.batch { PAGE_EVENTS } else { 1 };
+            while !self.is_stopping()
+                && let Some(request) = Request::next(&mut page, events_max, &app.secret)
+            {
+                self.tell(lane, &request, &mut page).await;
+            }
+        }
+    }
+
+    /// Tells a request until it is accepted or given up, or the webhook is gone, or the node stops. What is behind it
+    /// on the page is dropped from there when it is not to be told next.
+    async fn tell(&self, lane: &Lane, request: &Request, page: &mut VecDeque<Waiting>) {
+        // The first attempt is made even where none is repeated.
+        let (mut pause, mut span) = (Duration::ZERO, AGE_MAX);
+        loop {
+            let next_ms = self.clock.now_ms() + millis(pause);
+            if next_ms > request.time_ms + millis(span) {
+                return self.give_up(lane, request, next_ms - millis(span), page).await;
+            }
+            self.pause(pause).await;
+            let Some(_place) = self.place().await else { return };
+            if self.clock.now_ms() > request.time_ms + millis(span) {
+                continue;
+            }
+            let Some(Target { app, webhook }) = self.target(lane) else { return page.clear() };
+            match self.poster.post(&webhook, &lane.app, request).await {
+                Ok(status) => {
+                    let ids: Vec<_> = request.events.iter().map(|(id, _)| *id).collect();
+                    self.persist(|| self.outbox.remove(&ids)).await;
+                    return self.tallies.delivered(lane, ids.len(), self.clock.now_ms(), status);
+                }
+                Err(failure) => self.tallies.failed(lane, self.clock.now_ms(), failure),
+            }
+            // What is behind it waits on disk meanwhile, and not in memory.
+            *page = VecDeque::new();
+            pause = (pause * 2).clamp(PAUSE, PAUSE_MAX);
+            span = AGE_MAX.min(Duration::from_secs(app.settings.webhook_retry_span.into()));
+        }
+    }
+
+    /// Gives up the events of a request that are older than `oldest_ms`. Of a batch the others are told anew.
+    async fn give_up(&self, lane: &Lane, request: &Request, oldest_ms: i64, page: &mut VecDeque<Waiting>) {
+        let late = request.events.iter().filter(|(_, time_ms)| *time_ms < oldest_ms);
+        let late: Vec<_> = late.map(|(id, _)| *id).collect();
+        if late.len() < request.events.len() {
+            page.clear();
+        }
+        self.persist(|| self.outbox.remove(&late)).await;
+        self.tallies.given_up(lane, late.len());
+    }
+
+    /// Drops what waits for a webhook that is gone.
+    async fn forsake(&self, lane: &Lane) {
+        let events = self.persist(|| self.outbox.remove_lane(lane)).await;
+        self.tallies.forget(lane);
+        let (app, host) = (&lane.app, host(&lane.url));
+        tracing::info!(%app, host, events, "a webhook is gone, and what waited for it");
+    }
+
+    /// What waits in a lane. From here on, what is added is news.
+    async fn look(&self, lane: &Lane) -> VecDeque<Waiting> {
+        self.lanes.send_if_modified(|lanes| {
+            lanes.insert(lane.clone(), false);
+            false
+        });
+        self.persist(|| self.outbox.page(lane, PAGE_EVENTS, PAGE_BYTES)).await.into()
+    }
+
+    fn target(&self, lane: &Lane) -> Option<Target> {
+        let app = (self.lookup)(&lane.app)?;
+        let webhook = app.settings.webhooks.iter().find(|webhook| *webhook.url == *lane.url)?.clone();
+        Some(Target { app, webhook })
+    }
+
+    /// A place for one request, unless the node stops.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        let place = tokio::select! {
+            place = self.places.acquire() => place.ok(),
+            () = self.stopping() => None,
+        };
+        place.filter(|_| !self.is_stopping())
+    }
+
+    /// Waits, but not when the node stops.
+    async fn pause(&self, time: Duration) {
+        if !time.is_zero() {
+            tokio::select! {
+                () = self.clock.wait(time) => {}
+                () = self.stopping() => {}
+            }
+        }
+    }
+
+    async fn stopping(&self) {
+        let _ = self.phase.subscribe().wait_for(|phase| *phase >= Phase::Stopping).await;
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.phase.borrow() >= Phase::Stopping
+    }
+}
+
+/// All spans here are below some minutes.
+fn millis(time: Duration) -> i64 {
+    time.as_millis() as i64
+}

@@ -1,0 +1,124 @@
+//! What is counted of each webhook, and when its log says something: when it begins to fail, to lose events or to
+//! work again, and not for each event.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use url::Url;
+
+use super::request::Failure;
+use crate::model::{AppKey, WebhookAttempt, WebhookReport};
+use crate::store::Lane;
+
+/// The counts of all webhooks.
+#[derive(Debug, Default)]
+pub(super) struct Tallies(Mutex<HashMap<AppKey, HashMap<Arc<str>, Tally>>>);
+
+#[derive(Debug, Default)]
+struct Tally {
+    counts: WebhookReport,
+    is_failing: bool,
+    is_giving_up: bool,
+    is_dropping: bool,
+}
+
+impl Tallies {
+    /// Events were delivered.
+    pub fn delivered(&self, lane: &Lane, events: usize, at_ms: i64, status: u16) {
+        self.count(lane, |tally| {
+            tally.counts.delivered += events as u64;
+            tally.counts.last = Some(WebhookAttempt { at_ms, status: Some(status), fault: None });
+            tally.is_giving_up = false;
+            if mem::take(&mut tally.is_failing) {
+                tracing::info!(app = %lane.app, host = host(&lane.url), "a webhook works again");
+            }
+        });
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self, lane: &Lane, at_ms: i64, Failure { status, fault }: Failure) {
+        self.count(lane, |tally| {
+            tally.counts.failed_attempts += 1;
+            tally.counts.last = Some(WebhookAttempt { at_ms, status, fault: Some(fault) });
+            if !mem::replace(&mut tally.is_failing, true) {
+                let (app, host) = (&lane.app, host(&lane.url));
+                tracing::warn!(%app, host, status, fault, "a webhook fails, and is tried again");
+            }
+        });
+    }
+
+    /// The time of events was over.
+    pub fn given_up(&self, lane: &Lane, events: usize) {
+        self.count(lane, |tally| {
+            tally.counts.given_up += events as u64;
+            if !mem::replace(&mut tally.is_giving_up, true) {
+                tracing::warn!(app = %lane.app, host = host(&lane.url), "events for a webhook are given up");
+            }
+        });
+    }
+
+    /// There is room for events.
+    pub fn added(&self, lane: &Lane) {
+        self.count(lane, |tally| tally.is_dropping = false);
+    }
+
+    /// There was no room for an event.
+    pub fn dropped(&self, lane: &Lane) {
+        self.count(lane, |tally| {
+            tally.counts.dropped += 1;
+            if !mem::replace(&mut tally.is_dropping, true) {
+                let (app, host) = (&lane.app, host(&lane.url));
+                tracing::warn!(%app, host, "no room: events for a webhook are dropped");
+            }
+        });
+    }
+
+    /// How the webhooks with these URLs fare. What was counted of others of the app is forgotten.
+    pub fn reports(&self, app: &AppKey, urls: &[&str]) -> Vec<WebhookReport> {
+        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_app = tallies.entry(app.clone()).or_default();
+        of_app.retain(|url, _| urls.contains(&&**url));
+        let counts = |url: &&str| of_app.get(*url).map(|tally| tally.counts.clone()).unwrap_or_default();
+        urls.iter().map(|url| WebhookReport { url: shown(url), ..counts(url) }).collect()
+    }
+
+    /// Forgets a webhook that is gone.
+    pub fn forget(&self, lane: &Lane) {
+        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_app) = tallies.get_mut(&lane.app) {
+            of_app.remove(&lane.url);
+        }
+    }
+
+    fn count(&self, lane: &Lane, count: impl FnOnce(&mut Tally)) {
+        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_app = tallies.entry(lane.app.clone()).or_default();
+        count(of_app.entry(Arc::clone(&lane.url)).or_default());
+    }
+}
+
+/// Host and port of a URL: enough to know it by in a log, and no secret.
+pub(super) fn host(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    url.map(|url| url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()).unwrap_or_default()
+}
+
+/// A URL without what may be secret in it.
+fn shown(url: &str) -> String {
+    let Ok(url) = Url::parse(url) else { return String::new() };
+    let place = &url[url::Position::BeforeHost..url::Position::AfterPath];
+    format!("{}://{place}", url.scheme())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_account_nor_query_is_shown() {
+        let url = "https://account:password@named.example:8443/some/path?token=secret#part";
+        assert_eq!(host(url), "named.example:8443");
+        assert_eq!(shown(url), "https://named.example:8443/some/path");
+    }
+}
