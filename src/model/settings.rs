@@ -9,6 +9,12 @@ use super::{AppKey, AppSecret, Webhook};
 /// The most webhooks of an app.
 const WEBHOOKS_MAX: usize = 20;
 
+/// The most origins that an app names.
+const ORIGINS_MAX: usize = 100;
+
+/// A host name has at most 253 characters; a scheme and a port come to that.
+const ORIGIN_BYTES_MAX: usize = 300;
+
 /// The most further key pairs of an app.
 const KEYS_MAX: usize = 10;
 
@@ -197,11 +203,24 @@ impl AppSettings {
                 return Err(format!("{name} is not between {} and {}", range.start(), range.end()));
             }
         }
+        self.check_origins()?;
         self.check_keys()?;
         self.webhooks.iter().try_for_each(Webhook::check)?;
         match self.webhooks.len() {
             0..=WEBHOOKS_MAX => Ok(()),
             _ => Err(format!("webhooks has more than {WEBHOOKS_MAX} entries")),
+        }
+    }
+
+    fn check_origins(&self) -> Result<(), String> {
+        if self.allowed_origins.len() > ORIGINS_MAX {
+            return Err(format!("allowed_origins has more than {ORIGINS_MAX} entries"));
+        }
+        let is_bounded = |origin: &String| (1..=ORIGIN_BYTES_MAX).contains(&origin.len());
+        if self.allowed_origins.iter().all(is_bounded) {
+            Ok(())
+        } else {
+            Err(format!("allowed_origins has an entry that is empty or longer than {ORIGIN_BYTES_MAX} bytes"))
         }
     }
 
@@ -237,6 +256,10 @@ mod tests {
     fn what_is_out_of_range_is_named() {
         let settings = AppSettings { activity_timeout: 0, ..AppSettings::default() };
         assert_eq!(settings.check().unwrap_err(), "activity_timeout is not between 1 and 3600");
+        for origins in [vec![String::new()], vec!["x".repeat(301)], vec!["x".to_owned(); 101]] {
+            let settings = AppSettings { allowed_origins: origins, ..AppSettings::default() };
+            assert!(settings.check().unwrap_err().starts_with("allowed_origins has"));
+        }
     }
 
     #[test]
