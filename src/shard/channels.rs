@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::list::Slot;
-use super::socket::{ChannelSeat, Seat, Subscription};
+use super::socket::{ChannelSeat, Seat};
+use super::subscriptions::Subscription;
 use super::{Shard, Walk};
 use crate::dialect;
 use crate::hub::{Joined, Subscriber};
@@ -56,7 +57,7 @@ impl Shard {
         let channels_max = self.settings.channels.channels_max;
         let shard = self.index;
         let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
-        if seat.subscriptions.contains_key(channel) {
+        if seat.subscriptions.contains(channel) {
             return Err(Refusal::SubscribedAlready);
         }
         if seat.subscriptions.len() >= channels_max {
@@ -65,14 +66,17 @@ impl Shard {
         let subscriber = Subscriber { shard, socket: seat.socket_id, member };
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
         let joined = self.hub.subscribe(&members.live, channel, &subscriber)?;
-        let held = members.channels.entry(channel.clone()).or_default();
+        let entry = members.channels.entry(channel.clone());
+        // One name for all sockets that are in the channel.
+        let name = entry.key().clone();
+        let held = entry.or_default();
         let place = held.walked.list.join(slot);
         if joined.revision > 0 {
             held.newcomers.push((slot, joined.revision));
         }
         let subscription = Subscription { place, member: member.map(|member| member.user.clone()) };
         if let Some((_, seat)) = self.channel_seat(slot) {
-            seat.subscriptions.insert(channel.clone(), subscription);
+            seat.subscriptions.insert(name, subscription);
             if channel.kind() != ChannelKind::Public {
                 seat.authorize_by = None;
             }

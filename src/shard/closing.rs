@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::list::Slot;
 use super::outbox::Frames;
-use super::socket::{Phase, Seat, Subscription};
+use super::socket::{Phase, Seat};
+use super::subscriptions::Subscription;
 use super::timers::CLOSING_TICKS;
 use super::{Shard, Walk};
 use crate::dialect;
@@ -136,7 +137,8 @@ impl Shard {
         match &socket.seat {
             Seat::User(_) => self.give_up_user(slot),
             Seat::Channels(seat) => {
-                let channels: Vec<ChannelName> = seat.subscriptions.keys().cloned().collect();
+                let channels: Vec<ChannelName> =
+                    seat.subscriptions.iter().map(|(channel, _)| channel.clone()).collect();
                 self.sign_out(slot);
                 channels.iter().for_each(|channel| drop(self.leave_channel(slot, channel)));
                 self.give_up_id(slot);

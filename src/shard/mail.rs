@@ -9,6 +9,7 @@ use mio::Token;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox};
 use super::socket::{ChannelSeat, Delivery, Fault, Phase, Seat, Socket, UserSeat};
+use super::subscriptions::Subscriptions;
 use super::timers::seconds;
 use super::{Members, Shard, Walk, Walked};
 use crate::dialect::{self, Session};
@@ -201,7 +202,7 @@ impl Members {
                     authorize_by: authorization.map(|timeout| now + seconds(timeout)),
                     activity_timeout: seconds(settings.activity_timeout),
                     pong_timeout: seconds(settings.pong_timeout),
-                    subscriptions: HashMap::new(),
+                    subscriptions: Subscriptions::default(),
                     events: (0, 0),
                 }))
             }

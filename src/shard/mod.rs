@@ -12,6 +12,7 @@ mod mail;
 mod outbox;
 mod receive;
 mod socket;
+mod subscriptions;
 mod timers;
 mod users;
 

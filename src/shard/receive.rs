@@ -94,7 +94,7 @@ impl Shard {
             app: &members.live.app,
             settings: &members.live.settings(),
             signed_in: seat.identity.as_ref().map(|identity| &identity.member),
-            is_subscribed: &|channel| seat.subscriptions.contains_key(channel),
+            is_subscribed: &|channel| seat.subscriptions.contains(channel),
         };
         match dialect::understand(&seat.session, &terms, text) {
             Ok(Some(command)) => self.carry_out_command(slot, command),

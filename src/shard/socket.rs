@@ -1,14 +1,14 @@
 //! A socket: a stream, who it belongs to, and what waits to go out on it. An idle one owns no memory beside this.
 
-use std::collections::HashMap;
 use std::io;
 
 use super::list::Slot;
 use super::outbox::{Frames, Outbox, OutboxLimits, Overflow, Pool};
+use super::subscriptions::Subscriptions;
 use super::timers::Rhythm;
 use crate::dialect::Session;
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, ChannelName, Member, SocketId, UserId};
+use crate::model::{AppNumber, Member, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::Reader;
@@ -67,7 +67,7 @@ pub struct ChannelSeat {
     /// How long it may be silent after that.
     pub pong_timeout: Tick,
     /// The channels it is in.
-    pub subscriptions: HashMap<ChannelName, Subscription>,
+    pub subscriptions: Subscriptions,
     /// When the running second of client events began, and how many came in it.
     pub events: (Tick, u32),
 }
@@ -81,15 +81,6 @@ pub struct Identity {
     pub watchlist: Vec<UserId>,
     /// The last change among them that it was told of when it began to watch.
     pub told: u64,
-}
-
-/// One socket in one channel.
-#[derive(Debug)]
-pub struct Subscription {
-    /// Its place in the channel's list.
-    pub place: u32,
-    /// On a presence channel, as whom.
-    pub member: Option<UserId>,
 }
 
 /// One connected client.
