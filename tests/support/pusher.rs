@@ -1,12 +1,13 @@
 //! A client of Pusher Channels that signs what it asks for, and the app that it belongs to.
 
 use gusher::dialect::signature::hmac_hex;
+use md5::{Digest, Md5};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{Client, SUPER, Server, send};
+use super::{Answer, Client, SUPER, Server, send};
 
 /// The secret of the app `key`.
 pub const SECRET: &str = "a-shared-secret";
@@ -24,6 +25,13 @@ pub async fn register(server: &Server, settings: Value) {
     configure(server, settings).await;
 }
 
+/// A node with the app.
+pub async fn serve(settings: Value) -> Server {
+    let server = Server::start().await;
+    register(&server, settings).await;
+    server
+}
+
 /// Changes settings of the app.
 pub async fn configure(server: &Server, settings: Value) {
     let call = server.call(Method::PATCH, "/api/key/settings").basic_auth(SUPER.0, Some(SUPER.1));
@@ -31,18 +39,42 @@ pub async fn configure(server: &Server, settings: Value) {
     assert_eq!(answer.status, 200, "{}", answer.text);
 }
 
+/// A signed call for the app `key`, as every server library makes it.
+pub async fn call(server: &Server, method: Method, path: &str, body: &str) -> Answer {
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let mut query = format!("auth_key=key&auth_timestamp={now}&auth_version=1.0");
+    if !body.is_empty() {
+        query.push_str(&format!("&body_md5={}", hex::encode(Md5::digest(body))));
+    }
+    let signature = hmac_hex(SECRET, &format!("{method}\n{path}\n{query}"));
+    let url = format!("http://{}{path}?{query}&auth_signature={signature}", server.public());
+    send(reqwest::Client::new().request(method, url).body(body.to_owned())).await
+}
+
+/// Publishes an event.
+pub async fn trigger(server: &Server, channel: &str, event: &str, data: &str) -> Answer {
+    let body = json!({ "name": event, "channel": channel, "data": data });
+    call(server, Method::POST, "/apps/77/events", &body.to_string()).await
+}
+
 /// A socket that was greeted.
 pub struct PusherClient {
     /// The name that the server gave it.
     pub id: String,
-    client: Client,
+    /// The socket itself.
+    pub client: Client,
 }
 
 impl PusherClient {
     /// Connects to the app `key`.
     pub async fn connect(server: &Server) -> Self {
-        let (socket, _) =
-            connect_async(format!("ws://{}/app/key?protocol=7", server.public())).await.expect("upgraded");
+        Self::connect_to(server, "/app/key?protocol=7").await
+    }
+
+    /// Connects at a path.
+    pub async fn connect_to(server: &Server, path: &str) -> Self {
+        let (socket, _) = connect_async(format!("ws://{}{path}", server.public())).await.expect("upgraded");
         let mut client = Self { id: String::new(), client: Client { socket } };
         let greeting = client.next().await["data"].as_str().map(serde_json::from_str::<Value>);
         let greeting = greeting.expect("a text").expect("JSON in it");
@@ -77,9 +109,22 @@ impl PusherClient {
         self.until("pusher_internal:subscription_succeeded").await
     }
 
+    /// Signs in, and returns the answer.
+    pub async fn sign_in(&mut self, user: Value) -> Value {
+        let user = user.to_string();
+        let auth = format!("key:{}", hmac_hex(SECRET, &format!("{}::user::{user}", self.id)));
+        self.say(json!({ "event": "pusher:signin", "data": { "auth": auth, "user_data": user } })).await;
+        self.next().await
+    }
+
     /// Subscribes as a member of a presence channel.
     pub async fn join(&mut self, channel: &str, user: Value) -> Value {
-        let member = json!({ "user_id": user }).to_string();
+        self.join_as(channel, json!({ "user_id": user })).await
+    }
+
+    /// Subscribes as a member with these `channel_data`.
+    pub async fn join_as(&mut self, channel: &str, member: Value) -> Value {
+        let member = member.to_string();
         let auth = format!("key:{}", hmac_hex(SECRET, &format!("{}:{channel}:{member}", self.id)));
         let data = json!({ "channel": channel, "auth": auth, "channel_data": member });
         self.say(json!({ "event": "pusher:subscribe", "data": data })).await;

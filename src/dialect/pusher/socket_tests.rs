@@ -596,3 +596,33 @@ fn pc_069_members_come_and_go() {
         r#"{"event":"pusher_internal:member_removed","channel":"presence-x","data":"{\"user_id\":\"11\"}"}"#
     );
 }
+
+#[test]
+fn pc_034_no_close_code_keeps_a_library_away_for_good() {
+    let partings = [
+        Parting::AppUnregistered,
+        Parting::AppDisabled,
+        Parting::Terminated,
+        Parting::Unauthorized,
+        Parting::NodeStops,
+        Parting::SlowReader,
+        Parting::Silent,
+    ];
+    let closings = [
+        Closing::app_unknown("k"),
+        Closing::path_unknown(),
+        Closing::app_disabled(),
+        Closing::over_quota(),
+        Closing::tls_only(),
+        Closing::origin_not_allowed(),
+        Closing::protocol_malformed(),
+        Closing::protocol_unsupported(),
+        Closing::protocol_missing(),
+        Closing::over_capacity(),
+        Closing::reconnect(),
+    ];
+    let codes = partings.map(|parting| close(parting).0).into_iter();
+    for code in codes.chain(closings.into_iter().map(|closing| closing.code)) {
+        assert!((1000..4300).contains(&code), "{code}");
+    }
+}
