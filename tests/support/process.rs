@@ -152,6 +152,13 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
     }
 
+    /// How much memory it occupies now, in bytes; as Linux tells it.
+    pub fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix(" kB"));
+        kibibytes.and_then(|number| number.trim().parse::<usize>().ok()).expect("a number") * 1024
+    }
+
     /// Waits for the end.
     pub fn ended(mut self) -> Outcome {
         // Both pipes end with the process, and unlike it they can be waited for with a time-out.

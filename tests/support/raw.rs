@@ -22,6 +22,8 @@ impl Raw {
     /// Connects, and says nothing yet.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address)).await.expect("the listener accepts");
+        // What is sent in pieces is to arrive in pieces.
+        stream.set_nodelay(true).expect("a live stream");
         Self { stream, read: Vec::new() }
     }
 
@@ -50,13 +52,34 @@ impl Raw {
         (status, String::from_utf8(self.take(length)).expect("a body is text"))
     }
 
-    /// The next frame of the server's, at most 125 bytes long: its first byte and its payload.
+    /// The next frame of the server's: its first byte and its payload.
     pub async fn frame(&mut self) -> (u8, Vec<u8>) {
-        let length = self.until(|read| read.get(1).map(|length| usize::from(*length))).await;
-        assert!(length <= 125, "a short, unmasked frame");
-        self.until(|read| (read.len() >= 2 + length).then_some(())).await;
-        let frame = self.take(2 + length);
-        (frame[0], frame[2..].to_vec())
+        let (head, length) = self.until(frame_length).await;
+        self.until(|read| (read.len() >= head + length).then_some(())).await;
+        let frame = self.take(head + length);
+        (frame[0], frame[head..].to_vec())
+    }
+
+    /// The next frame of the server's, which must be a text.
+    pub async fn text(&mut self) -> String {
+        let (first, payload) = self.frame().await;
+        assert_eq!(first, 0x81, "a text, not {payload:?}");
+        String::from_utf8(payload).expect("a text is UTF-8")
+    }
+
+    /// The next frames of the server's, so many, which must all be texts.
+    pub async fn texts(&mut self, count: usize) -> Vec<String> {
+        let (mut texts, mut end) = (Vec::with_capacity(count), 0);
+        while texts.len() < count {
+            let (head, length) = self.until(|read| frame_length(&read[end..])).await;
+            self.until(|read| (read.len() >= end + head + length).then_some(())).await;
+            assert_eq!(self.read[end], 0x81, "a text");
+            let payload = self.read[end + head..][..length].to_vec();
+            texts.push(String::from_utf8(payload).expect("a text is UTF-8"));
+            end += head + length;
+        }
+        self.read.drain(..end);
+        texts
     }
 
     /// The code of the close frame that must come next, and the end of the stream behind it.
@@ -112,10 +135,23 @@ pub fn upgrade(app: &str, tag: &str) -> String {
     )
 }
 
-/// A client's frame of at most 125 bytes whose first byte is `first`, under a mask that changes nothing.
+/// A client's frame of at most 65535 bytes whose first byte is `first`, under a mask that changes nothing.
 pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).expect("a short payload");
-    [&[first, 0x80 | length, 0, 0, 0, 0], payload].concat()
+    let length = u16::try_from(payload.len()).expect("no very long payload");
+    let head = match u8::try_from(length) {
+        Ok(length @ ..=125) => vec![first, 0x80 | length],
+        _ => [&[first, 0x80 | 126][..], &length.to_be_bytes()].concat(),
+    };
+    [&head, &[0; 4][..], payload].concat()
+}
+
+/// The lengths of the head and of the payload of the server's frame that bytes begin with, once they tell.
+pub fn frame_length(bytes: &[u8]) -> Option<(usize, usize)> {
+    match *bytes.get(1)? {
+        126 => Some((4, u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into())),
+        127 => Some((10, usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?)),
+        short => Some((2, short.into())),
+    }
 }
 
 /// The header of a client's binary frame that announces `length` bytes, at least 65536.
