@@ -1,4 +1,4 @@
-// pusher-http-go: what a backend in Go publishes, asks, signs and is told.
+// pusher-http-go: what a backend in Go publishes, asks, signs and is told (PC-174, PC-187).
 package main
 
 import (

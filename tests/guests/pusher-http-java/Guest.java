@@ -24,7 +24,7 @@ import java.util.concurrent.TimeUnit;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 
-/** pusher-http-java: what a backend in Java publishes, asks, signs and is told. */
+/** pusher-http-java: what a backend in Java publishes, asks, signs and is told (PC-174, PC-187). */
 public class Guest {
     static final int PATIENCE_SECONDS = 10;
     static final String SERVER = setting("PUSHER_HOST", "127.0.0.1") + ":" + setting("PUSHER_PORT", "8001");

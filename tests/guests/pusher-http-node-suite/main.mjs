@@ -1,4 +1,4 @@
-// The tests that npm's `pusher` brings along, those that want a real server. One of them puts a proxy on port 8321.
+// The tests that npm's `pusher` brings along, those that want a real server (PC-174). One of them puts a proxy on port 8321.
 
 import { readdirSync } from "node:fs"
 import Mocha from "mocha"

@@ -1,4 +1,4 @@
-// What a user of npm's `pusher` sees. PC numbers are those of the checklist.
+// What a user of npm's `pusher` sees. PC numbers are those of the checklist; all of it is PC-174.
 
 import Backend from "pusher"
 import Pusher from "pusher-js"

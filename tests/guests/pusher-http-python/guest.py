@@ -1,4 +1,4 @@
-"""PyPI pusher: what a backend in Python publishes, asks, signs and is told."""
+"""PyPI pusher: what a backend in Python publishes, asks, signs and is told (PC-174, PC-187)."""
 
 import base64
 import http.server
