@@ -27,6 +27,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("admin", &["model", "hub", "config", "metrics"]),
     // `hook` to ask before admitting: asking waits, and the hub never does.
     ("door", &["model", "net", "dialect", "hub", "hook", "admin", "config", "metrics"]),
+    // A load tester is a client: it shares the bytes with a server, and the signature.
+    ("bench", &["net", "dialect"]),
     ("node", ALL_BUT_CLI),
     ("cli", EVERYTHING),
     ("main", EVERYTHING),
@@ -38,7 +40,7 @@ const ALL_BUT_CLI: &[&str] = &[
 
 const EVERYTHING: &[&str] = &[
     "model", "net", "metrics", "config", "dialect", "bus", "store", "hook", "hub", "shard", "admin", "door",
-    "node", "cli",
+    "node", "bench", "cli",
 ];
 
 /// Modules that never wait: no runtime, no lock, no disk.

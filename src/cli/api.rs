@@ -58,6 +58,11 @@ impl Api {
         Ok(Self { client: client(&base)?, base, account: file.account(args.account.as_deref()), password })
     }
 
+    /// Base, account and password, for whoever calls in a way of its own.
+    pub(super) fn into_parts(self) -> (Url, String, String) {
+        (self.base, self.account, self.password)
+    }
+
     /// Makes one call with form fields and returns the body of the answer.
     ///
     /// # Errors

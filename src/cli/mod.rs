@@ -14,6 +14,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 mod address;
 mod api;
 pub mod app;
+pub mod bench;
 mod first_app;
 pub mod init;
 pub mod listen;
@@ -100,6 +101,20 @@ Examples:
   gusher app remove demo"
     )]
     App(app::AppCommand),
+    /// Measure a server, or the kernel alone
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  gusher bench fanout --pid \"$(pidof gusher)\"
+  gusher bench fanout --subscribers 10000 --rate 2 --floor send --rounds 3
+  gusher bench floor --way send,uring,ten
+
+Server and app are those of PUSHER_HOST, PUSHER_PORT, PUSHER_APP_ID, PUSHER_APP_KEY and
+PUSHER_APP_SECRET, else those of `gusher start --dev`. What it costs the server is known of
+the processes named with --pid."
+    )]
+    Bench(bench::BenchCommand),
 }
 
 /// How to start the server. A flag beats the configuration file.
@@ -193,6 +208,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Listen(args) => listen::run(args),
         Command::Push(args) => push::run(args),
         Command::App(command) => app::run(command),
+        Command::Bench(command) => bench::run(command),
     }
 }
 
@@ -259,7 +275,7 @@ mod tests {
         for (path, command) in all_commands(&Cli::command(), "gusher") {
             for arg in command.get_arguments() {
                 let name = arg.get_env().unwrap_or_default().to_string_lossy();
-                let secret = name.contains("PASSWORD") || name.contains("TOKEN");
+                let secret = ["PASSWORD", "TOKEN", "SECRET"].iter().any(|word| name.contains(word));
                 assert!(!secret || arg.is_hide_env_values_set(), "`{path} --help` shows the value of {name}");
             }
         }

@@ -1,0 +1,115 @@
+//! The other process of the floor: accepts streams, and writes frames into them.
+
+use std::io::{BufRead, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use socket2::SockRef;
+
+use super::uring::Ring;
+use super::{Plan, Way};
+use crate::bench::clock::{now_ns, sleep_until};
+use crate::bench::flow::Pace;
+use crate::bench::process::require_descriptors;
+use crate::bench::stamp::Stamp;
+use crate::bench::target::{channel, delivery};
+use crate::bench::{Fault, Outcome, PATIENCE};
+use crate::net::stream;
+use crate::net::websocket::text;
+
+/// As Gusher's own by default.
+const SEND_BUFFER_BYTES: usize = 65_536;
+
+/// Is the other process. What goes wrong is told on `output`, where it is awaited.
+///
+/// # Errors
+/// `output` is closed: nobody awaits anything.
+pub fn serve(plan: &Plan, input: &mut dyn BufRead, output: &mut dyn Write) -> Outcome<()> {
+    match carry_out(plan, input, output) {
+        Ok(()) => Ok(()),
+        Err(fault) => tell(output, &fault.0),
+    }
+}
+
+fn carry_out(plan: &Plan, input: &mut dyn BufRead, output: &mut dyn Write) -> Outcome<()> {
+    require_descriptors(plan.sockets)?;
+    let mut outlet = Outlet::new(plan.way)?;
+    let listener = listen().map_err(|error| Fault::because("cannot listen", error))?;
+    let port = listener.local_addr().map_err(|error| Fault::because("cannot listen", error))?.port();
+    tell(output, &port.to_string())?;
+    let streams: Vec<TcpStream> = (0..plan.sockets)
+        .map(|_| {
+            let (stream, _) = listener.accept()?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        })
+        .collect::<std::io::Result<_>>()
+        .map_err(|error| Fault::because("cannot accept a stream", error))?;
+    tell(output, "ready")?;
+    let mut line = String::new();
+    if heard(input.read_line(&mut line))? == 0 {
+        return Ok(());
+    }
+    send(plan, &mut outlet, &streams)?;
+    tell(output, "sent")?;
+    // The streams stay open until everybody has read.
+    heard(input.read_line(&mut line)).map(|_| ())
+}
+
+fn listen() -> std::io::Result<TcpListener> {
+    let listener = stream::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SEND_BUFFER_BYTES)?;
+    listener.set_nonblocking(false)?;
+    SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
+    Ok(listener)
+}
+
+fn tell(output: &mut dyn Write, line: &str) -> Outcome<()> {
+    let told = writeln!(output, "{line}").and_then(|()| output.flush());
+    told.map_err(|error| Fault::because("nobody listens", error))
+}
+
+fn heard(length: std::io::Result<usize>) -> Outcome<usize> {
+    length.map_err(|error| Fault::because("cannot hear", error))
+}
+
+fn send(plan: &Plan, outlet: &mut Outlet, streams: &[TcpStream]) -> Outcome<()> {
+    let (began_ns, name) = (now_ns(), channel(0));
+    let step = plan.way.messages_per_write();
+    for first in (0..plan.messages).step_by(step as usize) {
+        if let Pace::PerSecond(rate) = plan.pace {
+            sleep_until(began_ns + (f64::from(first) * 1e9 / rate) as u64);
+        }
+        let sent_ns = now_ns();
+        let frame = |number| {
+            let data = Stamp { sent_ns, lane: 0, number }.data(plan.data_bytes);
+            text(delivery(&name, &data).as_bytes())
+        };
+        let frames: Vec<_> = (first..plan.messages.min(first + step)).map(frame).collect();
+        outlet.write(streams, &frames.concat()).map_err(|error| Fault::because("cannot send", error))?;
+    }
+    Ok(())
+}
+
+enum Outlet {
+    Plain,
+    Ring(Box<Ring>),
+}
+
+impl Outlet {
+    fn new(way: Way) -> Outcome<Self> {
+        match way {
+            Way::Send | Way::Ten => Ok(Outlet::Plain),
+            Way::Uring => {
+                let ring = Ring::new();
+                ring.map(|ring| Outlet::Ring(Box::new(ring)))
+                    .map_err(|error| Fault::because("there is no io_uring for us", error))
+            }
+        }
+    }
+
+    fn write(&mut self, streams: &[TcpStream], bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Outlet::Plain => streams.iter().try_for_each(|mut stream| stream.write_all(bytes)),
+            Outlet::Ring(ring) => ring.write(streams, bytes),
+        }
+    }
+}
