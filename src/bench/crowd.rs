@@ -4,7 +4,6 @@
 //! frame of it is incomplete. Receivers are told apart by their group, which has one tally, and counted by channel.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -41,7 +40,6 @@ pub struct Crowd<'t> {
     poll: Poll,
     events: Events,
     room: Room<'t>,
-    address: SocketAddr,
     /// How many connects may be under way at once.
     in_flight_max: usize,
     /// Sockets asked for so far: gives each its number.
@@ -63,23 +61,6 @@ impl<'t> Crowd<'t> {
     /// # Errors
     /// The kernel has no epoll for us.
     pub fn new(target: &'t Target, groups: usize, in_flight_max: usize) -> Outcome<Self> {
-        Self::with(Some(target), target.sockets, groups, in_flight_max)
-    }
-
-    /// An empty one, whose receivers are open once they are connected: nothing is asked of `address`.
-    ///
-    /// # Errors
-    /// The kernel has no epoll for us.
-    pub fn bare(address: SocketAddr, in_flight_max: usize) -> Outcome<Self> {
-        Self::with(None, address, 1, in_flight_max)
-    }
-
-    fn with(
-        target: Option<&'t Target>,
-        address: SocketAddr,
-        groups: usize,
-        in_flight_max: usize,
-    ) -> Outcome<Self> {
         let poll = Poll::new().map_err(|error| Fault::because("cannot wait for sockets", error))?;
         let shared = Shared { target, tallies: vec![Tally::default(); groups], stamp_at: 0, complaint: None };
         let room = Room {
@@ -89,7 +70,7 @@ impl<'t> Crowd<'t> {
             in_flight: 0,
             arrivals: Arrivals::default(),
         };
-        Ok(Self { poll, events: Events::with_capacity(EVENTS_MAX), room, address, in_flight_max, asked: 0 })
+        Ok(Self { poll, events: Events::with_capacity(EVENTS_MAX), room, in_flight_max, asked: 0 })
     }
 
     /// Opens sockets until there are no more wishes and each is where it wanted, or refused. When nothing moves for
@@ -131,7 +112,7 @@ impl<'t> Crowd<'t> {
 
     fn begin(&mut self, wish: Wish) {
         let place = self.room.receivers.vacant_key();
-        let begun = TcpStream::connect(self.address).and_then(|mut stream| {
+        let begun = TcpStream::connect(self.room.shared.target.sockets).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(place), interest)?;
             Ok(stream)

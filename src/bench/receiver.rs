@@ -73,8 +73,8 @@ pub enum Phase {
 
 /// What all receivers of a crowd have in common.
 pub(super) struct Shared<'t> {
-    /// `None` for streams that say nothing.
-    pub target: Option<&'t Target>,
+    /// The server.
+    pub target: &'t Target,
     /// By group.
     pub tallies: Vec<Tally>,
     /// Where in a message the stamp was last time.
@@ -134,7 +134,7 @@ impl Receiver {
     ///
     /// # Errors
     /// Why it is not going to be.
-    pub fn connected(&mut self, target: Option<&Target>) -> Result<(), String> {
+    pub fn connected(&mut self, target: &Target) -> Result<(), String> {
         let failure = self.stream.take_error().unwrap_or_else(Some);
         if let Some(error) = failure {
             return Err(error.to_string());
@@ -142,10 +142,6 @@ impl Receiver {
         if self.stream.peer_addr().is_err() {
             return Ok(());
         }
-        let Some(target) = target else {
-            self.phase = Phase::Open;
-            return Ok(());
-        };
         self.phase = Phase::Upgrading;
         // Whoever measures small messages does not want them held back.
         self.stream.set_nodelay(true).map_err(|error| error.to_string())?;
@@ -191,8 +187,7 @@ impl Receiver {
         if !head.starts_with(b"HTTP/1.1 101") {
             return Err(line(head.split(|byte| *byte == b'\r').next().unwrap_or_default()));
         }
-        let has_channels = shared.target.is_some_and(Target::has_channels);
-        self.phase = if has_channels { Phase::Greeting } else { Phase::Open };
+        self.phase = if shared.target.has_channels() { Phase::Greeting } else { Phase::Open };
         Ok(())
     }
 
@@ -239,14 +234,13 @@ impl Receiver {
             return refusal(payload);
         }
         self.socket_id = socket_id(payload);
-        let Some(target) = shared.target else { return Ok(()) };
         let message = match &self.entry {
             Entry::Connected => {
                 self.phase = Phase::Open;
                 return Ok(());
             }
-            Entry::Subscribed(channel) => target.subscribe(channel),
-            Entry::Joined(channel, user) => target.join(&self.socket_id, channel, user),
+            Entry::Subscribed(channel) => shared.target.subscribe(channel),
+            Entry::Joined(channel, user) => shared.target.join(&self.socket_id, channel, user),
         };
         self.phase = Phase::Subscribing;
         self.say(&message)

@@ -17,6 +17,7 @@ use super::delivery::{Delivered, Sender, deliver, receive};
 use super::flow::{Pace, Published};
 use super::process::{Servers, require_descriptors};
 use super::receiver::{Conduct, Entry, Wish};
+use super::target::{Dialect, Target, channel};
 use super::{Fault, Outcome, clock};
 
 /// How a frame leaves.
@@ -73,8 +74,11 @@ pub fn run(plan: &Plan, in_flight_max: usize) -> Outcome<Delivered> {
     require_descriptors(plan.sockets)?;
     let mut process = Process::start(plan)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, process.port()?));
-    let mut crowd = Crowd::bare(address, in_flight_max)?;
-    let wish = Wish { group: 0, channel: 0, lanes: 1, entry: Entry::Connected, conduct: Conduct::Read };
+    let nobody = Dialect::Pusher { app_id: String::new(), key: String::new(), secret: String::new() };
+    let target = Target { sockets: address, calls: address, dialect: nobody };
+    let mut crowd = Crowd::new(&target, 1, in_flight_max)?;
+    let entry = Entry::Subscribed(channel(0));
+    let wish = Wish { group: 0, channel: 0, lanes: 1, entry, conduct: Conduct::Read };
     let arrivals = crowd.open(&mut std::iter::repeat_n(wish, plan.sockets), &mut |_| {})?;
     if arrivals.refused > 0 {
         return Err(Fault::because("cannot measure the floor", crowd.complaint().unwrap_or("refused")));

@@ -1,6 +1,9 @@
 //! The other process of the floor: accepts streams, and writes frames into them.
+//!
+//! Before that it has with each the conversation that a server has, whatever is said: the kernel acknowledges what it
+//! receives at other times, and on another's account, where both sides have spoken.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use socket2::SockRef;
@@ -40,6 +43,8 @@ fn carry_out(plan: &Plan, input: &mut dyn BufRead, output: &mut dyn Write) -> Ou
         .map(|_| {
             let (stream, _) = listener.accept()?;
             stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            converse(&stream)?;
             Ok(stream)
         })
         .collect::<std::io::Result<_>>()
@@ -53,6 +58,22 @@ fn carry_out(plan: &Plan, input: &mut dyn BufRead, output: &mut dyn Write) -> Ou
     tell(output, "sent")?;
     // The streams stay open until everybody has read.
     heard(input.read_line(&mut line)).map(|_| ())
+}
+
+/// Lets somebody connect and subscribe: two questions, each small enough to come at once, and their answers.
+fn converse(mut stream: &TcpStream) -> std::io::Result<()> {
+    let mut question = [0; 4096];
+    let greeting = text(br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.1\"}"}"#);
+    let subscribed = text(br#"{"event":"pusher_internal:subscription_succeeded","data":"{}"}"#);
+    for answer in
+        [[&b"HTTP/1.1 101 Switching Protocols\r\n\r\n"[..], &greeting].concat(), subscribed.to_vec()]
+    {
+        if stream.read(&mut question)? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        stream.write_all(&answer)?;
+    }
+    Ok(())
 }
 
 fn listen() -> std::io::Result<TcpListener> {
