@@ -72,7 +72,7 @@ impl Shard {
         let held = entry.or_default();
         let place = held.walked.list.join(slot);
         if joined.revision > 0 {
-            held.newcomers.push((slot, joined.revision));
+            held.newcomers.insert(slot, joined.revision);
         }
         let subscription = Subscription { place, member: member.map(|member| member.user.clone()) };
         if let Some((_, seat)) = self.channel_seat(slot) {
@@ -102,7 +102,7 @@ impl Shard {
                 subscription.place = place;
             }
         });
-        held.newcomers.retain(|(newcomer, _)| *newcomer != slot);
+        held.newcomers.remove(&slot);
         let is_last = held.walked.list.is_empty();
         if is_last {
             self.behind_bytes -= held.walked.list.behind_bytes();
@@ -144,9 +144,9 @@ impl Shard {
         let Some(held) = members.channels.get_mut(channel) else { return };
         if push.revision > 0 {
             excepted.extend(
-                held.newcomers.iter().filter(|(_, told)| *told >= push.revision).map(|(slot, _)| slot),
+                held.newcomers.iter().filter(|(_, told)| **told >= push.revision).map(|(slot, _)| *slot),
             );
-            held.newcomers.retain(|(_, told)| *told > push.revision);
+            held.newcomers.retain(|_, told| *told > push.revision);
         }
         if dialect::spares_some(push) {
             let is_spared = |slot: &Slot| match &self.sockets[*slot as usize].seat {

@@ -16,7 +16,7 @@ mod subscriptions;
 mod timers;
 mod users;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,8 +104,8 @@ struct Walked {
 struct Channel {
     walked: Walked,
     /// Subscribers and the revision of the roster they were told, while changes that it includes may be on their
-    /// way: they must not hear of those again.
-    newcomers: Vec<(Slot, u64)>,
+    /// way: they must not hear of those again. There may be as many as subscribers, and each may leave at any time.
+    newcomers: BTreeMap<Slot, u64>,
 }
 
 /// Names a list to walk.
