@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gusher::dialect::Session;
+use gusher::dialect::pusher::handshake;
 use gusher::hook::Notices;
-use gusher::hub::{Admission, Apps, Hub, HubLimits, LiveApp};
+use gusher::hub::{Admission, Apps, Hub, HubLimits, LiveApp, Mailbox};
 use gusher::metrics::ShardMetrics;
 use gusher::model::pattern::{Pattern, PatternLimits};
 use gusher::model::{
-    Admin, App, AppKey, AppSecret, Hash, Publication, Reach, Refusal, Registered, Target, UserId,
+    Admin, App, AppKey, AppSecret, AppSettings, Hash, Publication, Reach, Refusal, Registered, SocketId,
+    Target, UserId,
 };
 use gusher::net::stream::Stream;
 use gusher::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
@@ -39,6 +41,7 @@ const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 pub struct World {
     pub hub: Arc<Hub>,
     pub shards: Vec<Shard>,
+    pub mailboxes: Vec<Arc<Mailbox>>,
     now: Instant,
     listener: TcpListener,
     runtime: tokio::runtime::Runtime,
@@ -50,15 +53,16 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let apps = runtime.block_on(async { Apps::load(Store::in_memory().await.unwrap()).await.unwrap() });
         let prepared: Vec<_> = (0..shards).map(|_| Shard::prepare().unwrap()).collect();
-        let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
+        let mailboxes: Vec<_> = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
         let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, kept_bytes_max: 1 << 20 };
         let now = Instant::now();
-        let hub = Hub::new(apps, mailboxes, limits, now, Notices::queue(1).0);
+        let hub = Hub::new(apps, mailboxes.clone(), limits, now, Notices::queue(1).0);
         let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
             Shard::new(index, Arc::clone(&hub), mailbox, poll, settings, now)
         });
         let shards = shards.collect();
-        Self { hub, shards, now, listener: TcpListener::bind("127.0.0.1:0").unwrap(), runtime }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { hub, shards, mailboxes, now, listener, runtime }
     }
 
     /// Registers an app.
@@ -80,21 +84,43 @@ impl World {
         self.runtime.block_on(self.hub.unregister(&app.app.key)).unwrap();
     }
 
+    /// Changes the settings of an app.
+    pub fn configure(&self, app: &LiveApp, settings: AppSettings) {
+        self.runtime.block_on(self.hub.configure(app.app.key.as_str(), |_| Ok(settings))).unwrap();
+    }
+
     /// Connects a client whose upgrade was just answered.
     pub fn connect(&mut self, app: &Arc<LiveApp>, user: &str) -> Peer {
         let (admission, arriving) = self.admit(app, user);
         self.open(admission, arriving)
     }
 
+    /// Connects a client of Pusher Channels, with the id `1.{number}`, and says on which shard it is.
+    pub fn connect_pusher(&mut self, app: &Arc<LiveApp>, number: u64) -> (Peer, usize) {
+        let before: Vec<u64> = self.shards.iter().map(|shard| shard.metrics().sockets.get()).collect();
+        let socket_id = SocketId { high: 1, low: number };
+        let session = handshake::Session { socket_id, protocol: 7, client: handshake::ClientKind::Other };
+        let (admission, arriving) = self.admit_as(app, Session::Pusher(session));
+        let peer = self.open(admission, arriving);
+        let is_new = |shard: &usize| self.shards[*shard].metrics().sockets.get() > before[*shard];
+        (peer, (0..before.len()).find(is_new).unwrap())
+    }
+
     /// Admits a client and keeps its stream, as the door does until the upgrade is answered.
     pub fn admit(&self, app: &Arc<LiveApp>, user: &str) -> (Admission, Arriving) {
-        let admission = self.hub.admit(app, Session::Gusher(UserId::parse(user).unwrap())).unwrap();
+        self.admit_as(app, Session::Gusher(UserId::parse(user).unwrap()))
+    }
+
+    fn admit_as(&self, app: &Arc<LiveApp>, session: Session) -> (Admission, Arriving) {
+        let admission = self.hub.admit(app, session).unwrap();
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
         client.connect(&self.listener.local_addr().unwrap().into()).unwrap();
         let client = TcpStream::from(client);
         let (stream, _) = self.listener.accept().unwrap();
         socket2::SockRef::from(&stream).set_send_buffer_size(64 * 1024).unwrap();
+        // As the door's listener has it: what is written is there to be read.
+        stream.set_nodelay(true).unwrap();
         client.set_nonblocking(true).unwrap();
         client.set_nodelay(true).unwrap();
         (admission, Arriving { stream, client })
@@ -137,10 +163,13 @@ impl World {
 
     /// One turn of every shard.
     pub fn turn(&mut self) {
-        for shard in &mut self.shards {
-            shard.wait(Some(Duration::ZERO)).unwrap();
-            shard.work(self.now);
-        }
+        (0..self.shards.len()).for_each(|shard| self.turn_one(shard));
+    }
+
+    /// One turn of one shard.
+    pub fn turn_one(&mut self, shard: usize) {
+        self.shards[shard].wait(Some(Duration::ZERO)).unwrap();
+        self.shards[shard].work(self.now);
     }
 
     /// Turns until there is nothing left to do but wait.
@@ -185,6 +214,16 @@ pub enum Frame {
     Close(u16),
 }
 
+/// A client's frame of that opcode, of at most 65535 bytes.
+pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap();
+    let head = match u8::try_from(length) {
+        Ok(length @ ..=125) => vec![0x80 | opcode, 0x80 | length],
+        _ => [&[0x80 | opcode, 0x80 | 126][..], &length.to_be_bytes()].concat(),
+    };
+    [&head, &[0; 4][..], payload].concat()
+}
+
 /// The client's end of a stream.
 pub struct Peer {
     stream: TcpStream,
@@ -195,9 +234,7 @@ pub struct Peer {
 impl Peer {
     /// Sends a frame of that opcode; with a mask of zeros, so the bytes are the payload.
     pub fn send(&mut self, opcode: u8, payload: &[u8]) {
-        assert!(payload.len() < 126, "a short frame");
-        let head = [0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
-        self.stream.write_all(&[&head, payload].concat()).unwrap();
+        self.send_raw(&frame(opcode, payload));
     }
 
     /// Sends bytes that need not be a frame.
