@@ -6,6 +6,7 @@ mod world;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gusher::model::{AppSettings, ChannelName, Publication, Target};
 use gusher::shard::{OutboxLimits, ShardSettings};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -314,4 +315,54 @@ proptest! {
         history.world.settle();
         (0..history.clients.len()).for_each(|client| history.check(client, true));
     }
+}
+
+#[test]
+fn pc_127_a_silent_client_of_pusher_is_pinged_and_then_closed() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let (mut peer, _) = world.connect_pusher(&app, 1);
+    world.pass(seconds(119));
+    assert_eq!(peer.frames().len(), 1, "the greeting");
+    world.pass(seconds(2));
+    assert_eq!(peer.frames(), [Frame::Ping]);
+    world.pass(seconds(28));
+    assert_eq!(peer.frames(), []);
+    world.pass(seconds(3));
+    assert_eq!(peer.frames(), [Frame::Close(4201)]);
+    assert_eq!(world.count(|shard| shard.silent_cuts.get()), 1);
+}
+
+#[test]
+fn pc_128_a_client_of_pusher_that_only_answers_pings_is_kept() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let (mut peer, _) = world.connect_pusher(&app, 1);
+    peer.frames();
+    for period in 0..10 {
+        world.pass(seconds(121));
+        assert_eq!(peer.frames(), [Frame::Ping], "period {period}");
+        peer.send(PONG, b"");
+    }
+    world.pass(seconds(31));
+    assert!(!peer.is_ended());
+}
+
+#[test]
+fn pc_088_a_kept_event_ends_after_its_time() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    world.configure(&app, AppSettings { cache_ttl: 60, ..AppSettings::default() });
+    let target = Target::Channels(vec![ChannelName::parse("cache-a").unwrap()]);
+    let kept = Publication { target, event: "kept".into(), data: "d".into(), except: None };
+    world.hub.publish(&app, &kept).unwrap();
+    let mut last_heard = |number, wait| {
+        world.pass(seconds(wait));
+        let (mut peer, _) = world.connect_pusher(&app, number);
+        peer.send(TEXT, br#"{"event":"pusher:subscribe","data":{"channel":"cache-a"}}"#);
+        world.settle();
+        peer.texts().pop().unwrap()
+    };
+    assert!(last_heard(1, 59).contains("kept"));
+    assert!(last_heard(2, 2).contains("pusher:cache_miss"));
 }
