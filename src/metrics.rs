@@ -37,6 +37,10 @@ pub struct ShardMetrics {
     pub bytes_out: Counter,
     /// Socket writes made.
     pub writes: Counter,
+    /// Batches of socket writes made in one system call each.
+    pub ring_batches: Counter,
+    /// Times that the way for batches failed; it is not taken again.
+    pub ring_failures: Counter,
     /// Sockets cut because they did not read.
     pub slow_cuts: Counter,
     /// Sockets dropped because nothing was heard of them.

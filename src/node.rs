@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Database, ListenAddress};
+use crate::config::{Config, Database, ListenAddress, SendWay};
 use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Apps, Hub, HubLimits};
@@ -18,7 +18,7 @@ use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
 use crate::model::{Admin, App, AppKey, Hash, Notice, Refusal};
 use crate::net::stream;
-use crate::shard::{ChannelSettings, OutboxLimits, Shard, ShardSettings};
+use crate::shard::{Batch, ChannelSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, Store, StoreError};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
@@ -102,6 +102,7 @@ impl Node {
         let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
         for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
             let shard = Shard::new(index, Arc::clone(&hub), mailbox, poll, shard_settings(config), origin);
+            let shard = shard.sending(way_out(config.node.send)?);
             shard_metrics.push(shard.metrics());
             shards.push(spawn(index, shard).map_err(system)?);
         }
@@ -360,6 +361,17 @@ fn shard_settings(config: &Config) -> ShardSettings {
             message_bytes_max: config.pusher.message_bytes_max,
             channels_max: config.pusher.channels_max,
         },
+    }
+}
+
+/// How the fan-out of a shard leaves.
+fn way_out(way: SendWay) -> Result<Batch, StartError> {
+    match (way, Batch::through_ring()) {
+        (SendWay::Send, _) | (SendWay::Auto, Err(_)) => Ok(Batch::default()),
+        (_, Ok(batch)) => Ok(batch),
+        (SendWay::Uring, Err(error)) => Err(StartError(format!(
+            "cannot send through io_uring: {error}: permit it to this process, or set node.send to auto"
+        ))),
     }
 }
 

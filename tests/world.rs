@@ -366,3 +366,23 @@ fn pc_088_a_kept_event_ends_after_its_time() {
     assert!(last_heard(1, 59).contains("kept"));
     assert!(last_heard(2, 2).contains("pusher:cache_miss"));
 }
+
+#[test]
+fn a_reader_that_pauses_among_many_misses_nothing_and_holds_up_nobody() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<Peer> = (0..40).map(|number| world.connect(&app, &format!("u{number}"))).collect();
+    let texts: Vec<String> = (0..100).map(|number| format!("{number} {}", "x".repeat(4000))).collect();
+    for text in &texts {
+        world.push(&app, text).unwrap();
+        world.settle();
+        // The first one reads nothing yet.
+        assert!(peers[1..].iter_mut().all(|peer| peer.texts() == [text.clone()]));
+    }
+    let mut late = Vec::new();
+    while late.len() < texts.len() {
+        late.extend(peers[0].texts());
+        world.settle();
+    }
+    assert_eq!(late, texts);
+}

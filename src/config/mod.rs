@@ -163,6 +163,19 @@ pub struct NodeSettings {
     pub credential_life: Duration,
     /// Kernel send buffer to ask for, per socket, in bytes.
     pub send_buffer_bytes: usize,
+    /// How a push to many sockets leaves.
+    pub send: SendWay,
+}
+
+/// How a push to many sockets leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendWay {
+    /// Through `io_uring` where the kernel permits it, else one `send()` for each.
+    Auto,
+    /// One `send()` for each.
+    Send,
+    /// Through `io_uring`, or the node does not start.
+    Uring,
 }
 
 /// What the Pusher dialect may cost on this node, and where it is served. The limits of an app are settings of the app.

@@ -72,6 +72,7 @@ pub(super) struct TypedNode {
     pub bcrypt_cost: i64,
     pub credential_seconds: i64,
     pub send_buffer_bytes: i64,
+    pub send: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,7 +95,13 @@ impl Default for Typed {
             trusted_proxies: String::new(),
             allow_private_webhooks: false,
             limits: TypedLimits::default(),
-            node: TypedNode { shards: 0, bcrypt_cost: 10, credential_seconds: 60, send_buffer_bytes: 65_536 },
+            node: TypedNode {
+                shards: 0,
+                bcrypt_cost: 10,
+                credential_seconds: 60,
+                send_buffer_bytes: 65_536,
+                send: "auto".into(),
+            },
             drain: TypedDrain { seconds: 10 },
             pusher: TypedPusher {
                 message_bytes_max: 65_536,

@@ -7,7 +7,7 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 
 use super::{
     Admin, Config, Database, Drain, Level, Limits, ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX,
-    NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY, Secret, WebhookSettings,
+    NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY, Secret, SendWay, WebhookSettings,
     typed::{Typed, TypedLimits, TypedNode, TypedPusher},
 };
 
@@ -212,6 +212,19 @@ impl Check {
                 typed.send_buffer_bytes,
                 4 * KIB..=16 * MIB,
             ),
+            send: self.send_way(&typed.send),
+        }
+    }
+
+    fn send_way(&mut self, text: &str) -> SendWay {
+        match text {
+            "auto" => SendWay::Auto,
+            "send" => SendWay::Send,
+            "uring" => SendWay::Uring,
+            other => {
+                self.find(format!("node.send must be auto, send or uring, found {other:?}"));
+                SendWay::Auto
+            }
         }
     }
 

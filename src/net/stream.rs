@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
@@ -66,6 +67,11 @@ impl Stream {
     /// As [`Stream::write`].
     pub fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         retry(|| self.0.write_vectored(pieces))
+    }
+
+    /// What the kernel knows it by, as long as it lives.
+    pub fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 
     /// Tells the other side that nothing more comes.

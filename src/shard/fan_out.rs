@@ -4,7 +4,7 @@ use super::socket::{Delivery, Fault};
 use super::{Shard, Slot};
 
 /// How many sockets are visited, and how many outboxes flushed, in one turn.
-const CHUNK: usize = 64;
+pub(super) const CHUNK: usize = 64;
 
 impl Shard {
     /// Visits the next sockets of the lists that have something pending, each list in its turn.
@@ -25,13 +25,19 @@ impl Shard {
                 budget -= 1;
                 delivered += u64::from(frames.count);
                 let socket = &mut self.sockets[slot as usize];
+                if self.batch.has_ring() && socket.is_ready() {
+                    self.batch.add(slot, frames);
+                    continue;
+                }
                 match socket.deliver(frames, &mut delivery) {
                     Ok(()) => socket.watch_stall(slot, &self.rhythm, &mut self.wheel),
                     Err(fault) => self.faulty.push((slot, fault)),
                 }
             };
             self.behind_bytes += walked.list.behind_bytes();
-            if walked.is_walking {
+            let is_walking = walked.is_walking;
+            self.send_batch();
+            if is_walking {
                 self.walks.push_back(walk);
             }
         }

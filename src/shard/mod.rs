@@ -11,6 +11,7 @@ mod list;
 mod mail;
 mod outbox;
 mod receive;
+mod send;
 mod socket;
 mod subscriptions;
 mod timers;
@@ -34,6 +35,7 @@ use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::frame;
 use list::{List, Slot};
 use outbox::{Frames, Pool};
+pub use send::Batch;
 use socket::{Delivery, Faulty, Socket};
 use timers::Rhythm;
 
@@ -153,6 +155,7 @@ pub struct Shard {
     fired: Vec<(Tick, Slot)>,
     ready: Vec<(Slot, Readiness)>,
     pool: Pool,
+    batch: Batch,
     wheel: Wheel<Slot>,
     now: Tick,
     pool_shrinks: Tick,
@@ -202,6 +205,7 @@ impl Shard {
             fired: Vec::new(),
             ready: Vec::new(),
             pool: Pool::default(),
+            batch: Batch::default(),
             wheel: Wheel::new(origin),
             now: 0,
             pool_shrinks: POOL_SHRINK_TICKS,
@@ -210,6 +214,11 @@ impl Shard {
             rhythm: Rhythm::new(&settings),
             is_draining: false,
         }
+    }
+
+    /// The same shard, whose fan-out leaves by `batch`.
+    pub fn sending(self, batch: Batch) -> Self {
+        Self { batch, ..self }
     }
 
     /// A poll and the mailbox that wakes it: made first, as the hub needs all mailboxes and a shard needs the hub.

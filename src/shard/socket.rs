@@ -140,14 +140,32 @@ impl Socket {
             self.queue(frames, delivery)?;
             return self.flush(delivery);
         };
-        let length = frames.bytes.len();
-        let written = match stream.write(&frames.bytes) {
+        let written = stream.write(&frames.bytes);
+        self.sent(frames, written, delivery)
+    }
+
+    /// Whether what it is to get can be written at once.
+    pub fn is_ready(&self) -> bool {
+        self.stream.is_some() && self.outbox.is_empty()
+    }
+
+    /// Notes what the kernel said when it was given frames; what it did not take waits.
+    ///
+    /// # Errors
+    /// [`Fault::Gone`].
+    pub fn sent(
+        &mut self,
+        frames: Frames,
+        written: io::Result<usize>,
+        delivery: &mut Delivery<'_>,
+    ) -> Result<(), Fault> {
+        let written = match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             written => written.map_err(|_| Fault::Gone)?,
         };
         delivery.metrics.writes.add(1);
         delivery.metrics.bytes_out.add(written as u64);
-        if written < length {
+        if written < frames.bytes.len() {
             let rest = Frames { bytes: frames.bytes.slice(written..), count: frames.count };
             self.outbox.push_anyway(rest, delivery.pool);
             self.outbox.block(delivery.now);

@@ -58,7 +58,12 @@ impl Server {
         let mut flags = Overlay::default();
         // Hashing at the cost of production is another matter's test.
         let usual = [("listen", "127.0.0.1:0"), ("api_listen", "127.0.0.1:0"), ("node.bcrypt_cost", "4")];
-        usual.iter().chain(settings).for_each(|(key, value)| flags.set(key, *value));
+        let send = std::env::var("TEST_SEND").unwrap_or_else(|_| "auto".to_owned());
+        usual
+            .iter()
+            .chain(&[("node.send", &*send)])
+            .chain(settings)
+            .for_each(|(key, value)| flags.set(key, *value));
         let config = read::dev([], &flags).expect("the settings are valid");
         let node = Node::start(&config).await.expect("the node starts");
         Self { node, http: reqwest::Client::new() }

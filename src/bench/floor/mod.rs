@@ -5,7 +5,6 @@
 //! on stdout, then that everybody is there; a line on its stdin begins, and the end of its stdin ends it.
 
 pub mod sender;
-mod uring;
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};

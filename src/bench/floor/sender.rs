@@ -3,12 +3,12 @@
 //! Before that it has with each the conversation that a server has, whatever is said: the kernel acknowledges what it
 //! receives at other times, and on another's account, where both sides have spoken.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 
 use socket2::SockRef;
 
-use super::uring::Ring;
 use super::{Plan, Way};
 use crate::bench::clock::{now_ns, sleep_until};
 use crate::bench::flow::Pace;
@@ -16,8 +16,12 @@ use crate::bench::process::require_descriptors;
 use crate::bench::stamp::Stamp;
 use crate::bench::target::{channel, delivery};
 use crate::bench::{Fault, Outcome, PATIENCE};
+use crate::net::ring::Ring;
 use crate::net::stream;
 use crate::net::websocket::text;
+
+/// How many sends one system call takes along.
+const BATCH: u32 = 256;
 
 /// As Gusher's own by default.
 const SEND_BUFFER_BYTES: usize = 65_536;
@@ -112,7 +116,7 @@ fn send(plan: &Plan, outlet: &mut Outlet, streams: &[TcpStream]) -> Outcome<()> 
 
 enum Outlet {
     Plain,
-    Ring(Box<Ring>),
+    Ring(Ring),
 }
 
 impl Outlet {
@@ -120,9 +124,8 @@ impl Outlet {
         match way {
             Way::Send | Way::Ten => Ok(Outlet::Plain),
             Way::Uring => {
-                let ring = Ring::new();
-                ring.map(|ring| Outlet::Ring(Box::new(ring)))
-                    .map_err(|error| Fault::because("there is no io_uring for us", error))
+                let ring = Ring::new(BATCH);
+                ring.map(Outlet::Ring).map_err(|error| Fault::because("there is no io_uring for us", error))
             }
         }
     }
@@ -130,7 +133,23 @@ impl Outlet {
     fn write(&mut self, streams: &[TcpStream], bytes: &[u8]) -> std::io::Result<()> {
         match self {
             Outlet::Plain => streams.iter().try_for_each(|mut stream| stream.write_all(bytes)),
-            Outlet::Ring(ring) => ring.write(streams, bytes),
+            Outlet::Ring(ring) => {
+                streams.chunks(BATCH as usize).try_for_each(|batch| write_batch(ring, batch, bytes))
+            }
         }
     }
+}
+
+/// Writes all of `bytes` to every stream, waiting for those that are full.
+fn write_batch(ring: &mut Ring, batch: &[TcpStream], bytes: &[u8]) -> std::io::Result<()> {
+    let mut rests = vec![bytes; batch.len()];
+    let mut failed = Ok(());
+    let sends = batch.iter().map(|stream| (stream.as_raw_fd(), bytes));
+    ring.send(sends, |place, written| match written {
+        Ok(length) => rests[place] = &bytes[length..],
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        Err(error) => failed = Err(error),
+    })?;
+    failed?;
+    batch.iter().zip(rests).try_for_each(|(mut stream, rest)| stream.write_all(rest))
 }
