@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use support::Server;
-use support::pusher::{PusherClient, SECRET, call, configure, register, serve, trigger};
+use support::pusher::{PusherClient, SECRET, call, call_as, configure, register, serve, trigger};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -75,21 +75,39 @@ async fn pc_021_a_node_that_stops_sends_newcomers_elsewhere() {
 
 #[tokio::test]
 async fn pc_022_every_message_is_a_text_frame_with_one_object() {
-    let server = serve(json!({ "subscription_count": true })).await;
-    let mut client = PusherClient::connect(&server).await;
-    client.say(json!({ "event": "pusher:subscribe", "data": { "channel": "cache-a" } })).await;
-    client.say(json!({ "event": "pusher:subscribe", "data": { "channel": "private-a" } })).await;
-    client.say(json!({ "event": "pusher:nonsense" })).await;
+    let server = serve(json!({ "subscription_count": true, "watchlists": true })).await;
+    let (mut client, mut other) =
+        (PusherClient::connect(&server).await, PusherClient::connect(&server).await);
+    client.sign_in(json!({ "id": "1", "watchlist": ["2"] })).await;
+    client.join("presence-a", json!("1")).await;
+    for channel in ["cache-a", "private-a"] {
+        client.say(json!({ "event": "pusher:subscribe", "data": { "channel": channel } })).await;
+    }
     client.say(json!({ "event": "pusher:ping" })).await;
-    trigger(&server, "cache-a", "e", "d").await;
-    let mut events = Vec::new();
-    // The event and the answers to what the client said come in any order.
-    while !(events.contains(&json!("e")) && events.contains(&json!("pusher:pong"))) {
+    other.sign_in(json!({ "id": "2" })).await;
+    other.join("presence-a", json!("2")).await;
+    other.say(json!({ "event": "client-a", "channel": "presence-a" })).await;
+    other.leave("presence-a").await;
+    trigger(&server, "presence-a", "published", "d").await;
+    let mut awaited = HashSet::from([
+        "client-a",
+        "published",
+        "pusher:cache_miss",
+        "pusher:error",
+        "pusher:pong",
+        "pusher:subscription_error",
+        "pusher_internal:member_added",
+        "pusher_internal:member_removed",
+        "pusher_internal:subscription_count",
+        "pusher_internal:subscription_succeeded",
+        "pusher_internal:watchlist_events",
+    ]);
+    // Of what is said and what is published, either may come first.
+    while !awaited.is_empty() {
         let Message::Text(text) = client.client.next().await else { panic!("no text") };
         let message: serde_json::Map<String, Value> = serde_json::from_str(&text).expect("one object");
-        events.push(message["event"].clone());
+        awaited.remove(message["event"].as_str().expect("a text"));
     }
-    assert!(events.len() >= 6, "{events:?}");
 }
 
 #[tokio::test]
@@ -137,10 +155,25 @@ async fn pc_036_a_close_says_why() {
         let (code, reason) = client.closed().await;
         assert!((4000..4300).contains(&code) && !reason.is_empty(), "{path}: {code} {reason:?}");
     }
-    let mut client = PusherClient::connect(&server).await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(PusherClient::connect(&server).await);
+    }
+    clients[0].client.send(Message::text("x".repeat(65_537))).await;
+    let mut codes = vec![reasoned_close(&mut clients[0]).await];
+    clients[1].sign_in(json!({ "id": "1" })).await;
+    call(&server, Method::POST, "/apps/77/users/1/terminate_connections", "{}").await;
+    codes.push(reasoned_close(&mut clients[1]).await);
     configure(&server, json!({ "enabled": false })).await;
+    codes.push(reasoned_close(&mut clients[2]).await);
+    assert_eq!(codes, [1009, 4009, 4003]);
+}
+
+/// The code of the close frame that must come next, with a reason.
+async fn reasoned_close(client: &mut PusherClient) -> u16 {
     let (code, reason) = client.client.closed().await;
-    assert_eq!((code, reason.is_empty()), (4003, false));
+    assert!(!reason.is_empty(), "{code} comes without a reason");
+    code
 }
 
 #[tokio::test]
@@ -335,24 +368,57 @@ async fn register_other(server: &Server) {
     assert_eq!(server.post("/api/register", &fields).await.status, StatusCode::OK);
 }
 
+async fn trigger_other(server: &Server, channel: &str, event: &str) {
+    let body = json!({ "name": event, "channel": channel, "data": "" }).to_string();
+    let answer = call_as(server, "other", Method::POST, "/apps/78/events", &body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+}
+
 #[tokio::test]
 async fn pc_189_channels_of_the_same_name_in_two_apps_know_nothing_of_each_other() {
-    let server = Server::start().await;
+    // One shard, so that nothing but their apps keeps the sockets apart.
+    let server = Server::with(&[("node.shards", "1")]).await;
     register(&server, json!({})).await;
     register_other(&server).await;
     let mut one = PusherClient::connect(&server).await;
     let mut other = PusherClient::connect_to(&server, "/app/other?protocol=7").await;
-    other.say(json!({ "event": "pusher:subscribe", "data": { "channel": "cache-a" } })).await;
-    other.until("pusher:cache_miss").await;
-    one.join("presence-a", json!("1")).await;
-    trigger(&server, "cache-a", "e", "d").await;
-    // Kept for the one, missed by the other, and heard by nobody there.
+    for (client, user) in [(&mut one, "1"), (&mut other, "2")] {
+        let roster = data(&client.join("presence-a", json!(user)).await);
+        assert_eq!(roster["presence"]["ids"], json!([user]));
+        client.subscribe("private-a").await;
+    }
+    trigger(&server, "private-a", "of the one", "").await;
+    one.say(json!({ "event": "client-a", "channel": "private-a", "data": "" })).await;
+    assert_eq!(one.next().await["event"], "of the one");
+    one.settle().await;
+    trigger_other(&server, "private-a", "of the other").await;
+    assert_eq!(other.next().await["event"], "of the other");
+    trigger(&server, "private-a", "last", "").await;
+    assert_eq!(one.next().await["event"], "last");
+}
+
+#[tokio::test]
+async fn pc_189_what_one_app_keeps_and_counts_is_not_told_to_another() {
+    let server = serve(json!({})).await;
+    register_other(&server).await;
+    let mut one = PusherClient::connect(&server).await;
+    let mut other = PusherClient::connect_to(&server, "/app/other?protocol=7").await;
+    trigger(&server, "cache-a", "kept", "").await;
     one.subscribe("cache-a").await;
-    assert_eq!(one.next().await["event"], "e");
-    other.say(json!({ "event": "pusher:ping" })).await;
-    assert_eq!(other.next().await["event"], "pusher:pong");
-    let channels = call(&server, Method::GET, "/apps/77/channels", "").await.json();
-    assert_eq!(channels, json!({ "channels": { "cache-a": {}, "presence-a": {} } }));
+    assert_eq!(one.next().await["event"], "kept");
+    other.subscribe("cache-a").await;
+    assert_eq!(other.next().await["event"], "pusher:cache_miss");
+    one.join("presence-a", json!("1")).await;
+    other.join("presence-a", json!("2")).await;
+    for (key, id, user) in [("key", 77, "1"), ("other", 78, "2")] {
+        let ask = async |path| call_as(&server, key, Method::GET, &format!("/apps/{id}/{path}"), "").await;
+        assert_eq!(ask("channels").await.text, r#"{"channels":{"cache-a":{},"presence-a":{}}}"#);
+        let users = ask("channels/presence-a/users").await.json();
+        assert_eq!(users, json!({ "users": [{ "id": user }] }));
+    }
+    other.leave("cache-a").await;
+    let channels = call_as(&server, "other", Method::GET, "/apps/78/channels", "").await;
+    assert_eq!(channels.text, r#"{"channels":{"presence-a":{}}}"#);
     let foreign = call(&server, Method::GET, "/apps/78/channels", "").await;
     assert_eq!(foreign.status, StatusCode::UNAUTHORIZED, "the key of another app");
 }

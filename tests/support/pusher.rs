@@ -3,7 +3,7 @@
 use gusher::dialect::signature::hmac_hex;
 use md5::{Digest, Md5};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -41,9 +41,14 @@ pub async fn configure(server: &Server, settings: Value) {
 
 /// A signed call for the app `key`, as every server library makes it.
 pub async fn call(server: &Server, method: Method, path: &str, body: &str) -> Answer {
+    call_as(server, "key", method, path, body).await
+}
+
+/// A signed call with a key whose secret is [`SECRET`] too.
+pub async fn call_as(server: &Server, key: &str, method: Method, path: &str, body: &str) -> Answer {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
-    let mut query = format!("auth_key=key&auth_timestamp={now}&auth_version=1.0");
+    let mut query = format!("auth_key={key}&auth_timestamp={now}&auth_version=1.0");
     if !body.is_empty() {
         query.push_str(&format!("&body_md5={}", hex::encode(Md5::digest(body))));
     }
@@ -62,6 +67,8 @@ pub async fn trigger(server: &Server, channel: &str, event: &str, data: &str) ->
 pub struct PusherClient {
     /// The name that the server gave it.
     pub id: String,
+    /// The key of its app.
+    key: String,
     /// The socket itself.
     pub client: Client,
 }
@@ -72,10 +79,11 @@ impl PusherClient {
         Self::connect_to(server, "/app/key?protocol=7").await
     }
 
-    /// Connects at a path.
+    /// Connects at a path, which names an app whose secret is [`SECRET`].
     pub async fn connect_to(server: &Server, path: &str) -> Self {
         let (socket, _) = connect_async(format!("ws://{}{path}", server.public())).await.expect("upgraded");
-        let mut client = Self { id: String::new(), client: Client { socket } };
+        let key = path.split(['/', '?']).nth(2).expect("a path with a key").to_owned();
+        let mut client = Self { id: String::new(), key, client: Client { socket } };
         let greeting = client.next().await["data"].as_str().map(serde_json::from_str::<Value>);
         let greeting = greeting.expect("a text").expect("JSON in it");
         client.id = greeting["socket_id"].as_str().expect("an id").to_owned();
@@ -84,7 +92,8 @@ impl PusherClient {
 
     /// The next message.
     pub async fn next(&mut self) -> Value {
-        serde_json::from_str(&self.client.text().await).expect("every message is JSON")
+        let message = serde_json::from_str::<Map<String, Value>>(&self.client.text().await);
+        Value::Object(message.expect("every message is one JSON object"))
     }
 
     /// The next message of that name; others are passed over.
@@ -104,7 +113,7 @@ impl PusherClient {
 
     /// Subscribes to a channel that is no presence channel.
     pub async fn subscribe(&mut self, channel: &str) -> Value {
-        let auth = format!("key:{}", hmac_hex(SECRET, &format!("{}:{channel}", self.id)));
+        let auth = self.sign(&format!("{}:{channel}", self.id));
         self.say(json!({ "event": "pusher:subscribe", "data": { "channel": channel, "auth": auth } })).await;
         self.until("pusher_internal:subscription_succeeded").await
     }
@@ -112,7 +121,7 @@ impl PusherClient {
     /// Signs in, and returns the answer.
     pub async fn sign_in(&mut self, user: Value) -> Value {
         let user = user.to_string();
-        let auth = format!("key:{}", hmac_hex(SECRET, &format!("{}::user::{user}", self.id)));
+        let auth = self.sign(&format!("{}::user::{user}", self.id));
         self.say(json!({ "event": "pusher:signin", "data": { "auth": auth, "user_data": user } })).await;
         self.next().await
     }
@@ -125,7 +134,7 @@ impl PusherClient {
     /// Subscribes as a member with these `channel_data`.
     pub async fn join_as(&mut self, channel: &str, member: Value) -> Value {
         let member = member.to_string();
-        let auth = format!("key:{}", hmac_hex(SECRET, &format!("{}:{channel}:{member}", self.id)));
+        let auth = self.sign(&format!("{}:{channel}:{member}", self.id));
         let data = json!({ "channel": channel, "auth": auth, "channel_data": member });
         self.say(json!({ "event": "pusher:subscribe", "data": data })).await;
         self.until("pusher_internal:subscription_succeeded").await
@@ -141,5 +150,10 @@ impl PusherClient {
     pub async fn settle(&mut self) {
         self.say(json!({ "event": "pusher:ping" })).await;
         self.until("pusher:pong").await;
+    }
+
+    /// What an app's own server would answer: that the client may.
+    fn sign(&self, text: &str) -> String {
+        format!("{}:{}", self.key, hmac_hex(SECRET, text))
     }
 }

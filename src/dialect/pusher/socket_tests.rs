@@ -597,8 +597,8 @@ fn pc_069_members_come_and_go() {
     );
 }
 
-#[test]
-fn pc_034_no_close_code_keeps_a_library_away_for_good() {
+/// Every way of the server's to close a socket, but for those of RFC 6455.
+fn closes() -> Vec<(u16, String)> {
     let partings = [
         Parting::AppUnregistered,
         Parting::AppDisabled,
@@ -621,8 +621,21 @@ fn pc_034_no_close_code_keeps_a_library_away_for_good() {
         Closing::over_capacity(),
         Closing::reconnect(),
     ];
-    let codes = partings.map(|parting| close(parting).0).into_iter();
-    for code in codes.chain(closings.into_iter().map(|closing| closing.code)) {
-        assert!((1000..4300).contains(&code), "{code}");
+    let partings = partings.map(close).map(|(code, reason)| (code, reason.to_owned()));
+    partings.into_iter().chain(closings.map(|closing| (closing.code, closing.message))).collect()
+}
+
+#[test]
+fn pc_034_no_close_code_keeps_a_library_away_for_good() {
+    for (code, reason) in closes() {
+        assert!((1000..4300).contains(&code), "{code} {reason}");
+    }
+}
+
+#[test]
+fn pc_036_every_close_has_a_reason_that_fits() {
+    for (code, reason) in closes() {
+        // What a control frame holds besides the code (RFC 6455 section 5.5).
+        assert!((1..=123).contains(&reason.len()), "{code} {reason}");
     }
 }
