@@ -25,7 +25,7 @@ impl Shard {
                 budget -= 1;
                 delivered += u64::from(frames.count);
                 let socket = &mut self.sockets[slot as usize];
-                if self.batch.has_ring() && socket.is_ready() {
+                if socket.is_ready() {
                     self.batch.add(slot, frames);
                     continue;
                 }

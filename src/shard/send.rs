@@ -44,11 +44,6 @@ impl Batch {
         Ok(Self { ring: Some(Ring::new(CHUNK as u32)?), parcels: Vec::with_capacity(CHUNK) })
     }
 
-    /// Whether gathering is of use.
-    pub fn has_ring(&self) -> bool {
-        self.ring.is_some()
-    }
-
     /// Adds what a socket that is ready is to get.
     pub fn add(&mut self, slot: Slot, frames: Frames) {
         self.parcels.push(Parcel { slot, frames, written: None });
