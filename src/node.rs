@@ -17,12 +17,15 @@ use crate::hub::{Apps, Hub, HubLimits};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
 use crate::model::{Admin, App, AppKey, Hash, Notice, Refusal};
-use crate::net::stream;
+use crate::net::{descriptors, stream};
 use crate::shard::{Batch, ChannelSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, Store, StoreError};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// Descriptors that there is room for from the beginning: 512 KiB of the kernel's memory.
+const DESCRIPTORS_AT_ONCE: u64 = 65_536;
 
 /// Sockets that came or went since the allocator was last asked to give memory back.
 const TRIM_AFTER: u64 = 1000;
@@ -81,6 +84,7 @@ impl Node {
     /// The database cannot be opened, a listener cannot be bound, or the system gives no threads.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
+        descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
         let apps = Apps::load(open_store(&config.database).await?)
             .await
             .map_err(|error| unusable(&config.database, &error))?;
@@ -379,14 +383,10 @@ fn system(error: io::Error) -> StartError {
     StartError(format!("the system refuses what a node needs: {error}"))
 }
 
-/// Raises the descriptor limit as far as it goes, and says how many sockets fit under it.
+/// How many sockets fit under the descriptor limit.
 fn sockets_possible() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // Refused, the old limit stays, and is what counts.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(descriptors.saturating_sub(RESERVED_DESCRIPTORS).max(1)).unwrap_or(usize::MAX)
+    let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
+    usize::try_from(sockets).unwrap_or(usize::MAX)
 }
 
 /// Lets the hub do what is due.

@@ -4,9 +4,8 @@
 use std::collections::HashMap;
 use std::fs;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::{Fault, Outcome};
+use crate::net::descriptors;
 
 /// Descriptors for all that is not a socket under test.
 const SPARE_DESCRIPTORS: u64 = 64;
@@ -90,11 +89,10 @@ impl Servers {
 /// # Errors
 /// It may not; says how many it may.
 pub fn require_descriptors(sockets: usize) -> Outcome<()> {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // A refusal leaves the limit as it was, and then opening a socket says so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if sockets as u64 + SPARE_DESCRIPTORS <= allowed {
+    let allowed = descriptors::raise_limit();
+    let needed = sockets as u64 + SPARE_DESCRIPTORS;
+    if needed <= allowed {
+        descriptors::make_room(needed);
         return Ok(());
     }
     Err(Fault(format!(

@@ -1,5 +1,6 @@
 //! Bytes: streams, timers and the WebSocket protocol. Knows no word of the product.
 
+pub mod descriptors;
 pub mod ring;
 pub mod stream;
 pub mod timer;

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::fan_out::CHUNK;
 use super::list::Slot;
 use super::outbox::Frames;
 use super::socket::{Phase, Seat};
@@ -81,15 +82,26 @@ impl Shard {
         }
     }
 
-    /// Drops a socket and all it holds. Its stream closes with it.
+    /// Drops a socket and all it holds, but for its stream: closing one costs the kernel more than all the rest, so a
+    /// crowd that leaves at once would hold up everybody else. See [`Shard::close_streams`].
     pub(super) fn remove(&mut self, slot: Slot) {
         self.withdraw(slot);
         let Some(mut socket) = self.sockets.try_remove(slot as usize) else { return };
         socket.outbox.clear(&mut self.pool);
+        self.gone.extend(socket.stream.take());
         self.metrics.sockets.subtract(1);
         let length = self.sockets.len();
         if self.sockets.capacity() > 1024 && length < self.sockets.capacity() / 4 {
             self.sockets.shrink_to_fit();
+        }
+    }
+
+    /// Closes streams of sockets that are gone, some in a turn, more of them the more there are.
+    pub(super) fn close_streams(&mut self) {
+        let share = (self.gone.len() / 16).max(CHUNK);
+        self.gone.truncate(self.gone.len().saturating_sub(share));
+        if self.gone.is_empty() {
+            self.gone.shrink_to(CHUNK);
         }
     }
 

@@ -31,6 +31,7 @@ pub use outbox::OutboxLimits;
 use crate::hub::{Hub, LiveApp, Mailbox, Message, ShardIndex, SocketNumber};
 use crate::metrics::ShardMetrics;
 use crate::model::{AppNumber, ChannelName, SocketId, UserId};
+use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::frame;
 use list::{List, Slot};
@@ -151,6 +152,9 @@ pub struct Shard {
     dirty: VecDeque<Slot>,
     /// Sockets that may have more to read than one turn takes.
     unread: Vec<Slot>,
+    /// Streams of sockets that are gone, still to be closed. An event of one that comes meanwhile finds another socket in
+    /// its slot or none, and nothing to do there.
+    gone: Vec<Stream>,
     faulty: Vec<Faulty>,
     fired: Vec<(Tick, Slot)>,
     ready: Vec<(Slot, Readiness)>,
@@ -201,6 +205,7 @@ impl Shard {
             behind_bytes: 0,
             dirty: VecDeque::new(),
             unread: Vec::new(),
+            gone: Vec::new(),
             faulty: Vec::new(),
             fired: Vec::new(),
             ready: Vec::new(),
@@ -256,8 +261,11 @@ impl Shard {
 
     /// How long nothing is to be done unless somebody asks: zero while work is left, `None` for ever.
     pub fn patience(&self, now: Instant) -> Option<Duration> {
-        let is_idle =
-            self.mail.is_empty() && self.walks.is_empty() && self.dirty.is_empty() && self.unread.is_empty();
+        let is_idle = self.mail.is_empty()
+            && self.walks.is_empty()
+            && self.dirty.is_empty()
+            && self.unread.is_empty()
+            && self.gone.is_empty();
         if is_idle { self.wheel.rest(now) } else { Some(Duration::ZERO) }
     }
 
@@ -282,6 +290,7 @@ impl Shard {
         self.carry_out_mail();
         self.fan_out();
         self.flush_dirty();
+        self.close_streams();
         self.look_at_timers(now);
     }
 
