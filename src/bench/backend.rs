@@ -1,4 +1,5 @@
-//! A backend that publishes: keep-alive HTTP/1.1 connections, one call at a time on each.
+//! A backend that publishes: keep-alive HTTP/1.1 connections, one call at a time on each. One that the server closes
+//! is opened anew for the next call.
 //!
 //! One call at a time gives what is published on one connection an order, which is what receivers check. All
 //! connections are served by the thread that publishes.
@@ -8,7 +9,7 @@ use std::net::{SocketAddr, TcpStream as Blocking};
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::clock::now_ns;
 use super::receiver::find;
@@ -29,6 +30,7 @@ pub struct Answered {
 
 /// The connections of a backend.
 pub struct Backend {
+    address: SocketAddr,
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
@@ -36,6 +38,8 @@ pub struct Backend {
     answered: Vec<Answered>,
     /// From the call to its answer.
     pub delays: Delays,
+    /// Connections that had to be opened anew.
+    pub reopened: u64,
 }
 
 struct Connection {
@@ -45,6 +49,8 @@ struct Connection {
     answer: Vec<u8>,
     /// When the call was made that is not answered.
     asked_ns: Option<u64>,
+    /// The server takes no further call on it.
+    is_spent: bool,
 }
 
 /// The head of an answer.
@@ -53,6 +59,8 @@ struct Head {
     status: u16,
     head_bytes: usize,
     body_bytes: usize,
+    /// It is the last on its connection.
+    is_last: bool,
 }
 
 impl Backend {
@@ -61,23 +69,17 @@ impl Backend {
     /// # Errors
     /// Nobody is there.
     pub fn connect(address: SocketAddr, connections: usize) -> Outcome<Self> {
-        let failed = |error| Fault::because(&format!("cannot connect to {address}"), error);
-        let poll = Poll::new().map_err(failed)?;
-        let connect = |place| {
-            let stream = Blocking::connect_timeout(&address, PATIENCE)?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(place), Interest::READABLE | Interest::WRITABLE)?;
-            Ok(Connection { stream, unsent: Vec::new(), answer: Vec::new(), asked_ns: None })
-        };
+        let poll = Poll::new().map_err(|error| Fault::because("cannot wait for answers", error))?;
+        let open = |place| Connection::open(address, poll.registry(), Token(place));
         Ok(Self {
-            connections: (0..connections).map(connect).collect::<Result<_, _>>().map_err(failed)?,
+            address,
+            connections: (0..connections).map(open).collect::<Outcome<_>>()?,
             poll,
             events: Events::with_capacity(64),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
             answered: Vec::new(),
             delays: Delays::default(),
+            reopened: 0,
         })
     }
 
@@ -101,8 +103,14 @@ impl Backend {
     /// # Errors
     /// The connection is lost.
     pub fn call(&mut self, connection: usize, request: &[u8]) -> Outcome<()> {
+        let asked_ns = now_ns();
+        if self.connections[connection].is_spent {
+            let registry = self.poll.registry();
+            self.connections[connection] = Connection::open(self.address, registry, Token(connection))?;
+            self.reopened += 1;
+        }
         let connection = &mut self.connections[connection];
-        connection.asked_ns = Some(now_ns());
+        connection.asked_ns = Some(asked_ns);
         connection.unsent.extend_from_slice(request);
         connection.flush()
     }
@@ -153,6 +161,21 @@ pub(super) fn no_answer() -> Fault {
 }
 
 impl Connection {
+    fn open(address: SocketAddr, registry: &Registry, token: Token) -> Outcome<Self> {
+        let connect = || {
+            let stream = Blocking::connect_timeout(&address, PATIENCE)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
+            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            Ok(stream)
+        };
+        let stream = connect().map_err(|error: std::io::Error| {
+            Fault::because(&format!("cannot connect to {address}"), error)
+        })?;
+        Ok(Self { stream, unsent: Vec::new(), answer: Vec::new(), asked_ns: None, is_spent: false })
+    }
+
     fn flush(&mut self) -> Outcome<()> {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
@@ -169,7 +192,10 @@ impl Connection {
     fn read(&mut self, buffer: &mut [u8]) -> Outcome<Option<(bool, u64)>> {
         loop {
             match self.stream.read(buffer) {
-                Ok(0) => return Err(lost("the server closed it")),
+                Ok(0) => {
+                    self.is_spent = true;
+                    break;
+                }
                 Ok(length) => self.answer.extend_from_slice(&buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -179,10 +205,13 @@ impl Connection {
                 return Err(Fault(format!("an answer of more than {ANSWER_BYTES_MAX} bytes")));
             }
         }
-        let Some(head) = Head::read(&self.answer)? else { return Ok(None) };
-        if self.answer.len() < head.head_bytes + head.body_bytes {
-            return Ok(None);
-        }
+        let head = Head::read(&self.answer)?;
+        let Some(head) = head.filter(|head| self.answer.len() >= head.head_bytes + head.body_bytes) else {
+            // Between two calls the server may close as it likes.
+            let is_lost = self.is_spent && self.asked_ns.is_some();
+            return if is_lost { Err(lost("the server closed it")) } else { Ok(None) };
+        };
+        self.is_spent |= head.is_last;
         let is_accepted = self.judge(&head)?;
         self.answer.clear();
         Ok(self.asked_ns.take().map(|asked_ns| (is_accepted, now_ns().saturating_sub(asked_ns))))
@@ -216,16 +245,19 @@ impl Head {
         let mut lines = text.split("\r\n");
         let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
         let status: u16 = status.ok_or_else(|| Fault("the server does not answer in HTTP/1.1".to_owned()))?;
-        let length = lines.find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-        });
+        let fields: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
+        let field = |wanted: &str| {
+            let found = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.trim())
+        };
+        let length = field("content-length").and_then(|value| value.parse().ok());
+        let is_last = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         let body_bytes = match (status, length) {
             (_, Some(length)) => length,
             (204, None) => 0,
             _ => return Err(Fault("the server answers without Content-Length".to_owned())),
         };
-        Ok(Some(Head { status, head_bytes: end + 4, body_bytes }))
+        Ok(Some(Head { status, head_bytes: end + 4, body_bytes, is_last }))
     }
 }
 
@@ -237,9 +269,11 @@ mod tests {
     fn the_head_of_an_answer_is_read_once_it_is_there() {
         let answer = b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 2\r\n\r\n{}";
         assert_eq!(Head::read(&answer[..20]), Ok(None));
-        assert_eq!(Head::read(answer), Ok(Some(Head { status: 200, head_bytes: 38, body_bytes: 2 })));
-        let empty = b"HTTP/1.1 204 No Content\r\n\r\n";
-        assert_eq!(Head::read(empty), Ok(Some(Head { status: 204, head_bytes: 27, body_bytes: 0 })));
+        let head = Head { status: 200, head_bytes: 38, body_bytes: 2, is_last: false };
+        assert_eq!(Head::read(answer), Ok(Some(head)));
+        let empty = b"HTTP/1.1 204 No Content\r\nConnection: Close\r\n\r\n";
+        let head = Head { status: 204, head_bytes: 46, body_bytes: 0, is_last: true };
+        assert_eq!(Head::read(empty), Ok(Some(head)));
     }
 
     #[test]
@@ -247,5 +281,27 @@ mod tests {
         for answer in ["SSH-2.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] {
             assert!(Head::read(answer.as_bytes()).is_err(), "{answer}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_the_server_closes_is_opened_anew() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_exact(&mut [0; 4]).unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                    .unwrap();
+            }
+        });
+        let mut backend = Backend::connect(address, 1).unwrap();
+        for _ in 0..2 {
+            backend.call(0, b"call").unwrap();
+            backend.finish(|answered| assert!(answered.is_accepted)).unwrap();
+        }
+        assert_eq!((backend.reopened, backend.delays.count()), (1, 2));
+        server.join().unwrap();
     }
 }

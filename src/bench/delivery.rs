@@ -52,7 +52,7 @@ pub fn prepare<'s>(flow: &'s Flow, target: &'s Target) -> Outcome<Sender<'s>> {
         backend.call(connection, &target.call("bench-nobody", "warm"))?;
     }
     backend.finish(|_| {})?;
-    backend.delays = Default::default();
+    (backend.delays, backend.reopened) = Default::default();
     Ok(Box::new(move || flow.run(target, &mut backend)))
 }
 
@@ -140,6 +140,7 @@ impl Delivered {
         figures
             .count("messages", published.messages())
             .count("refused_calls", published.refused)
+            .count("reconnects", published.reopened)
             .measure("publishes_per_s", Some(published.per_second()))
             .count("deliveries", tally.deliveries)
             .count("lost", self.expected[group].saturating_sub(tally.deliveries))

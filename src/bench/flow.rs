@@ -50,6 +50,8 @@ pub struct Published {
     pub ended_ns: u64,
     /// How late a message was sent at worst; `None` without a pace.
     pub late_ns_max: Option<u64>,
+    /// How many connections had to be opened anew, since the server closed them.
+    pub reopened: u64,
     /// From a call to its answer.
     pub delays: Delays,
 }
@@ -103,6 +105,7 @@ impl Flow {
         }
         backend.finish(|answered| published.note(&answered, &lanes))?;
         published.ended_ns = now_ns();
+        published.reopened = backend.reopened;
         published.delays = std::mem::take(&mut backend.delays);
         Ok(published)
     }
