@@ -78,11 +78,12 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node on the current runtime. When this returns, both listeners are bound and served.
+    /// Starts a node on the current runtime; the app `first` is there before anybody is let in. When this returns, both
+    /// listeners are bound and served.
     ///
     /// # Errors
-    /// The database cannot be opened, a listener cannot be bound, or the system gives no threads.
-    pub async fn start(config: &Config) -> Result<Self, StartError> {
+    /// The database cannot be opened, `first` cannot be had, a listener cannot be bound, or the system gives no threads.
+    pub async fn start(config: &Config, first: Option<&App>) -> Result<Self, StartError> {
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
         let apps = Apps::load(open_store(&config.database).await?)
@@ -103,6 +104,9 @@ impl Node {
         let origin = Instant::now();
         let (notices, posted) = Notices::queue(NOTICES_MAX);
         let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone());
+        if let Some(app) = first {
+            ensure_app(&hub, app).await?;
+        }
         let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
         for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
             let shard = Shard::new(index, Arc::clone(&hub), mailbox, poll, shard_settings(config), origin);
@@ -136,31 +140,6 @@ impl Node {
             drain_time_max: config.drain.time_max,
         };
         Ok(node)
-    }
-
-    /// Makes sure that an app is registered, without asking anybody. One that has the same id and secret stays as it
-    /// is, whoever administers it.
-    ///
-    /// # Errors
-    /// Its key or its id is another app's, or the database failed.
-    pub async fn ensure_app(&self, app: App) -> Result<(), StartError> {
-        let (key, id) = (app.key.clone(), app.id.clone());
-        if let Ok(there) = self.hub.app(key.as_str()) {
-            let is_same = there.app.id == app.id && there.app.secret == app.secret;
-            return is_same.then_some(()).ok_or_else(|| {
-                StartError(format!(
-                    "the app {:?} is there with another id or secret: start with those, or with another key",
-                    key.as_str()
-                ))
-            });
-        }
-        let reason = match self.hub.register(app).await {
-            Ok(_) => return Ok(()),
-            Err(Refusal::AppExists) => "its key is an additional key of another app".to_owned(),
-            Err(Refusal::AppIdTaken) => format!("another app has the id {id}"),
-            Err(_) => "the database failed; the log says why".to_owned(),
-        };
-        Err(StartError(format!("cannot add the app {:?}: {reason}", key.as_str())))
     }
 
     /// What the control plane counts.
@@ -208,6 +187,28 @@ impl Node {
             "stopped"
         );
     }
+}
+
+/// Makes sure that an app is registered, without asking anybody. One that has the same id and secret stays as it
+/// is, whoever administers it.
+async fn ensure_app(hub: &Hub, app: &App) -> Result<(), StartError> {
+    let (key, id) = (&app.key, &app.id);
+    if let Ok(there) = hub.app(key.as_str()) {
+        let is_same = there.app.id == app.id && there.app.secret == app.secret;
+        return is_same.then_some(()).ok_or_else(|| {
+            StartError(format!(
+                "the app {:?} is there with another id or secret: start with those, or with another key",
+                key.as_str()
+            ))
+        });
+    }
+    let reason = match hub.register(app.clone()).await {
+        Ok(_) => return Ok(()),
+        Err(Refusal::AppExists) => "its key is an additional key of another app".to_owned(),
+        Err(Refusal::AppIdTaken) => format!("another app has the id {id}"),
+        Err(_) => "the database failed; the log says why".to_owned(),
+    };
+    Err(StartError(format!("cannot add the app {:?}: {reason}", key.as_str())))
 }
 
 /// Runs a shard on its own thread. A shard that fails takes the node down: with a part of its sockets dead and the

@@ -73,10 +73,7 @@ fn variable(name: &str) -> Option<String> {
 async fn serve(config: &Config, first: Option<App>, is_trial: bool) -> Result<(), Failure> {
     // Before anything else, so that a signal during the start is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let node = Node::start(config).await.map_err(failed)?;
-    if let Some(app) = &first {
-        node.ensure_app(app.clone()).await.map_err(failed)?;
-    }
+    let node = Node::start(config, first.as_ref()).await.map_err(failed)?;
     tracing::info!(listen = %node.public, api_listen = %node.private, "listening");
     if let Some(app) = first.filter(|_| is_trial) {
         // Nobody may be reading; then there is nobody to be told what to type.

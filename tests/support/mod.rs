@@ -65,7 +65,7 @@ impl Server {
             .chain(settings)
             .for_each(|(key, value)| flags.set(key, *value));
         let config = read::dev([], &flags).expect("the settings are valid");
-        let node = Node::start(&config).await.expect("the node starts");
+        let node = Node::start(&config, None).await.expect("the node starts");
         Self { node, http: reqwest::Client::new() }
     }
 
