@@ -422,3 +422,13 @@ async fn pc_189_what_one_app_keeps_and_counts_is_not_told_to_another() {
     let foreign = call(&server, Method::GET, "/apps/78/channels", "").await;
     assert_eq!(foreign.status, StatusCode::UNAUTHORIZED, "the key of another app");
 }
+
+#[tokio::test]
+async fn nobody_learns_whether_a_user_is_there_by_its_channel() {
+    let server = serve(json!({})).await;
+    let mut client = PusherClient::connect(&server).await;
+    client.sign_in(json!({ "id": "7" })).await;
+    client.subscribe("#server-to-user-7").await;
+    let answer = call(&server, Method::GET, "/apps/77/channels/%23server-to-user-7", "").await;
+    assert_eq!(answer.json(), json!({ "occupied": false }));
+}

@@ -37,8 +37,8 @@ use crate::dialect::Session;
 use crate::hook::Notices;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, AppSettings, Audience, ChannelName, Content, Counts, Kept, Pattern, Publication, Push,
-    Reach, Refusal, Roster, SocketId, Target, UserId,
+    App, AppKey, AppSettings, Audience, ChannelKind, ChannelName, Content, Counts, Kept, Pattern,
+    Publication, Push, Reach, Refusal, Roster, SocketId, Target, UserId,
 };
 use crate::net::stream::Stream;
 pub use crate::store::new_identity;
@@ -239,9 +239,12 @@ impl Hub {
         self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// How many subscribe to a channel.
+    /// How many subscribe to a channel. Those of single users are not told.
     pub fn counts(&self, app: &LiveApp, channel: &ChannelName) -> Counts {
-        app.directory().channels.counts(channel)
+        match channel.kind() {
+            ChannelKind::User => Counts::default(),
+            _ => app.directory().channels.counts(channel),
+        }
     }
 
     /// The members of a presence channel.
