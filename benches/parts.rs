@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gusher::dialect::Session;
 use gusher::model::UserId;
 use gusher::model::pattern::{Pattern, PatternLimits};
-use gusher::net::websocket::{Reader, text};
+use gusher::net::websocket::{Reader, Rules, text};
 use world::{Peer, SETTINGS, World, frame};
 
 const TEXT: u8 = 1;
@@ -26,7 +26,7 @@ fn codec(criterion: &mut Criterion) {
             let (mut reader, mut buffer) = (Reader::default(), inbound.clone());
             bencher.iter(|| {
                 buffer.copy_from_slice(&inbound);
-                reader.read(&mut buffer, 65_536, &mut |message| {
+                reader.read(&mut buffer, Rules::plain(65_536), &mut |message| {
                     black_box(message);
                     ControlFlow::Continue(())
                 })
@@ -76,7 +76,7 @@ fn directory(criterion: &mut Criterion) {
     let newcomer = || Session::Gusher(UserId::parse("newcomer").expect("it is one"));
     group.bench_function("come and go", |bencher| {
         bencher.iter(|| {
-            drop(world.hub.admit(&app, newcomer()));
+            drop(world.hub.admit(&app, newcomer(), false));
             world.settle();
         });
     });

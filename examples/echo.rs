@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
-use gusher::net::websocket::{self, Inbound, Opcode, Reader};
+use gusher::net::websocket::{self, Deflater, Inbound, Opcode, Reader, Rules, deflate};
 
 const HEAD_BYTES_MAX: u64 = 16 * 1024;
 const READ_BYTES: usize = 64 * 1024;
@@ -39,12 +39,16 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     match websocket::accept(&method, version, &headers) {
         Ok(accept) => {
             let accept = accept.to_str().map_err(io::Error::other)?;
+            let agreed = deflate::agree(&headers);
+            let extension = agreed.as_ref().and_then(|agreed| agreed.to_str().ok());
+            let extension = extension.map(|agreed| format!("Sec-WebSocket-Extensions: {agreed}\r\n"));
             write!(
                 stream,
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+                 Sec-WebSocket-Accept: {accept}\r\n{}\r\n",
+                extension.unwrap_or_default()
             )?;
-            echo(&mut input, &mut stream)?;
+            echo(&mut input, &mut stream, agreed.map(|_| Deflater::default()))?;
         }
         Err(lack) => write!(
             stream,
@@ -54,8 +58,10 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
     linger(stream)
 }
 
-/// Echoes until the client closes or breaks the protocol; either way the last thing written is a close frame.
-fn echo(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
+/// Echoes until the client closes or breaks the protocol; either way the last thing written is a close frame. What a
+/// client that agreed gets is deflated where that makes it shorter.
+fn echo(input: &mut impl Read, output: &mut impl Write, mut deflater: Option<Deflater>) -> io::Result<()> {
+    let rules = Rules { message_bytes_max: MESSAGE_BYTES_MAX, may_deflate: deflater.is_some() };
     let mut reader = Reader::default();
     let mut bytes = vec![0; READ_BYTES];
     let mut answer = Vec::new();
@@ -64,10 +70,10 @@ fn echo(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
         if count == 0 {
             return Ok(());
         }
-        let outcome = reader.read(&mut bytes[..count], MESSAGE_BYTES_MAX, &mut |inbound| {
+        let outcome = reader.read(&mut bytes[..count], rules, &mut |inbound| {
             match inbound {
-                Inbound::Text(text) => websocket::encode_into(&mut answer, Opcode::Text, text.as_bytes()),
-                Inbound::Binary(bytes) => websocket::encode_into(&mut answer, Opcode::Binary, bytes),
+                Inbound::Text(text) => say(&mut answer, &mut deflater, Opcode::Text, text.as_bytes()),
+                Inbound::Binary(bytes) => say(&mut answer, &mut deflater, Opcode::Binary, bytes),
                 Inbound::Ping(payload) => websocket::encode_into(&mut answer, Opcode::Pong, payload),
                 Inbound::Pong(_) => {}
                 Inbound::Close(close) => answer.extend_from_slice(&websocket::close_reply(&close)),
@@ -82,6 +88,13 @@ fn echo(input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
         if outcome != Ok(Continue(())) {
             return Ok(());
         }
+    }
+}
+
+fn say(answer: &mut Vec<u8>, deflater: &mut Option<Deflater>, opcode: Opcode, payload: &[u8]) {
+    match deflater.as_mut().and_then(|deflater| deflater.message(opcode, payload, 0)) {
+        Some(deflated) => answer.extend_from_slice(&deflated),
+        None => websocket::encode_into(answer, opcode, payload),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct ShardMetrics {
     pub pushes: Counter,
     /// Frames of pushes handed to sockets: written, or put into their outboxes.
     pub deliveries: Counter,
+    /// Pushes that were deflated for those who read that: once each, however many they are.
+    pub deflated: Counter,
     /// Bytes that the kernel took.
     pub bytes_out: Counter,
     /// Socket writes made.

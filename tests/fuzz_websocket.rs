@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use gusher::net::websocket::{self, Close, Inbound, Opcode, Reader};
+use gusher::net::websocket::{self, Close, Inbound, Opcode, Reader, Rules};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -63,7 +63,7 @@ fn read_in_pieces(stream: &[u8], places: &[usize], message_bytes_max: usize) -> 
     let (mut reader, mut seen) = (Reader::default(), Vec::new());
     for piece in cuts.windows(2) {
         let mut bytes = stream[piece[0]..piece[1]].to_vec();
-        let outcome = reader.read(&mut bytes, message_bytes_max, &mut |inbound| {
+        let outcome = reader.read(&mut bytes, Rules::plain(message_bytes_max), &mut |inbound| {
             seen.push(inbound.into());
             Continue(())
         });

@@ -51,6 +51,39 @@ fn gu_071_a_client_that_is_never_heard_of_is_dropped_between_55_and_75_seconds()
 }
 
 #[test]
+fn a_push_is_deflated_once_for_all_who_read_that_and_plain_for_the_others() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut plain = world.connect(&app, "plain");
+    let long = "again and ".repeat(50);
+    world.push(&app, &long).unwrap();
+    world.settle();
+    assert_eq!(world.count(|shard| shard.deflated.get()), 0, "nobody reads that");
+    let mut deflating: Vec<Peer> = (0..100)
+        .map(|number| {
+            let (admission, arriving) = world.admit_deflating(&app, &format!("u{number}"));
+            world.open(admission, arriving)
+        })
+        .collect();
+    for text in [&long, "short", &long] {
+        world.push(&app, text).unwrap();
+    }
+    world.settle();
+    assert_eq!(world.count(|shard| shard.deflated.get()), 2);
+    let deflated = Frame::Deflated(long.clone());
+    for peer in &mut deflating {
+        assert_eq!(peer.frames(), [deflated.clone(), Frame::Text("short".into()), deflated.clone()]);
+    }
+    let text = Frame::Text(long);
+    assert_eq!(plain.frames(), [text.clone(), text.clone(), Frame::Text("short".into()), text]);
+    drop(deflating);
+    world.settle();
+    world.push(&app, &"nobody left ".repeat(50)).unwrap();
+    world.settle();
+    assert_eq!(world.count(|shard| shard.deflated.get()), 2, "those who read that are gone");
+}
+
+#[test]
 fn any_frame_of_a_client_counts_as_life() {
     let mut world = World::new(1, SETTINGS);
     let app = world.register("x");
@@ -257,7 +290,13 @@ impl History {
     fn run(&mut self, step: &Step) {
         match step {
             Step::Connect(user) => {
-                let peer = self.world.connect(&self.app, &format!("u{user}"));
+                let name = format!("u{user}");
+                let peer = if user % 2 == 0 {
+                    self.world.connect(&self.app, &name)
+                } else {
+                    let (admission, arriving) = self.world.admit_deflating(&self.app, &name);
+                    self.world.open(admission, arriving)
+                };
                 self.clients.push((*user, peer, Vec::new()));
             }
             Step::Leave(choice) if !self.clients.is_empty() => {
@@ -279,7 +318,9 @@ impl History {
 
     fn push(&mut self, is_meant: impl Fn(u8) -> bool, to: Option<u8>) {
         self.pushed += 1;
-        let data = self.pushed.to_string();
+        // Every third is long enough to be deflated.
+        let length = if self.pushed.is_multiple_of(3) { 200 } else { 0 };
+        let data = format!("{}{}", self.pushed, "-".repeat(length));
         let reach = match to {
             Some(user) => self.world.push_to(&self.app, &format!("u{user}"), &data),
             None => self.world.push(&self.app, &data),

@@ -48,7 +48,7 @@ pub fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::websocket::{Inbound, Reader, encode};
+    use crate::net::websocket::{Inbound, Reader, Rules, encode};
     use std::ops::ControlFlow;
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
             let text = "x".repeat(length);
             let mut heard = None;
             let mut frame = masked(Opcode::Text, text.as_bytes());
-            let outcome = Reader::default().read(&mut frame, 10_000, &mut |inbound| {
+            let outcome = Reader::default().read(&mut frame, Rules::plain(10_000), &mut |inbound| {
                 if let Inbound::Text(text) = inbound {
                     heard = Some(text.to_owned());
                 }

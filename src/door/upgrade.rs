@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
-    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -18,9 +19,9 @@ use super::{Door, answer};
 use crate::dialect::form::Form;
 use crate::dialect::pusher::handshake::{self as begin, Closing};
 use crate::dialect::{Session, pusher};
-use crate::hub::Admission;
+use crate::hub::{Admission, LiveApp};
 use crate::model::{Refusal, SocketId, UserId};
-use crate::net::websocket::{frame, handshake};
+use crate::net::websocket::{deflate, frame, handshake};
 
 /// What becomes of a connection whose upgrade was answered.
 #[derive(Debug)]
@@ -46,12 +47,15 @@ impl Handover {
 /// `GET /ws/{app_key}/{user_tag}?token=`. The order is: app, upgrade headers, connect hook, admission (spec D23).
 pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit(&door, &head).await {
-        Ok((accept, admission)) => switch(accept, Upgraded::Admitted(admission)),
+        Ok((accept, admitted)) => switch(accept, Ok(admitted)),
         Err(refusal) => refuse(&refusal),
     }
 }
 
-async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admission), Refusal> {
+/// A socket that is let in, and the extension that was agreed on.
+type Admitted = (Admission, Option<HeaderValue>);
+
+async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Refusal> {
     let path = head.uri.path();
     let app = door.hub.app(&answer::segment(path, 2)?)?;
     let user = UserId::parse(&answer::segment(path, 3)?)?;
@@ -65,7 +69,9 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admission), Re
         let token = query.get("token")?.unwrap_or_default();
         door.hook.ask(&app.app.connect_hook, token, &user).await?;
     }
-    Ok((accept, door.hub.admit(&app, Session::Gusher(user))?))
+    let extension = agree_on_extension(&app, head);
+    let admission = door.hub.admit(&app, Session::Gusher(user), extension.is_some())?;
+    Ok((accept, (admission, extension)))
 }
 
 /// `GET /app/{key}`: what is wrong is told after the upgrade (pusher-channels 1.2).
@@ -73,7 +79,7 @@ pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     let admitted = answer::segment(head.uri.path(), 2)
         .map_err(|_| Closing::path_unknown())
         .and_then(|key| admit_pusher(&door, &key, &head));
-    answer_upgrade(&head, admitted.map_or_else(turn_away, Upgraded::Admitted))
+    answer_upgrade(&head, admitted)
 }
 
 /// A request for an unknown path. A client of Pusher's learns of it by a close code; the paths of the original dialect
@@ -82,13 +88,13 @@ pub fn unknown_path(head: &Parts) -> Response {
     let path = head.uri.path();
     let is_upgrade = handshake::accept(&head.method, head.version, &head.headers).is_ok();
     if is_upgrade && !path.starts_with("/ws") && !path.starts_with("/api") {
-        return answer_upgrade(head, turn_away(Closing::path_unknown()));
+        return answer_upgrade(head, Err(Closing::path_unknown()));
     }
     refuse(&Refusal::PathUnknown)
 }
 
 /// What is wrong is found in this order (pusher-channels 1.2).
-fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admission, Closing> {
+fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admitted, Closing> {
     let (protocol, client) = begin::protocol(head.uri.query(), door.settings.strict_protocol)?;
     let app = door.hub.app_by_any_key(key).map_err(|_| Closing::app_unknown(key))?;
     let settings = app.settings();
@@ -104,13 +110,20 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admission, Closi
     }
     let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
     let session = begin::Session { socket_id, protocol, client };
-    door.hub.admit(&app, Session::Pusher(session)).map_err(|refusal| match refusal {
+    let extension = agree_on_extension(&app, head);
+    let admitted = door.hub.admit(&app, Session::Pusher(session), extension.is_some());
+    admitted.map(|admission| (admission, extension)).map_err(|refusal| match refusal {
         Refusal::Draining => Closing::reconnect(),
         Refusal::AppUnknown => Closing::app_unknown(key),
         Refusal::AppDisabled => Closing::app_disabled(),
         Refusal::AppFull => Closing::over_quota(),
         _ => Closing::over_capacity(),
     })
+}
+
+/// permessage-deflate, if the app wants it and the client offers it.
+fn agree_on_extension(app: &LiveApp, head: &Parts) -> Option<HeaderValue> {
+    app.settings().compression.then(|| deflate::agree(&head.headers)).flatten()
 }
 
 /// TLS ends in front of the node, so only a proxy that is trusted can say so. Of several values the last is its own.
@@ -137,11 +150,11 @@ fn turn_away(closing: Closing) -> Upgraded {
 }
 
 /// The first subprotocol of Pusher's that the client offers is taken.
-fn answer_upgrade(head: &Parts, upgraded: Upgraded) -> Response {
+fn answer_upgrade(head: &Parts, admitted: Result<Admitted, Closing>) -> Response {
     let Ok(accept) = handshake::accept(&head.method, head.version, &head.headers) else {
         return refuse(&Refusal::NotAnUpgrade);
     };
-    let mut response = switch(accept, upgraded);
+    let mut response = switch(accept, admitted);
     let offered = head.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let mut tokens = offered.flat_map(|value| value.split(',')).map(str::trim);
     let chosen = tokens.find(|token| token.starts_with("pusher-channels-protocol-"));
@@ -151,13 +164,18 @@ fn answer_upgrade(head: &Parts, upgraded: Upgraded) -> Response {
     response
 }
 
-fn switch(accept: HeaderValue, upgraded: Upgraded) -> Response {
+fn switch(accept: HeaderValue, admitted: Result<Admitted, Closing>) -> Response {
+    let (upgraded, extension) = match admitted {
+        Ok((admission, extension)) => (Upgraded::Admitted(admission), extension),
+        Err(closing) => (turn_away(closing), None),
+    };
     let headers = [
         (UPGRADE, HeaderValue::from_static("websocket")),
         (CONNECTION, HeaderValue::from_static("Upgrade")),
         (SEC_WEBSOCKET_ACCEPT, accept),
     ];
     let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response();
+    response.headers_mut().extend(extension.map(|extension| (SEC_WEBSOCKET_EXTENSIONS, extension)));
     response.extensions_mut().insert(Handover(Arc::new(Mutex::new(Some(upgraded)))));
     response
 }

@@ -34,6 +34,8 @@ pub struct Arrival {
     pub app: Arc<LiveApp>,
     /// What it speaks, and as whom.
     pub session: Session,
+    /// It agreed on deflated messages.
+    pub deflates: bool,
 }
 
 /// What a shard is told.

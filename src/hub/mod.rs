@@ -189,13 +189,18 @@ impl Hub {
         Ok(())
     }
 
-    /// Admits a socket: from here on it is listed and pushes are kept for it. The caller owes it a stream; dropping
-    /// the admission takes it back.
+    /// Admits a socket: from here on it is listed and pushes are kept for it, deflated if it `deflates`. The caller
+    /// owes it a stream; dropping the admission takes it back.
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when the node is full, [`Refusal::Draining`] when it stops, [`Refusal::AppUnknown`]
     /// when the app went away meanwhile, [`Refusal::AppFull`] when it has as many sockets as it may.
-    pub fn admit(self: &Arc<Self>, app: &Arc<LiveApp>, session: Session) -> Result<Admission, Refusal> {
+    pub fn admit(
+        self: &Arc<Self>,
+        app: &Arc<LiveApp>,
+        session: Session,
+        deflates: bool,
+    ) -> Result<Admission, Refusal> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
@@ -222,7 +227,7 @@ impl Hub {
         }
         let post = &self.posts[shard];
         post.sockets.fetch_add(1, Ordering::Relaxed);
-        post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), session }));
+        post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), session, deflates }));
         self.metrics.admissions.add(1);
         Ok(Admission { hub: Arc::clone(self), shard, number, open: false })
     }

@@ -41,6 +41,8 @@ pub struct AppSettings {
     pub require_origin: bool,
     /// Sockets must come over TLS.
     pub tls_only: bool,
+    /// Clients that offer it are sent, and may send, deflated messages (RFC 7692).
+    pub compression: bool,
     /// Sockets at once; no bound but the node's when absent.
     pub max_connections: Option<u32>,
     /// How long a client may be silent before it is asked whether it lives, in seconds.
@@ -116,6 +118,7 @@ impl Default for AppSettings {
             allowed_origins: Vec::new(),
             require_origin: false,
             tls_only: false,
+            compression: false,
             max_connections: None,
             activity_timeout: 120,
             pong_timeout: 30,

@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use super::forms::Forms;
 use super::list::Slot;
 use super::socket::{ChannelSeat, Seat};
 use super::subscriptions::Subscription;
@@ -137,7 +136,7 @@ impl Shard {
     }
 
     /// Appends a push to the log of its channel. A socket that is not to get it gets what it is owed first.
-    pub(super) fn push_to_channel(&mut self, push: &Push, channel: &ChannelName, frame: Bytes) {
+    pub(super) fn push_to_channel(&mut self, push: &Push, channel: &ChannelName, forms: Forms) {
         let Some(members) = self.apps.get_mut(&push.app) else { return };
         let mut excepted: Vec<Slot> =
             push.except.and_then(|id| members.ids.get(&id).copied()).into_iter().collect();
@@ -161,7 +160,7 @@ impl Shard {
         for (slot, place) in &places {
             self.hand_over(*slot, &walk, *place);
         }
-        self.append(walk.clone(), frame);
+        self.append(walk.clone(), forms);
         if let Some(walked) = walk.list(&mut self.apps) {
             places.iter().for_each(|(_, place)| walked.list.skip(*place));
         }

@@ -128,8 +128,9 @@ impl Shard {
 
     /// What one list still owes a socket goes into its outbox.
     pub(super) fn hand_over(&mut self, slot: Slot, walk: &Walk, place: u32) {
+        let deflates = self.sockets.get(slot as usize).is_some_and(|socket| socket.deflates);
         let Some(walked) = walk.list(&mut self.apps) else { return };
-        let Some((_, frames)) = walked.list.catch_up(place) else { return };
+        let Some(frames) = walked.list.catch_up(place, deflates) else { return };
         self.metrics.deliveries.add(frames.count.into());
         let Some((socket, mut delivery)) = self.socket(slot) else { return };
         let delivered = socket.deliver(frames, &mut delivery);
@@ -145,7 +146,7 @@ impl Shard {
         else {
             return;
         };
-        let app = socket.app;
+        let (app, deflates) = (socket.app, socket.deflates);
         match &socket.seat {
             Seat::User(_) => self.give_up_user(slot),
             Seat::Channels(seat) => {
@@ -158,6 +159,7 @@ impl Shard {
         }
         if let Some(members) = self.apps.get_mut(&app) {
             members.count -= 1;
+            members.deflating -= usize::from(deflates);
             if members.count == 0 {
                 self.behind_bytes -= members.everyone.list.behind_bytes();
                 self.apps.remove(&app);

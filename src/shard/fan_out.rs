@@ -21,7 +21,9 @@ impl Shard {
                 if budget == 0 {
                     break true;
                 }
-                let Some((slot, frames)) = walked.list.next() else { break false };
+                let sockets = &self.sockets;
+                let next = walked.list.next(|slot| sockets[slot as usize].deflates);
+                let Some((slot, frames)) = next else { break false };
                 budget -= 1;
                 delivered += u64::from(frames.count);
                 let socket = &mut self.sockets[slot as usize];

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::forms::Forms;
 use super::outbox::Frames;
 
 /// Names a socket within its shard.
@@ -74,8 +75,8 @@ impl List {
     }
 
     /// Appends a frame that everybody now in the list is to get.
-    pub fn append(&mut self, frame: Bytes) {
-        self.log.append(frame);
+    pub fn append(&mut self, forms: Forms) {
+        self.log.append(forms);
     }
 
     /// Lets the member at `place` pass over all that it has not seen.
@@ -88,9 +89,9 @@ impl List {
         self.log.bytes
     }
 
-    /// The next member that has not seen everything, and what it has not seen; it counts as seen from here on.
-    /// `None` when all have seen all.
-    pub fn next(&mut self) -> Option<(Slot, Frames)> {
+    /// The next member that has not seen everything, and what it has not seen, in the form that it `deflates` or not; it
+    /// counts as seen from here on. `None` when all have seen all.
+    pub fn next(&mut self, deflates: impl Fn(Slot) -> bool) -> Option<(Slot, Frames)> {
         loop {
             if self.unvisited == 0 {
                 self.log.forget(self.lap_end);
@@ -105,29 +106,30 @@ impl List {
                 }
             }
             self.unvisited -= 1;
-            if let Some(unseen) = self.catch_up(self.unvisited as u32) {
-                return Some(unseen);
+            let slot = self.members[self.unvisited].slot;
+            if let Some(frames) = self.catch_up(self.unvisited as u32, deflates(slot)) {
+                return Some((slot, frames));
             }
         }
     }
 
     /// What the member at `place` has not seen; it counts as seen from here on.
-    pub fn catch_up(&mut self, place: u32) -> Option<(Slot, Frames)> {
+    pub fn catch_up(&mut self, place: u32, deflates: bool) -> Option<Frames> {
         let member = &mut self.members[place as usize];
-        let frames = self.log.since(member.seen)?;
+        let frames = self.log.since(member.seen, deflates)?;
         member.seen = self.log.end();
-        Some((member.slot, frames))
+        Some(frames)
     }
 }
 
 /// Frames that not everybody was sent yet.
 #[derive(Debug, Default)]
 struct Log {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Forms>,
     first: Sequence,
     bytes: usize,
-    /// The frames from a sequence to the end as one piece: members visited together need the same.
-    joined: Option<(Sequence, Bytes)>,
+    /// The frames from a sequence to the end as one piece, plain and deflated: members visited together need the same.
+    joined: [Option<(Sequence, Bytes)>; 2],
 }
 
 impl Log {
@@ -139,39 +141,46 @@ impl Log {
         self.frames.is_empty()
     }
 
-    fn append(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
-        self.joined = None;
+    fn append(&mut self, forms: Forms) {
+        self.bytes += forms.bytes();
+        self.frames.push_back(forms);
+        self.joined = [None, None];
     }
 
-    fn since(&mut self, seen: Sequence) -> Option<Frames> {
+    fn since(&mut self, seen: Sequence, deflates: bool) -> Option<Frames> {
         let count = self.end().wrapping_sub(seen);
         match count {
             0 => return None,
-            1 => return self.frames.back().map(|frame| Frames { bytes: frame.clone(), count }),
+            1 => {
+                return self
+                    .frames
+                    .back()
+                    .map(|forms| Frames { bytes: forms.frame(deflates).clone(), count });
+            }
             _ => {}
         }
-        if let Some((from, bytes)) = &self.joined
+        let piece = &mut self.joined[usize::from(deflates)];
+        if let Some((from, bytes)) = piece
             && *from == seen
         {
             return Some(Frames { bytes: bytes.clone(), count });
         }
-        let unseen = self.frames.range(self.frames.len() - count as usize..);
+        let unseen =
+            self.frames.range(self.frames.len() - count as usize..).map(|forms| forms.frame(deflates));
         let mut joined = BytesMut::with_capacity(unseen.clone().map(Bytes::len).sum());
         unseen.for_each(|frame| joined.extend_from_slice(frame));
         let bytes = joined.freeze();
-        self.joined = Some((seen, bytes.clone()));
+        *piece = Some((seen, bytes.clone()));
         Some(Frames { bytes, count })
     }
 
     fn forget(&mut self, until: Sequence) {
-        for frame in self.frames.drain(..until.wrapping_sub(self.first) as usize) {
-            self.bytes -= frame.len();
+        for forms in self.frames.drain(..until.wrapping_sub(self.first) as usize) {
+            self.bytes -= forms.bytes();
         }
         self.first = until;
         if self.frames.is_empty() {
-            self.joined = None;
+            self.joined = [None, None];
             self.frames.shrink_to(16);
         }
     }
@@ -245,19 +254,19 @@ mod tests {
                 }
                 Step::Append => {
                     self.appended = self.appended.wrapping_add(1);
-                    self.list.append(Bytes::copy_from_slice(&[self.appended]));
+                    self.list.append(Bytes::copy_from_slice(&[self.appended]).into());
                     self.owed.values_mut().for_each(|owed| owed.push(self.appended));
                 }
                 Step::Walk(visits) => {
                     for _ in 0..visits {
-                        let given = self.list.next();
+                        let given = self.list.next(|_| false);
                         self.hand(given);
                     }
                 }
                 Step::CatchUp(choice) => {
                     let Some(slot) = self.pick(choice) else { return };
-                    let given = self.list.catch_up(self.places[&slot]);
-                    self.hand(given);
+                    let given = self.list.catch_up(self.places[&slot], false);
+                    self.hand(given.map(|frames| (slot, frames)));
                 }
             }
         }
@@ -270,7 +279,7 @@ mod tests {
         fn everybody_gets_everything_once_and_in_order(steps in steps()) {
             let mut pair = Pair::default();
             steps.into_iter().for_each(|step| pair.run(step));
-            while let Some(given) = pair.list.next() {
+            while let Some(given) = pair.list.next(|_| false) {
                 pair.hand(Some(given));
             }
             prop_assert!(pair.owed.values().all(Vec::is_empty));
@@ -284,9 +293,9 @@ mod tests {
         for slot in 0..3 {
             list.join(slot);
         }
-        ["a", "b", "c"].into_iter().for_each(|text| list.append(Bytes::from_static(text.as_bytes())));
-        let (_, first) = list.next().unwrap();
-        let (_, second) = list.next().unwrap();
+        ["a", "b", "c"].into_iter().for_each(|text| list.append(Bytes::from_static(text.as_bytes()).into()));
+        let (_, first) = list.next(|_| false).unwrap();
+        let (_, second) = list.next(|_| false).unwrap();
         assert_eq!((&first.bytes[..], first.count), (&b"abc"[..], 3));
         assert_eq!(first.bytes.as_ptr(), second.bytes.as_ptr());
     }

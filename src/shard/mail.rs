@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mio::Token;
 
+use super::forms::Forms;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox};
 use super::socket::{ChannelSeat, Delivery, Fault, Phase, Seat, Socket, UserSeat};
@@ -17,7 +18,7 @@ use crate::hub::{Arrival, LiveApp, Message, SocketNumber};
 use crate::model::{AppNumber, AppSettings, Audience, Parting, Push, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::Tick;
-use crate::net::websocket::{Reader, frame};
+use crate::net::websocket::Reader;
 
 /// How many messages are carried out in one turn.
 const MESSAGES_PER_TURN: usize = 256;
@@ -63,6 +64,7 @@ impl Shard {
         let greeting = dialect::greet(&arrival.session, &settings);
         let members = self.apps.entry(app).or_insert_with(|| Members::new(&arrival.app));
         members.count += 1;
+        members.deflating += usize::from(arrival.deflates);
         let seat = members.seat(arrival.session, slot, &settings, self.now);
         self.sockets.insert(Socket {
             stream: None,
@@ -74,6 +76,7 @@ impl Shard {
             last_heard: self.now,
             next_ping: 0,
             timer_due: 0,
+            deflates: arrival.deflates,
             is_dirty: false,
         });
         self.awaited.insert(arrival.number, slot);
@@ -109,26 +112,26 @@ impl Shard {
     /// their sockets, behind what the log still owes them.
     fn push(&mut self, push: &Push) {
         self.metrics.pushes.add(1);
-        let frame = frame::text(dialect::encode(push).as_bytes());
+        let forms = self.forms(push.app, &dialect::encode(push));
         match &push.audience {
-            Audience::Everyone => self.append(Walk::Everyone(push.app), frame),
-            Audience::Users(users) => self.push_to_users(push.app, users, &frame),
-            Audience::Channel(channel) => self.push_to_channel(push, channel, frame),
-            Audience::Watchers(user) => self.push_to_watchers(push, user, &frame),
+            Audience::Everyone => self.append(Walk::Everyone(push.app), forms),
+            Audience::Users(users) => self.push_to_users(push.app, users, &forms),
+            Audience::Channel(channel) => self.push_to_channel(push, channel, forms),
+            Audience::Watchers(user) => self.push_to_watchers(push, user, &forms),
         }
     }
 
-    /// Appends a frame to the log of a list, and has the list walked.
-    pub(super) fn append(&mut self, walk: Walk, frame: Bytes) {
+    /// Appends a message to the log of a list, and has the list walked.
+    pub(super) fn append(&mut self, walk: Walk, forms: Forms) {
         let Some(walked) = walk.list(&mut self.apps) else { return };
-        self.behind_bytes += frame.len();
-        walked.list.append(frame);
+        self.behind_bytes += forms.bytes();
+        walked.list.append(forms);
         if !std::mem::replace(&mut walked.is_walking, true) {
             self.walks.push_back(walk);
         }
     }
 
-    fn push_to_users(&mut self, app: AppNumber, users: &[UserId], frame: &Bytes) {
+    fn push_to_users(&mut self, app: AppNumber, users: &[UserId], forms: &Forms) {
         let Some(members) = self.apps.get_mut(&app) else { return };
         let (limits, now) = (self.settings.outbox, self.now);
         let mut delivery = Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now };
@@ -136,8 +139,9 @@ impl Shard {
         for slot in users.iter().filter_map(|user| members.users.get(user)).flatten() {
             let socket = &mut self.sockets[*slot as usize];
             let Seat::User(seat) = &socket.seat else { continue };
-            let owed = members.everyone.list.catch_up(seat.place).map(|(_, frames)| frames);
-            for frames in owed.into_iter().chain([Frames { bytes: frame.clone(), count: 1 }]) {
+            let owed = members.everyone.list.catch_up(seat.place, socket.deflates);
+            let pushed = Frames { bytes: forms.frame(socket.deflates).clone(), count: 1 };
+            for frames in owed.into_iter().chain([pushed]) {
                 delivered += u64::from(frames.count);
                 if let Err(fault) = socket.queue(frames, &mut delivery) {
                     self.faulty.push((*slot, fault));
@@ -173,6 +177,7 @@ impl Members {
         Self {
             live: Arc::clone(live),
             count: 0,
+            deflating: 0,
             everyone: Walked::default(),
             users: HashMap::new(),
             channels: HashMap::new(),

@@ -7,6 +7,7 @@
 mod channels;
 mod closing;
 mod fan_out;
+mod forms;
 mod list;
 mod mail;
 mod outbox;
@@ -33,7 +34,7 @@ use crate::metrics::ShardMetrics;
 use crate::model::{AppNumber, ChannelName, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
-use crate::net::websocket::frame;
+use crate::net::websocket::{Deflater, frame};
 use list::{List, Slot};
 use outbox::{Frames, Pool};
 pub use send::Batch;
@@ -84,6 +85,8 @@ struct Members {
     live: Arc<LiveApp>,
     /// All of them, those without a user included.
     count: usize,
+    /// Those that agreed on deflated messages.
+    deflating: usize,
     everyone: Walked,
     users: HashMap<UserId, Vec<Slot>>,
     channels: HashMap<ChannelName, Channel>,
@@ -160,6 +163,8 @@ pub struct Shard {
     ready: Vec<(Slot, Readiness)>,
     pool: Pool,
     batch: Batch,
+    /// Made when the first message is to be deflated.
+    deflater: Option<Box<Deflater>>,
     wheel: Wheel<Slot>,
     now: Tick,
     pool_shrinks: Tick,
@@ -211,6 +216,7 @@ impl Shard {
             ready: Vec::new(),
             pool: Pool::default(),
             batch: Batch::default(),
+            deflater: None,
             wheel: Wheel::new(origin),
             now: 0,
             pool_shrinks: POOL_SHRINK_TICKS,

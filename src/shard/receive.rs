@@ -7,7 +7,7 @@ use super::Shard;
 use super::list::Slot;
 use super::socket::{Phase, Seat};
 use crate::dialect::{self, Terms};
-use crate::net::websocket::{Inbound, Violation, close_reply, frame};
+use crate::net::websocket::{Inbound, Rules, Violation, close_reply, frame};
 
 /// How often one socket is read in one turn before the others have theirs.
 const READS_PER_TURN: usize = 4;
@@ -54,9 +54,10 @@ impl Shard {
             Seat::User(_) => self.settings.message_bytes_max,
             Seat::Channels(_) => self.settings.channels.message_bytes_max,
         };
+        let rules = Rules { message_bytes_max, may_deflate: socket.deflates };
         // It is put back below: what a message asks for may need all of the shard.
         let mut reader = std::mem::take(&mut socket.reader);
-        let read = reader.read(bytes, message_bytes_max, &mut |inbound| {
+        let read = reader.read(bytes, rules, &mut |inbound| {
             self.hear(slot, inbound);
             if self.is_live(slot) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });

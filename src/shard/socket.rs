@@ -104,6 +104,8 @@ pub struct Socket {
     pub next_ping: Tick,
     /// The tick its one valid timer entry is due.
     pub timer_due: Tick,
+    /// It agreed on deflated messages.
+    pub deflates: bool,
     /// It stands in the shard's queue of outboxes to flush.
     pub is_dirty: bool,
 }

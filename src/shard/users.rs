@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 
-use bytes::Bytes;
-
 use super::Shard;
+use super::forms::Forms;
 use super::list::Slot;
 use super::socket::{Identity, Seat};
 use crate::model::{AppNumber, Parting, Push, Reply, SignIn, UserId};
@@ -62,7 +61,7 @@ impl Shard {
     }
 
     /// Tells those who watch a user, unless they were told when they began to watch.
-    pub(super) fn push_to_watchers(&mut self, push: &Push, user: &UserId, frame: &Bytes) {
+    pub(super) fn push_to_watchers(&mut self, push: &Push, user: &UserId, forms: &Forms) {
         let Some(members) = self.apps.get(&push.app) else { return };
         let is_told = |slot: &Slot| match &self.sockets[*slot as usize].seat {
             Seat::Channels(seat) => {
@@ -73,7 +72,10 @@ impl Shard {
         let watchers = members.watchers.get(user).into_iter().flatten().copied();
         let slots: Vec<Slot> = watchers.filter(|slot| !is_told(slot)).collect();
         self.metrics.deliveries.add(slots.len() as u64);
-        slots.into_iter().for_each(|slot| self.send(slot, frame.clone()));
+        slots.into_iter().for_each(|slot| {
+            let deflates = self.sockets[slot as usize].deflates;
+            self.send(slot, forms.frame(deflates).clone());
+        });
     }
 
     /// Closes the sockets that are signed in as this user.

@@ -42,6 +42,12 @@ impl Raw {
 
     /// The next response: its status and its body.
     pub async fn response(&mut self) -> (u16, String) {
+        let (status, _, body) = self.whole_response().await;
+        (status, body)
+    }
+
+    /// The next response: its status, its head and its body.
+    pub async fn whole_response(&mut self) -> (u16, String, String) {
         let end = self.until(|read| read.windows(4).position(|four| four == b"\r\n\r\n")).await + 4;
         let head = String::from_utf8(self.take(end)).expect("a head is text");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
@@ -49,7 +55,7 @@ impl Raw {
             rest.lines().next().and_then(|length| length.parse().ok()).expect("a length")
         });
         self.until(|read| (read.len() >= length).then_some(())).await;
-        (status, String::from_utf8(self.take(length)).expect("a body is text"))
+        (status, head, String::from_utf8(self.take(length)).expect("a body is text"))
     }
 
     /// The next frame of the server's: its first byte and its payload.

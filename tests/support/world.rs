@@ -111,8 +111,17 @@ impl World {
         self.admit_as(app, Session::Gusher(UserId::parse(user).unwrap()))
     }
 
+    /// Admits a client that agreed on deflated messages.
+    pub fn admit_deflating(&self, app: &Arc<LiveApp>, user: &str) -> (Admission, Arriving) {
+        self.admit_with(app, Session::Gusher(UserId::parse(user).unwrap()), true)
+    }
+
     fn admit_as(&self, app: &Arc<LiveApp>, session: Session) -> (Admission, Arriving) {
-        let admission = self.hub.admit(app, session).unwrap();
+        self.admit_with(app, session, false)
+    }
+
+    fn admit_with(&self, app: &Arc<LiveApp>, session: Session, deflates: bool) -> (Admission, Arriving) {
+        let admission = self.hub.admit(app, session, deflates).unwrap();
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
         client.connect(&self.listener.local_addr().unwrap().into()).unwrap();
@@ -209,6 +218,8 @@ pub struct Arriving {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     Text(String),
+    /// A text that came deflated.
+    Deflated(String),
     Ping,
     Pong,
     Close(u16),
@@ -222,6 +233,15 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
         _ => [&[0x80 | opcode, 0x80 | 126][..], &length.to_be_bytes()].concat(),
     };
     [&head, &[0; 4][..], payload].concat()
+}
+
+/// What a deflated message says.
+fn inflate(payload: &[u8]) -> String {
+    let mut text = String::new();
+    let deflated = [payload, &[0, 0, 0xff, 0xff]].concat();
+    // Without a last block the end is unexpected, but all is there by then.
+    let _ = flate2::read::DeflateDecoder::new(&deflated[..]).read_to_string(&mut text);
+    text
 }
 
 /// How shards send: as `TEST_SEND` says, else as a node does by default.
@@ -284,7 +304,7 @@ impl Peer {
     /// The texts among the frames that have arrived.
     pub fn texts(&mut self) -> Vec<String> {
         let text = |frame| match frame {
-            Frame::Text(text) => Some(text),
+            Frame::Text(text) | Frame::Deflated(text) => Some(text),
             _ => None,
         };
         self.frames().into_iter().filter_map(text).collect()
@@ -302,6 +322,7 @@ impl Peer {
         let frame: Vec<u8> = self.unread.drain(..head + length).collect();
         let payload = &frame[head..];
         Some(match frame[0] & 0x0f {
+            1 if frame[0] == 0xc1 => Frame::Deflated(inflate(payload)),
             1 => Frame::Text(String::from_utf8(payload.to_vec()).unwrap()),
             8 => Frame::Close(payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]))),
             9 => Frame::Ping,

@@ -14,7 +14,10 @@ const TWO_BYTE_LENGTH_MIN: u64 = 126;
 const EIGHT_BYTE_LENGTH_MIN: u64 = 0x1_0000;
 
 const FIN: u8 = 0x80;
-const RESERVED: u8 = 0x70;
+/// RSV1: the first frame of a deflated message has it (RFC 7692 section 6).
+const DEFLATED: u8 = 0x40;
+/// RSV2 and RSV3, which nobody uses.
+const RESERVED: u8 = 0x30;
 const MASKED: u8 = 0x80;
 
 /// What a frame is (RFC 6455 section 11.8). The numbers in between are reserved and refused.
@@ -53,6 +56,8 @@ impl Opcode {
 pub(super) struct Header {
     /// The message ends with this frame.
     pub fin: bool,
+    /// Its message is said to be deflated.
+    pub deflated: bool,
     pub opcode: Opcode,
     /// Payload bytes yet to come: at first all of them, at most 2^63 - 1.
     pub missing: u64,
@@ -68,11 +73,12 @@ impl Header {
     pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, &'static str> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let fin = first & FIN != 0;
+        let deflated = first & DEFLATED != 0;
         let short = second & !MASKED;
         if first & RESERVED != 0 {
             return Err("reserved bit set");
         }
-        let opcode = Opcode::from_bits(first & !FIN).ok_or("unknown opcode")?;
+        let opcode = Opcode::from_bits(first & !(FIN | DEFLATED)).ok_or("unknown opcode")?;
         if second & MASKED == 0 {
             return Err("unmasked frame");
         }
@@ -84,7 +90,7 @@ impl Header {
         }
         let Some((missing, rest)) = decode_length(short, rest)? else { return Ok(None) };
         let Some((mask, rest)) = rest.split_first_chunk() else { return Ok(None) };
-        Ok(Some((Header { fin, opcode, missing, mask: *mask }, bytes.len() - rest.len())))
+        Ok(Some((Header { fin, deflated, opcode, missing, mask: *mask }, bytes.len() - rest.len())))
     }
 }
 
@@ -133,6 +139,14 @@ pub fn encode_into(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
         }
     }
     out.extend_from_slice(payload);
+}
+
+/// A message whose payload is deflated, to a client that agreed to that.
+pub(super) fn encode_deflated(opcode: Opcode, deflated: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(header_bytes(deflated.len()) + deflated.len());
+    encode_into(&mut out, opcode, deflated);
+    out[0] |= DEFLATED;
+    out.into()
 }
 
 /// The length of an unmasked header, in bytes.
@@ -200,14 +214,14 @@ mod tests {
         for len in 0..8 {
             assert_eq!(Header::decode(&bytes[..len]), Ok(None));
         }
-        let header = Header { fin: false, opcode: Opcode::Text, missing: 256, mask: [9, 8, 7, 6] };
+        let header =
+            Header { fin: false, deflated: false, opcode: Opcode::Text, missing: 256, mask: [9, 8, 7, 6] };
         assert_eq!(Header::decode(&bytes), Ok(Some((header, 8))));
     }
 
     #[test]
     fn illegal_headers_are_refused_without_their_mask() {
-        let cases: [(&[u8], &str); 12] = [
-            (&[0xc1, 0x80], "reserved bit set"),
+        let cases: [(&[u8], &str); 11] = [
             (&[0xa1, 0x80], "reserved bit set"),
             (&[0x91, 0x80], "reserved bit set"),
             (&[0x83, 0x80], "unknown opcode"),

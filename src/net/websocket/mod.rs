@@ -10,17 +10,18 @@
 //! - A complete, unfragmented frame is delivered where it lies in the caller's buffer, unmasked in place.
 //! - Frames to the client are never masked and never fragmented.
 //!
-//! No extension is negotiated. permessage-deflate (RFC 7692) would be agreed in [`handshake`], marked by the
-//! reserved bit RSV1 that [`frame`] now refuses, and undone in [`reader`] before text is checked.
+//! The one extension is permessage-deflate ([`deflate`]), if whoever owns the stream wants it.
 
+pub mod deflate;
 pub mod frame;
 pub mod handshake;
 mod mask;
 pub mod reader;
 
+pub use deflate::Deflater;
 pub use frame::{Opcode, close, close_empty, encode, encode_into, ping, pong, text};
 pub use handshake::{NotAnUpgrade, accept, accept_key};
-pub use reader::{Close, Inbound, Reader, Violation};
+pub use reader::{Close, Inbound, Reader, Rules, Violation};
 
 use bytes::Bytes;
 

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::ops::ControlFlow::{self, Break, Continue};
 
+use super::deflate;
 use super::frame::{HEADER_BYTES_MAX, Header, Opcode};
 use super::mask;
 
@@ -17,6 +18,27 @@ use super::mask;
 #[derive(Debug, Default)]
 pub struct Reader {
     partial: Option<Box<Partial>>,
+}
+
+/// What a client may send.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// The longest message, in bytes.
+    pub message_bytes_max: usize,
+    /// Messages may be deflated: [`deflate::agree`] was answered.
+    pub may_deflate: bool,
+}
+
+impl Rules {
+    /// No extension was agreed on.
+    pub fn plain(message_bytes_max: usize) -> Self {
+        Self { message_bytes_max, may_deflate: false }
+    }
+
+    /// How long the payload of a message may be as it comes, in bytes.
+    fn bytes_max(self, is_deflated: bool) -> usize {
+        if is_deflated { deflate::deflated_bytes_max(self.message_bytes_max) } else { self.message_bytes_max }
+    }
 }
 
 /// A complete message or control frame from the client.
@@ -82,18 +104,18 @@ type On<'a> = dyn FnMut(Inbound<'_>) -> ControlFlow<()> + 'a;
 
 impl Reader {
     /// Takes the next bytes of the stream, which it unmasks in place, and calls `on` for each message and control
-    /// frame that they complete, in order. A message of `message_bytes_max` bytes, all fragments together, passes;
-    /// control frames do not count. `Break`, from `on` or after a close frame, means: nothing more was looked at.
+    /// frame that they complete, in order. A message of `message_bytes_max` bytes, all fragments together and inflated,
+    /// passes; control frames do not count. `Break`, from `on` or after a close frame, means: nothing more was looked at.
     ///
     /// # Errors
     /// The first violation; what was complete before it has been delivered.
     pub fn read(
         &mut self,
         bytes: &mut [u8],
-        message_bytes_max: usize,
+        rules: Rules,
         on: &mut dyn FnMut(Inbound<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, Violation> {
-        let outcome = self.read_frames(bytes, message_bytes_max, on);
+        let outcome = self.read_frames(bytes, rules, on);
         if outcome != Ok(Continue(())) || self.partial.as_ref().is_some_and(|partial| partial.is_empty()) {
             self.partial = None;
         }
@@ -113,9 +135,9 @@ impl Reader {
         })
     }
 
-    fn read_frames(&mut self, mut bytes: &mut [u8], message_bytes_max: usize, on: &mut On<'_>) -> Outcome {
+    fn read_frames(&mut self, mut bytes: &mut [u8], rules: Rules, on: &mut On<'_>) -> Outcome {
         while !bytes.is_empty() {
-            let Some((mut header, rest)) = self.next_header(bytes, message_bytes_max)? else { break };
+            let Some((mut header, rest)) = self.next_header(bytes, rules)? else { break };
             let here = usize::try_from(header.missing).unwrap_or(usize::MAX).min(rest.len());
             let (payload, rest) = rest.split_at_mut(here);
             mask::apply(&mut header.mask, payload);
@@ -123,7 +145,7 @@ impl Reader {
             let flow = if header.opcode.is_control() {
                 self.read_control(header, payload, on)?
             } else {
-                self.read_data(header, payload, message_bytes_max, on)?
+                self.read_data(header, payload, rules, on)?
             };
             if flow.is_break() {
                 return Ok(flow);
@@ -138,7 +160,7 @@ impl Reader {
     fn next_header<'b>(
         &mut self,
         bytes: &'b mut [u8],
-        message_bytes_max: usize,
+        rules: Rules,
     ) -> Result<Option<(Header, &'b mut [u8])>, Violation> {
         if let Some(header) = self.partial.as_mut().and_then(|partial| partial.frame.take()) {
             return Ok(Some((header, bytes)));
@@ -150,12 +172,16 @@ impl Reader {
             self.partial.get_or_insert_default().head = head;
             return Ok(None);
         };
-        self.admit(&header, message_bytes_max)?;
+        self.admit(&header, rules)?;
         Ok(Some((header, &mut bytes[header_bytes - held.len..])))
     }
 
     /// Whether the frame may come now, and its payload too; before any of it is taken in.
-    fn admit(&self, header: &Header, message_bytes_max: usize) -> Result<(), Violation> {
+    fn admit(&self, header: &Header, rules: Rules) -> Result<(), Violation> {
+        let may_be_deflated = rules.may_deflate && matches!(header.opcode, Opcode::Text | Opcode::Binary);
+        if header.deflated && !may_be_deflated {
+            return Err(Violation::Protocol("reserved bit set"));
+        }
         if header.opcode.is_control() {
             return Ok(());
         }
@@ -167,7 +193,9 @@ impl Reader {
             }
             _ => {}
         }
-        let room = message_bytes_max.saturating_sub(message.map_or(0, |message| message.bytes.len()));
+        let is_deflated = message.map_or(header.deflated, |message| message.is_deflated);
+        let bytes_max = rules.bytes_max(is_deflated);
+        let room = bytes_max.saturating_sub(message.map_or(0, |message| message.bytes.len()));
         if header.missing > room as u64 { Err(Violation::TooBig) } else { Ok(()) }
     }
 
@@ -188,23 +216,17 @@ impl Reader {
         }
     }
 
-    fn read_data(
-        &mut self,
-        header: Header,
-        payload: &[u8],
-        message_bytes_max: usize,
-        on: &mut On<'_>,
-    ) -> Outcome {
+    fn read_data(&mut self, header: Header, payload: &[u8], rules: Rules, on: &mut On<'_>) -> Outcome {
         let complete = header.fin && header.missing == 0;
         let begun = self.partial.as_ref().is_some_and(|partial| partial.message.is_some());
         if complete && !begun {
-            return deliver(header.opcode, payload, on);
+            return deliver_message(header.opcode, header.deflated, payload, rules, on);
         }
         let partial = self.partial.get_or_insert_default();
-        let mut message = partial.message.take().unwrap_or_else(|| Message::new(header.opcode));
-        message.append(payload, message_bytes_max)?;
+        let mut message = partial.message.take().unwrap_or_else(|| Message::new(&header));
+        message.append(payload, rules.bytes_max(message.is_deflated))?;
         if complete {
-            return deliver(message.opcode, &message.bytes, on);
+            return deliver_message(message.opcode, message.is_deflated, &message.bytes, rules, on);
         }
         partial.message = Some(message);
         partial.frame = Some(header).filter(|header| header.missing > 0);
@@ -213,6 +235,19 @@ impl Reader {
 }
 
 const CONTINUES_NOTHING: Violation = Violation::Protocol("continuation of no message");
+
+fn deliver_message(
+    opcode: Opcode,
+    is_deflated: bool,
+    payload: &[u8],
+    rules: Rules,
+    on: &mut On<'_>,
+) -> Outcome {
+    if is_deflated {
+        return deliver(opcode, &deflate::inflate(payload, rules.message_bytes_max)?, on);
+    }
+    deliver(opcode, payload, on)
+}
 
 fn deliver(opcode: Opcode, payload: &[u8], on: &mut On<'_>) -> Outcome {
     let inbound = match opcode {
@@ -286,26 +321,28 @@ impl Head {
 #[derive(Debug)]
 struct Message {
     opcode: Opcode,
+    is_deflated: bool,
     bytes: Vec<u8>,
-    /// So many of `bytes` are known to be UTF-8; at most three after them may begin a character. Unused for binary.
+    /// So many of `bytes` are known to be UTF-8; at most three after them may begin a character. Unused for binary, and
+    /// for what is deflated.
     checked: usize,
 }
 
 impl Message {
-    fn new(opcode: Opcode) -> Message {
-        Message { opcode, bytes: Vec::new(), checked: 0 }
+    fn new(first: &Header) -> Message {
+        Message { opcode: first.opcode, is_deflated: first.deflated, bytes: Vec::new(), checked: 0 }
     }
 
     /// Adds what `admit` allowed. Grows with what arrived, not with what was announced, by doubling but not past
     /// the limit: many small pieces cost linear time, and a great announcement nothing.
-    fn append(&mut self, payload: &[u8], message_bytes_max: usize) -> Result<(), Violation> {
+    fn append(&mut self, payload: &[u8], bytes_max: usize) -> Result<(), Violation> {
         let needed = self.bytes.len() + payload.len();
         if needed > self.bytes.capacity() {
-            let capacity = needed.max(message_bytes_max.min(2 * self.bytes.len()));
+            let capacity = needed.max(bytes_max.min(2 * self.bytes.len()));
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(payload);
-        if self.opcode == Opcode::Text { self.check() } else { Ok(()) }
+        if self.opcode == Opcode::Text && !self.is_deflated { self.check() } else { Ok(()) }
     }
 
     fn check(&mut self) -> Result<(), Violation> {
@@ -334,7 +371,7 @@ mod tests {
     /// What `reader` makes of `bytes`, at most 100 in a message.
     fn read(reader: &mut Reader, bytes: &[u8]) -> (Vec<String>, Outcome) {
         let mut seen = Vec::new();
-        let outcome = reader.read(&mut bytes.to_vec(), 100, &mut |inbound| {
+        let outcome = reader.read(&mut bytes.to_vec(), Rules::plain(100), &mut |inbound| {
             seen.push(format!("{inbound:?}"));
             Continue(())
         });
@@ -356,7 +393,7 @@ mod tests {
         let mut bytes = frame(0x81, b"hello");
         let within = bytes.as_ptr_range();
         let mut reader = Reader::default();
-        let outcome = reader.read(&mut bytes, 100, &mut |inbound| {
+        let outcome = reader.read(&mut bytes, Rules::plain(100), &mut |inbound| {
             assert!(
                 matches!(inbound, Inbound::Text(text) if text == "hello" && within.contains(&text.as_ptr()))
             );
@@ -384,7 +421,7 @@ mod tests {
         let mut count = 0;
         let mut bytes = [frame(0x01, b"a"), frame(0x8a, b""), frame(0x8a, b""), frame(0x00, b"a")].concat();
         let mut reader = Reader::default();
-        let outcome = reader.read(&mut bytes, 100, &mut |_| {
+        let outcome = reader.read(&mut bytes, Rules::plain(100), &mut |_| {
             count += 1;
             Break(())
         });
@@ -449,7 +486,7 @@ mod tests {
         assert_eq!(outcome_of(&huge), Err(Violation::TooBig));
         let mut reader = Reader::default();
         let mut allowed = huge.clone();
-        assert_eq!(reader.read(&mut allowed, usize::MAX, &mut |_| Break(())), Ok(Continue(())));
+        assert_eq!(reader.read(&mut allowed, Rules::plain(usize::MAX), &mut |_| Break(())), Ok(Continue(())));
         assert!(reader.held_bytes() < 300);
     }
 
@@ -458,7 +495,7 @@ mod tests {
         let mut reader = Reader::default();
         let (mut sizes, mut first) = (std::collections::BTreeSet::new(), 0x02);
         for _ in 0..10_000 {
-            let outcome = reader.read(&mut frame(first, b"x"), 10_000, &mut |_| Break(()));
+            let outcome = reader.read(&mut frame(first, b"x"), Rules::plain(10_000), &mut |_| Break(()));
             assert_eq!(outcome, Ok(Continue(())));
             sizes.insert(reader.held_bytes());
             first = 0x00;
