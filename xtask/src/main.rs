@@ -1,7 +1,9 @@
-//! The chores of the project, one command each: `cargo xtask test`, `check`, `autobahn`, `ci`.
+//! The chores of the project, one command each: `cargo xtask test`, `check`, `instructions`, `autobahn`, `ci`.
 //!
 //! Each chore runs other programs, shows what it runs, and stops at the first that fails, with its exit code. It
 //! depends on the standard library alone, so that it is built in a second.
+
+mod instructions;
 
 use std::env;
 use std::ffi::OsString;
@@ -12,10 +14,11 @@ use std::process::{Child, Command, ExitCode, Stdio};
 const USAGE: &str = "\
 Usage: cargo xtask <chore>
 
-  test      all tests, those in the documentation included
-  check     formatting, lints, documentation, licences and banned crates
-  autobahn  the Autobahn test suite against examples/echo; AUTOBAHN_RUN names its runner script
-  ci        check, test, autobahn";
+  test          all tests, those in the documentation included
+  check         formatting, lints, documentation, licences and banned crates
+  instructions  instructions per delivery against benches/instructions.txt; INSTRUCTIONS=rewrite takes the new figure
+  autobahn      the Autobahn test suite against examples/echo; AUTOBAHN_RUN names its runner script
+  ci            check, test, instructions, autobahn";
 
 /// The groups of Autobahn's cases that concern us: framing, pings, reserved bits, opcodes, fragmentation, UTF-8, closing,
 /// limits, automatic fragmentation, compression, and how it is agreed on.
@@ -45,7 +48,10 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["check"] => check(),
         ["autobahn"] => autobahn(),
-        ["ci"] => check().and_then(|()| test()).and_then(|()| autobahn()),
+        ["instructions"] => instructions::check(),
+        ["ci"] => {
+            check().and_then(|()| test()).and_then(|()| instructions::check()).and_then(|()| autobahn())
+        }
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
@@ -98,7 +104,7 @@ fn autobahn() -> Outcome {
         .map_or_else(|| root().join("../shared/tools/autobahn/run.sh"), PathBuf::from);
     if !script.is_file() {
         eprintln!("xtask: Autobahn is not run: there is no runner script at {}", script.display());
-        return if env::var("CI").as_deref() == Ok("true") { Err(Failed(1)) } else { Ok(()) };
+        return missing();
     }
     run(cargo(&["build", "--example", "echo"]))?;
     let echo = Echo::start()?;
@@ -106,6 +112,11 @@ fn autobahn() -> Outcome {
     suite.arg(script).arg(format!("ws://{}/", echo.address)).env("CASES", AUTOBAHN_CASES);
     // Its last line are the totals.
     run(suite)
+}
+
+/// Something to check with is not there: a failure where everything has to be checked.
+fn missing() -> Outcome {
+    if env::var("CI").as_deref() == Ok("true") { Err(Failed(1)) } else { Ok(()) }
 }
 
 /// A running echo server, ended when dropped.
