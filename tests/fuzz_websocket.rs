@@ -59,15 +59,19 @@ fn places(cuts: &[Index], len: usize) -> Vec<usize> {
 
 /// `stream` in pieces, each in a buffer of its own, as far as the reader wants it.
 fn read_in_pieces(stream: &[u8], places: &[usize], message_bytes_max: usize) -> (Vec<Seen>, End) {
+    read_with(Rules::plain(message_bytes_max), stream, places)
+}
+
+fn read_with(rules: Rules, stream: &[u8], places: &[usize]) -> (Vec<Seen>, End) {
     let cuts = [&[0], places, &[stream.len()]].concat();
     let (mut reader, mut seen) = (Reader::default(), Vec::new());
     for piece in cuts.windows(2) {
         let mut bytes = stream[piece[0]..piece[1]].to_vec();
-        let outcome = reader.read(&mut bytes, Rules::plain(message_bytes_max), &mut |inbound| {
+        let outcome = reader.read(&mut bytes, rules, &mut |inbound| {
             seen.push(inbound.into());
             Continue(())
         });
-        assert!(reader.held_bytes() <= message_bytes_max + OVERHEAD_BYTES_MAX);
+        assert!(reader.held_bytes() <= rules.message_bytes_max + OVERHEAD_BYTES_MAX);
         match outcome {
             Ok(Continue(())) => continue,
             Ok(Break(())) => return (seen, End::Closed),
@@ -234,6 +238,32 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(stream in prop::collection::vec(any::<u8>(), 0..200), cuts in cuts()) {
         prop_assert_eq!(read_in_pieces(&stream, &places(&cuts, stream.len()), 100), model(&stream, 100));
+    }
+
+    #[test]
+    fn random_bytes_said_to_be_deflated_never_panic_nor_grow(
+        payload in prop::collection::vec(any::<u8>(), 0..160),
+        cuts in cuts(),
+    ) {
+        let stream = client_frame(0xc2, [1, 2, 3, 4], &payload);
+        let rules = Rules { message_bytes_max: 100, may_deflate: true };
+        let (seen, _) = read_with(rules, &stream, &places(&cuts, stream.len()));
+        let is_bounded = |seen: &Seen| matches!(seen, Seen::Binary(bytes) if bytes.len() <= 100);
+        prop_assert!(seen.iter().all(is_bounded));
+    }
+
+    #[test]
+    fn what_is_deflated_reads_back(text in "(\\PC{0,20} and ){9,60}", mask: [u8; 4], cut: Index, cuts in cuts()) {
+        let Some(frame) = websocket::Deflater::default().text(text.as_bytes()) else { return Ok(()) };
+        let deflated = &frame[2 + 2 * usize::from(frame[1] == 126)..];
+        let (head, tail) = deflated.split_at(cut.index(deflated.len() + 1));
+        let stream = [client_frame(0x41, mask, head), client_frame(0x80, mask, tail)].concat();
+        let expected = |end| vec![Seen::Text(text.clone()); usize::from(end == End::Open)];
+        for (message_bytes_max, end) in [(text.len(), End::Open), (text.len() - 1, End::Refused(1009))] {
+            let rules = Rules { message_bytes_max, may_deflate: true };
+            let read = read_with(rules, &stream, &places(&cuts, stream.len()));
+            prop_assert_eq!(read, (expected(end), end));
+        }
     }
 
     #[test]

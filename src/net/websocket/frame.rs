@@ -66,19 +66,23 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// The header at the start of `bytes` and its length, or `None` when more bytes are needed.
+    /// The header at the start of `bytes` and its length, or `None` when more bytes are needed. Only the first frame of
+    /// a message may say that it is deflated, if that `may_deflate` was agreed on.
     ///
     /// # Errors
     /// What breaks the protocol, as soon as the bytes that show it are there.
-    pub fn decode(bytes: &[u8]) -> Result<Option<(Header, usize)>, &'static str> {
+    pub fn decode(bytes: &[u8], may_deflate: bool) -> Result<Option<(Header, usize)>, &'static str> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let fin = first & FIN != 0;
         let deflated = first & DEFLATED != 0;
         let short = second & !MASKED;
-        if first & RESERVED != 0 {
+        if first & RESERVED != 0 || (deflated && !may_deflate) {
             return Err("reserved bit set");
         }
         let opcode = Opcode::from_bits(first & !(FIN | DEFLATED)).ok_or("unknown opcode")?;
+        if deflated && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err("reserved bit set");
+        }
         if second & MASKED == 0 {
             return Err("unmasked frame");
         }
@@ -212,11 +216,11 @@ mod tests {
     fn a_header_is_decoded_once_it_is_complete() {
         let bytes = [0x01, 0xfe, 1, 0, 9, 8, 7, 6, b'x'];
         for len in 0..8 {
-            assert_eq!(Header::decode(&bytes[..len]), Ok(None));
+            assert_eq!(Header::decode(&bytes[..len], false), Ok(None));
         }
         let header =
             Header { fin: false, deflated: false, opcode: Opcode::Text, missing: 256, mask: [9, 8, 7, 6] };
-        assert_eq!(Header::decode(&bytes), Ok(Some((header, 8))));
+        assert_eq!(Header::decode(&bytes, false), Ok(Some((header, 8))));
     }
 
     #[test]
@@ -235,7 +239,18 @@ mod tests {
             (&[0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], "length with its top bit set"),
         ];
         for (bytes, reason) in cases {
-            assert_eq!(Header::decode(bytes), Err(reason), "{bytes:02x?}");
+            assert_eq!(Header::decode(bytes, true), Err(reason), "{bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn only_who_agreed_says_that_a_message_is_deflated_and_only_at_its_start() {
+        for first in [0xc1, 0xc2, 0x41] {
+            assert_eq!(Header::decode(&[first, 0x80], false), Err("reserved bit set"));
+            assert_eq!(Header::decode(&[first, 0x80], true), Ok(None));
+        }
+        for first in [0xc0, 0xc8, 0xc9, 0xca] {
+            assert_eq!(Header::decode(&[first, 0x80], true), Err("reserved bit set"));
         }
     }
 }

@@ -167,7 +167,8 @@ impl Reader {
         }
         let held = self.partial.as_mut().map(|partial| std::mem::take(&mut partial.head)).unwrap_or_default();
         let head = held.followed_by(bytes);
-        let Some((header, header_bytes)) = Header::decode(head.as_slice()).map_err(Violation::Protocol)?
+        let Some((header, header_bytes)) =
+            Header::decode(head.as_slice(), rules.may_deflate).map_err(Violation::Protocol)?
         else {
             self.partial.get_or_insert_default().head = head;
             return Ok(None);
@@ -178,10 +179,6 @@ impl Reader {
 
     /// Whether the frame may come now, and its payload too; before any of it is taken in.
     fn admit(&self, header: &Header, rules: Rules) -> Result<(), Violation> {
-        let may_be_deflated = rules.may_deflate && matches!(header.opcode, Opcode::Text | Opcode::Binary);
-        if header.deflated && !may_be_deflated {
-            return Err(Violation::Protocol("reserved bit set"));
-        }
         if header.opcode.is_control() {
             return Ok(());
         }
