@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Database, ListenAddress, SendWay};
+use crate::config::{ClusterConfig, Config, Database, ListenAddress, SendWay};
+use crate::dialect::cluster::token::{KeysInvalid, Verifier};
 use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Apps, Hub, HubLimits};
@@ -18,7 +19,7 @@ use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
 use crate::model::{Admin, App, AppKey, Hash, Notice, Refusal};
 use crate::net::{descriptors, stream};
-use crate::shard::{Batch, ChannelSettings, OutboxLimits, Shard, ShardSettings};
+use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, Store, StoreError};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
@@ -343,13 +344,31 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
+    let tokens = verifier(&config.cluster)?;
     let settings = DoorSettings {
         limits: door_limits,
         trusted_proxies: config.trusted_proxies.clone(),
         strict_protocol: config.pusher.strict_protocol,
         path_prefix: config.pusher.path_prefix.clone(),
+        close_at_expiry: config.cluster.close_at_expiry,
     };
-    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, settings))
+    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, tokens, settings))
+}
+
+/// What tells good tokens from bad ones, by the keys in the file that the configuration names.
+fn verifier(cluster: &ClusterConfig) -> Result<Option<Verifier>, StartError> {
+    let Some(file) = &cluster.public_pem_file else {
+        tracing::info!("without cluster.public_pem_file no sockets of Gusher Cluster are served");
+        return Ok(None);
+    };
+    let unusable = |reason: &dyn std::fmt::Display| {
+        StartError(format!(
+            "cannot use the public key file {}: {reason}: set cluster.public_pem_file to RSA public keys in PEM",
+            file.display()
+        ))
+    };
+    let pem = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
+    Verifier::new(&pem, &cluster.algorithms).map(Some).map_err(|KeysInvalid(reason)| unusable(&reason))
 }
 
 fn shard_settings(config: &Config) -> ShardSettings {
@@ -365,6 +384,10 @@ fn shard_settings(config: &Config) -> ShardSettings {
         channels: ChannelSettings {
             message_bytes_max: config.pusher.message_bytes_max,
             channels_max: config.pusher.channels_max,
+        },
+        cluster: ClusterSettings {
+            message_bytes_max: config.cluster.message_bytes_max,
+            must_subscribe: config.cluster.must_subscribe,
         },
     }
 }

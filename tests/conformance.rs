@@ -1,7 +1,7 @@
 //! Holds `docs/conformance.md` and the sources together: every item of the checklists is in its table once, in order,
 //! and its row names every test of that item, which are the tests and the steps of guests that bear its number.
 //!
-//! It reads text: a test is a function `gu_NNN_...` or `pc_NNN_...` under an attribute with the word `test` in it; a
+//! It reads text: a test is a function `gu_NNN_...`, `pc_NNN_...` or `gc_NNN_...` under an attribute with the word `test` in it; a
 //! guest's step has its number, `PC-NNN`, in its name. With `CONFORMANCE=rewrite` in the environment the last column is
 //! written anew.
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 /// The checklists: the letters before the number, and the last number.
-const CHECKLISTS: [(&str, u32); 2] = [("GU", 84), ("PC", 190)];
+const CHECKLISTS: [(&str, u32); 3] = [("GU", 84), ("PC", 190), ("GC", 83)];
 
 /// What a row says whose item nothing shows.
 const UNTESTED: &str = "not shown by a test";
@@ -104,7 +104,7 @@ fn steps_of_guests() -> Vec<(Item, String)> {
 }
 
 fn tests_in(source: &str) -> Vec<(Item, String)> {
-    let function = Regex::new(r"(?m)((?:^ *#\[.*\]\n)+) *(?:async )?fn ((gu|pc)_(\d{3})_\w+)").unwrap();
+    let function = Regex::new(r"(?m)((?:^ *#\[.*\]\n)+) *(?:async )?fn ((gu|pc|gc)_(\d{3})_\w+)").unwrap();
     function
         .captures_iter(source)
         .filter(|found| found[1].contains("test") && !found[1].contains("ignore"))

@@ -152,14 +152,17 @@ fn storm(channel: &str, member: impl Fn(u64) -> Option<Member>, posts_max: usize
     let at = |low: u64| ((low % SHARDS) as usize, SocketId { high: 1, low });
     for low in 0..SOCKETS {
         let ((shard, socket), member) = (at(low), member(low));
-        world.hub.subscribe(&app, &channel, &Subscriber { shard, socket, member: member.as_ref() }).unwrap();
+        world
+            .hub
+            .subscribe(&app, &channel, &Subscriber { shard, socket, member: member.as_ref(), bearer: None })
+            .unwrap();
         let posts = posted(&world);
         assert!(posts <= posts_max || low < COUNTED_AT_ONCE_MAX as u64, "{posts} for number {low}");
         assert!(posts <= SHARDS as usize, "{posts} for number {low}");
     }
     for low in (1..SOCKETS).rev() {
         let ((shard, socket), user) = (at(low), member(low).map(|member| member.user));
-        let subscriber = Subscriber { shard, socket, member: user.as_ref() };
+        let subscriber = Subscriber { shard, socket, member: user.as_ref(), bearer: None };
         world.hub.unsubscribe(&app, &channel, &subscriber, low < SHARDS);
         let posts = posted(&world);
         assert!(posts <= posts_max || low <= COUNTED_AT_ONCE_MAX as u64, "{posts} for number {low}");

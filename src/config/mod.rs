@@ -20,6 +20,8 @@ pub use listen::ListenAddress;
 pub use proxies::Proxies;
 pub use secret::Secret;
 
+use crate::model::Algorithm;
+
 /// A configuration file that holds every setting at its default, each with its explanation and permitted range.
 pub const DEFAULT_FILE: &str = include_str!("gusher.default.jsonc");
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub drain: Drain,
     /// What the Pusher dialect may cost, and where it is served.
     pub pusher: PusherSettings,
+    /// What the dialect of Gusher Cluster needs and may cost.
+    pub cluster: ClusterConfig,
     /// How webhooks are delivered.
     pub webhooks: WebhookSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
@@ -192,6 +196,22 @@ pub struct PusherSettings {
     /// Where sockets and signed calls are served besides the root: empty, or such as `/ws-gateway`. It begins with a
     /// slash, does not end with one, and meets no path of ours.
     pub path_prefix: String,
+}
+
+/// What the dialect of Gusher Cluster needs and may cost on this node.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// The file with the public keys that prove tokens; without one no sockets are served. That it can be read is not
+    /// certain.
+    pub public_pem_file: Option<PathBuf>,
+    /// How tokens may be signed; not empty.
+    pub algorithms: Vec<Algorithm>,
+    /// Largest inbound message of a socket, in bytes.
+    pub message_bytes_max: usize,
+    /// A socket that is in no channel when it is to be pinged is closed.
+    pub must_subscribe: bool,
+    /// A socket is closed when its token expires.
+    pub close_at_expiry: bool,
 }
 
 /// How webhooks are delivered.

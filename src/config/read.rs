@@ -35,6 +35,12 @@ const COMMAND_LINE_VARIABLES: [&str; 7] = [
     "GUSHER_TOKEN",
 ];
 
+/// Variables that Gusher Cluster has under other names than ours: variable and key.
+const CLUSTER_VARIABLES: [(&str, &str); 2] = [
+    ("GUSHER_PUBLIC_PEM_FILE", "cluster.public_pem_file"),
+    ("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "cluster.message_bytes_max"),
+];
+
 /// The password of a trial run; known to everyone, therefore the cheapest hash will do.
 pub const DEV_PASSWORD: &str = "password";
 const DEV_BCRYPT_COST: u32 = 4;
@@ -174,7 +180,10 @@ impl Layers {
             if !name.starts_with(VARIABLE_PREFIX) || COMMAND_LINE_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
-            match known.iter().find(|key| keys::variable(key) == name) {
+            let cluster =
+                CLUSTER_VARIABLES.iter().find(|(variable, _)| *variable == name).map(|(_, key)| *key);
+            let own = known.iter().find(|key| keys::variable(key) == name).map(String::as_str);
+            match own.or(cluster) {
                 Some(key) if !value.is_empty() => self.lay_text(key, &name, &value),
                 Some(_) => {}
                 None => {

@@ -24,6 +24,7 @@ pub(super) struct Typed {
     pub node: TypedNode,
     pub drain: TypedDrain,
     pub pusher: TypedPusher,
+    pub cluster: TypedCluster,
     pub webhooks: TypedWebhooks,
 }
 
@@ -34,6 +35,16 @@ pub(super) struct TypedPusher {
     pub cache_bytes_max: i64,
     pub strict_protocol: bool,
     pub path_prefix: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedCluster {
+    pub public_pem_file: String,
+    /// With commas between them, as the environment has no lists.
+    pub algorithms: String,
+    pub message_bytes_max: i64,
+    pub must_subscribe: bool,
+    pub close_at_expiry: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,6 +120,13 @@ impl Default for Typed {
                 cache_bytes_max: 16_777_216,
                 strict_protocol: false,
                 path_prefix: String::new(),
+            },
+            cluster: TypedCluster {
+                public_pem_file: String::new(),
+                algorithms: "RS256".into(),
+                message_bytes_max: 10_240,
+                must_subscribe: false,
+                close_at_expiry: false,
             },
             webhooks: TypedWebhooks { waiting_max: 100_000 },
         }

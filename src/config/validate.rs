@@ -6,9 +6,10 @@
 use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use super::{
-    Admin, Config, Database, Drain, Level, Limits, ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX,
-    NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY, Secret, SendWay, WebhookSettings,
-    typed::{Typed, TypedLimits, TypedNode, TypedPusher},
+    Admin, Algorithm, ClusterConfig, Config, Database, Drain, Level, Limits, ListenAddress, Log, LogTarget,
+    MAX_WAIT_HOOK_MAX, NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY, Secret, SendWay,
+    WebhookSettings,
+    typed::{Typed, TypedCluster, TypedLimits, TypedNode, TypedPusher},
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
@@ -37,6 +38,7 @@ pub(super) fn validate(
         limits: check.limits(&typed.limits),
         node: check.node(&typed.node),
         pusher: check.pusher(typed.pusher),
+        cluster: check.cluster(typed.cluster),
         webhooks: WebhookSettings {
             allow_private: typed.allow_private_webhooks,
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
@@ -143,6 +145,26 @@ impl Check {
             cache_bytes_max: self.count("pusher.cache_bytes_max", typed.cache_bytes_max, KIB..=GIB),
             strict_protocol: typed.strict_protocol,
             path_prefix: typed.path_prefix,
+        }
+    }
+
+    fn cluster(&mut self, typed: TypedCluster) -> ClusterConfig {
+        let algorithm = |name: &str| Algorithm::parse(name.trim());
+        let algorithms: Option<Vec<Algorithm>> = typed.algorithms.split(',').map(algorithm).collect();
+        let message_bytes_max = match typed.message_bytes_max {
+            0 => self.defaults.cluster.message_bytes_max,
+            bytes => bytes,
+        };
+        ClusterConfig {
+            public_pem_file: Some(PathBuf::from(typed.public_pem_file))
+                .filter(|file| !file.as_os_str().is_empty()),
+            algorithms: algorithms.unwrap_or_else(|| {
+                self.find("cluster.algorithms must be RS256, RS384 and RS512, with commas between them");
+                Vec::new()
+            }),
+            message_bytes_max: self.count("cluster.message_bytes_max", message_bytes_max, 1..=16 * MIB),
+            must_subscribe: typed.must_subscribe,
+            close_at_expiry: typed.close_at_expiry,
         }
     }
 

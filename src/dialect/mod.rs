@@ -1,6 +1,7 @@
 //! Between bytes and model: pure functions, one directory per dialect. Only here are close codes, HTTP statuses
 //! and the texts of answers known.
 
+pub mod cluster;
 pub mod form;
 pub mod gusher;
 pub mod pusher;
@@ -9,8 +10,8 @@ pub mod signature;
 use std::borrow::Cow;
 
 use crate::model::{
-    App, AppSecret, AppSettings, Audience, ChannelName, Command, Dialect, Member, Parting, Push, Reply,
-    SocketId, UserId,
+    App, AppSecret, AppSettings, Audience, ChannelName, Command, Dialect, Member, Parting, PermissionChange,
+    Permissions, Push, Reply, SocketId, UserId,
 };
 
 /// A dialect's memory of one socket.
@@ -20,6 +21,8 @@ pub enum Session {
     Gusher(UserId),
     /// Its public name and what its client can do.
     Pusher(pusher::socket::Session),
+    /// Its public name, its user and what it may subscribe to.
+    Cluster(Box<cluster::socket::Session>),
 }
 
 impl Session {
@@ -28,6 +31,32 @@ impl Session {
         match self {
             Session::Gusher(_) => Dialect::Gusher,
             Session::Pusher(_) => Dialect::Pusher,
+            Session::Cluster(_) => Dialect::Cluster,
+        }
+    }
+
+    /// Set when the socket came with a token: the user that this names, if any.
+    pub fn bearer(&self) -> Option<Option<&UserId>> {
+        match self {
+            Session::Gusher(_) | Session::Pusher(_) => None,
+            Session::Cluster(session) => Some(session.user.as_ref()),
+        }
+    }
+
+    /// Changes what a socket that came with a token may subscribe to.
+    pub fn permit(&mut self, change: &PermissionChange) {
+        let Session::Cluster(session) = self else { return };
+        session.permissions = match change {
+            PermissionChange::Add(pattern) => session.permissions.with(pattern),
+            PermissionChange::Replace(permissions) => permissions.clone().unwrap_or_default(),
+        };
+    }
+
+    /// Whether a socket that is in a channel may stay there.
+    pub fn may_stay_in(&self, channel: &ChannelName) -> bool {
+        match self {
+            Session::Gusher(_) | Session::Pusher(_) => true,
+            Session::Cluster(session) => session.permissions.allow(channel.as_str()),
         }
     }
 
@@ -36,8 +65,18 @@ impl Session {
         match self {
             Session::Gusher(_) => None,
             Session::Pusher(session) => Some(session.socket_id),
+            Session::Cluster(session) => Some(session.socket_id),
         }
     }
+}
+
+/// What a client is told instead of what it asked for.
+#[derive(Debug)]
+pub struct Complaint {
+    /// What to send, in this order.
+    pub texts: Vec<String>,
+    /// It made no sense: a socket that says too much of that is closed.
+    pub is_nonsense: bool,
 }
 
 /// What a client may do: its app, and what the shard knows of its socket.
@@ -66,7 +105,7 @@ impl Terms<'_> {
 /// What a socket is told before anything else.
 pub fn greet(session: &Session, settings: &AppSettings) -> Option<String> {
     match session {
-        Session::Gusher(_) => None,
+        Session::Gusher(_) | Session::Cluster(_) => None,
         Session::Pusher(session) => {
             Some(pusher::socket::established(session, settings.activity_timeout.into()))
         }
@@ -77,19 +116,24 @@ pub fn greet(session: &Session, settings: &AppSettings) -> Option<String> {
 /// discarded; never forwarded, never answered (spec 1.8).
 ///
 /// # Errors
-/// What to send back, in this order.
-pub fn understand(session: &Session, terms: &Terms<'_>, text: &str) -> Result<Option<Command>, Vec<String>> {
+/// What to send back.
+pub fn understand(session: &Session, terms: &Terms<'_>, text: &str) -> Result<Option<Command>, Complaint> {
     match session {
         Session::Gusher(_) => Ok(None),
-        Session::Pusher(session) => pusher::socket::understand(session, terms, text),
+        Session::Pusher(session) => pusher::socket::understand(session, terms, text)
+            .map_err(|texts| Complaint { texts, is_nonsense: false }),
+        Session::Cluster(session) => cluster::socket::understand(session, text).map(Some),
     }
 }
 
 /// The answer to a binary message, if it gets any.
-pub fn refuse_binary(session: &Session) -> Option<String> {
+pub fn refuse_binary(session: &Session) -> Option<Complaint> {
     match session {
         Session::Gusher(_) => None,
-        Session::Pusher(_) => Some(pusher::socket::binary_refused()),
+        Session::Pusher(_) => {
+            Some(Complaint { texts: vec![pusher::socket::binary_refused()], is_nonsense: false })
+        }
+        Session::Cluster(session) => Some(cluster::socket::binary_refused(session)),
     }
 }
 
@@ -98,14 +142,33 @@ pub fn reply(session: &Session, reply: &Reply<'_>) -> Vec<String> {
     match session {
         Session::Gusher(_) => Vec::new(),
         Session::Pusher(session) => pusher::socket::reply(session, reply),
+        Session::Cluster(session) => cluster::socket::reply(session, reply).into_iter().collect(),
     }
 }
 
-/// What the receivers of a push read. Users are the Gusher dialect's, channels and those who sign in are Pusher's.
-pub fn encode(push: &Push) -> Cow<'_, str> {
-    match push.audience {
-        Audience::Everyone | Audience::Users(_) => Cow::Borrowed(gusher::socket::encode(push)),
-        Audience::Channel(_) | Audience::Watchers(_) => Cow::Owned(pusher::socket::encode(push)),
+/// What the receivers of a push that speak a dialect read; `None` when it is none of theirs.
+pub fn encode(push: &Push, dialect: Dialect) -> Option<Cow<'_, str>> {
+    match (dialect, &push.audience) {
+        (Dialect::Gusher, Audience::Everyone | Audience::Users(_)) => {
+            Some(Cow::Borrowed(gusher::socket::encode(push)))
+        }
+        (Dialect::Pusher, Audience::Channel(_) | Audience::Watchers(_)) => {
+            pusher::socket::encode(push).map(Cow::Owned)
+        }
+        (Dialect::Cluster, Audience::Channel(_) | Audience::Bearers(_) | Audience::Socket(_)) => {
+            cluster::socket::encode(push).map(Cow::Owned)
+        }
+        _ => None,
+    }
+}
+
+/// What the sockets of a user are told when what they may subscribe to has changed.
+pub fn permission_changed(change: &PermissionChange) -> String {
+    match change {
+        PermissionChange::Add(pattern) => cluster::socket::permission_added(pattern),
+        PermissionChange::Replace(permissions) => {
+            cluster::socket::permissions_replaced(permissions.as_ref().unwrap_or(&Permissions::default()))
+        }
     }
 }
 
@@ -117,7 +180,7 @@ pub fn spares_some(push: &Push) -> bool {
 /// Whether a socket must be spared a push.
 pub fn is_spared(session: &Session, push: &Push) -> bool {
     match session {
-        Session::Gusher(_) => false,
+        Session::Gusher(_) | Session::Cluster(_) => false,
         Session::Pusher(session) => pusher::socket::is_spared(session, push),
     }
 }
@@ -127,6 +190,7 @@ pub fn close(session_dialect: Dialect, parting: Parting) -> (u16, &'static str) 
     match session_dialect {
         Dialect::Gusher => gusher::socket::close(parting),
         Dialect::Pusher => pusher::socket::close(parting),
+        Dialect::Cluster => cluster::socket::close(parting),
     }
 }
 

@@ -43,9 +43,26 @@ pub fn segment(path: &str, place: usize) -> Result<String, Refusal> {
     }
 }
 
+/// The same, but it may hold a slash or consist of dots: for what is looked up by nothing but its name.
+///
+/// # Errors
+/// [`Refusal::PathUnknown`] when it is empty or decodes to no UTF-8.
+pub fn name(path: &str, place: usize) -> Result<String, Refusal> {
+    let raw = path.split('/').nth(place).unwrap_or_default();
+    let decoded = percent_decode_str(raw).decode_utf8().map_err(|_| Refusal::PathUnknown)?;
+    if decoded.is_empty() { Err(Refusal::PathUnknown) } else { Ok(decoded.into_owned()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_hold_a_slash() {
+        assert_eq!(name("/x/a%2Fb", 2).unwrap(), "a/b");
+        assert_eq!(name("/x/..", 2).unwrap(), "..");
+        assert!(name("/x/", 2).is_err() && name("/x", 2).is_err() && name("/x/%FF", 2).is_err());
+    }
 
     #[test]
     fn a_segment_is_decoded_once_and_stays_one() {

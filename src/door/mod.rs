@@ -4,8 +4,10 @@
 
 mod answer;
 mod body;
+mod cluster;
 mod connection;
 mod credentials;
+mod operation;
 mod private;
 mod public;
 mod signed;
@@ -28,6 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use credentials::{CredentialSettings, Credentials};
 
 use crate::config::Proxies;
+use crate::dialect::cluster::token::Verifier;
 use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
 use crate::model::{Admin, Pattern, Refusal};
@@ -70,6 +73,8 @@ pub struct DoorSettings {
     pub strict_protocol: bool,
     /// Where the Pusher dialect is served besides the root, such as `/ws-gateway`; empty: nowhere.
     pub path_prefix: String,
+    /// Sockets of Gusher Cluster are closed when their tokens expire.
+    pub close_at_expiry: bool,
 }
 
 /// What the routes of both listeners need.
@@ -80,22 +85,25 @@ pub struct Door {
     webhooks: Arc<Webhooks>,
     credentials: Credentials,
     admin: Admin,
+    /// What tells good tokens from bad ones; without it no sockets of Gusher Cluster are served.
+    tokens: Option<Verifier>,
     settings: DoorSettings,
     patterns: Cache<String, Pattern>,
 }
 
 impl Door {
-    /// A door to `hub` whose super admin is `admin`.
+    /// A door to `hub` whose super admin is `admin`; `tokens` for sockets of Gusher Cluster, if there are to be any.
     pub fn new(
         hub: Arc<Hub>,
         hook: ConnectHook,
         webhooks: Arc<Webhooks>,
         credentials: Credentials,
         admin: Admin,
+        tokens: Option<Verifier>,
         settings: DoorSettings,
     ) -> Arc<Self> {
         let patterns = Cache::new(PATTERNS_KEPT);
-        Arc::new(Self { hub, hook, webhooks, credentials, admin, settings, patterns })
+        Arc::new(Self { hub, hook, webhooks, credentials, admin, tokens, settings, patterns })
     }
 
     /// The routes of the public listener.

@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 
 use super::connection::Peer;
 use super::credentials::Reach;
-use super::{Door, answer, body, signed};
+use super::{Door, answer, body, cluster, operation, signed};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
@@ -36,6 +36,8 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/api/{app_key}/settings", get(show_settings).patch(change_settings))
         .route("/api/push/webhooks", get(webhooks).post(push))
         .route("/api/{app_key}/webhooks", get(webhooks))
+        .merge(cluster::private_routes())
+        .merge(operation::routes())
         .merge(signed::routes())
 }
 
@@ -141,7 +143,7 @@ async fn webhooks(State(door): State<Arc<Door>>, head: Parts) -> Result<Response
 
 impl Door {
     /// Lets the super admin pass.
-    async fn authorize_super(&self, head: &Parts) -> Result<(), Refusal> {
+    pub(super) async fn authorize_super(&self, head: &Parts) -> Result<(), Refusal> {
         match self.credentials.reach(authorization(head), &self.admin, None).await? {
             Reach::Everything => Ok(()),
             Reach::OneApp => Err(Refusal::NotAuthorized),
@@ -150,7 +152,7 @@ impl Door {
 
     /// Lets the super admin pass, and the admin of the app that the path names at `place`. Only the super admin
     /// learns that there is no such app.
-    async fn authorize(&self, head: &Parts, place: usize) -> Result<Arc<LiveApp>, Refusal> {
+    pub(super) async fn authorize(&self, head: &Parts, place: usize) -> Result<Arc<LiveApp>, Refusal> {
         let key = answer::segment(head.uri.path(), place)?;
         let live = self.hub.app(&key);
         let admin = live.as_ref().ok().map(|live| &live.app.admin);
@@ -159,6 +161,6 @@ impl Door {
     }
 }
 
-fn authorization(head: &Parts) -> Option<&[u8]> {
+pub(super) fn authorization(head: &Parts) -> Option<&[u8]> {
     head.headers.get(AUTHORIZATION).map(|value| value.as_bytes())
 }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::get;
 
-use super::{Door, signed, upgrade};
+use super::{Door, cluster, operation, signed, upgrade};
 
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
     Router::new()
         .route("/ws/{app_key}/{user_tag}", get(upgrade::gusher))
         .route("/app/{app_key}", get(upgrade::pusher))
+        .route("/v1/apps/{app_key}/ws", get(upgrade::cluster))
+        .merge(cluster::public_routes())
+        .merge(operation::routes())
         .merge(signed::routes())
 }

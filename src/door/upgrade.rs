@@ -13,9 +13,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::connection::Peer;
 use super::{Door, answer};
+use crate::dialect::cluster::api::Fault;
+use crate::dialect::cluster::socket;
+use crate::dialect::cluster::token::Unbelievable;
 use crate::dialect::form::Form;
 use crate::dialect::pusher::handshake::{self as begin, Closing};
 use crate::dialect::{Session, pusher};
@@ -82,12 +86,77 @@ pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     answer_upgrade(&head, admitted)
 }
 
+/// `GET /v1/apps/{app}/ws?token=`. The order is: token, app, upgrade headers, admission (spec 2.5).
+pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
+    match admit_cluster(&door, &head) {
+        Ok((accept, admitted)) => switch(accept, Ok(admitted)),
+        Err(CannotEnter::Refused(refusal)) => refuse(&refusal),
+        Err(CannotEnter::Faulty(fault)) => super::cluster::refuse_line(&fault),
+    }
+}
+
+/// Why a socket that shows a token is not admitted.
+enum CannotEnter {
+    Refused(Refusal),
+    Faulty(Fault),
+}
+
+impl From<Refusal> for CannotEnter {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Fault> for CannotEnter {
+    fn from(fault: Fault) -> Self {
+        Self::Faulty(fault)
+    }
+}
+
+fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), CannotEnter> {
+    let tokens = door.tokens.as_ref().ok_or(Refusal::PathUnknown)?;
+    let mut query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+    let token = query.find_map(|(name, value)| (name == "token").then_some(value)).unwrap_or_default();
+    if token.is_empty() {
+        return Err(Fault::token_missing().into());
+    }
+    let claims = tokens.verify(&token).map_err(|Unbelievable| Fault::token_refused())?;
+    let user = claims.user().map_err(|Unbelievable| Fault::token_refused())?;
+    let key = answer::segment(head.uri.path(), 3)?;
+    let app = door.hub.app(&key).ok().filter(|_| claims.gusher.app_key == key);
+    let app = app.ok_or_else(Fault::wrong_app)?;
+    let accept = handshake::accept(&head.method, head.version, &head.headers);
+    let accept = accept.map_err(|_| Refusal::NotAnUpgrade)?;
+    let bits = SocketId { high: random_number()?, low: random_number()? };
+    let expires_at_s = claims.expires_at_s().filter(|_| door.settings.close_at_expiry);
+    let session = socket::Session {
+        socket_id: socket::random_uuid(bits),
+        user,
+        permissions: claims.permissions(),
+        life_s: expires_at_s.map(|at_s| life_s(at_s, Timestamp::now().as_second())),
+    };
+    let extension = agree_on_extension(&app, head);
+    let admission = door.hub.admit(&app, Session::Cluster(Box::new(session)), extension.is_some())?;
+    Ok((accept, (admission, extension)))
+}
+
+fn random_number() -> Result<u64, Refusal> {
+    getrandom::u64().map_err(|_| Refusal::Internal)
+}
+
+/// How long a socket may live whose token expires then; longer than a year is as good as a year.
+fn life_s(expires_at_s: i64, now_s: i64) -> u32 {
+    const YEAR_S: i64 = 366 * 24 * 60 * 60;
+    expires_at_s.saturating_sub(now_s).clamp(0, YEAR_S) as u32
+}
+
 /// A request for an unknown path. A client of Pusher's learns of it by a close code; the paths of the original dialect
 /// keep their plain answer (spec 1.8).
 pub fn unknown_path(head: &Parts) -> Response {
     let path = head.uri.path();
     let is_upgrade = handshake::accept(&head.method, head.version, &head.headers).is_ok();
-    if is_upgrade && !path.starts_with("/ws") && !path.starts_with("/api") {
+    let is_plain = ["/ws", "/api", "/v1"].iter().any(|prefix| path.starts_with(prefix));
+    if is_upgrade && !is_plain {
         return answer_upgrade(head, Err(Closing::path_unknown()));
     }
     refuse(&Refusal::PathUnknown)

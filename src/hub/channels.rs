@@ -23,6 +23,8 @@ pub struct Subscriber<'a, M> {
     pub socket: SocketId,
     /// As whom.
     pub member: Option<&'a M>,
+    /// Set when it came with a token: the user that this names, if any.
+    pub bearer: Option<Option<&'a UserId>>,
 }
 
 /// What a socket that subscribed is told, and what is to be told to others.
@@ -211,7 +213,7 @@ mod tests {
     }
 
     fn subscriber<M>(low: u64, member: Option<&M>) -> Subscriber<'_, M> {
-        Subscriber { shard: 0, socket: SocketId { high: 1, low }, member }
+        Subscriber { shard: 0, socket: SocketId { high: 1, low }, member, bearer: None }
     }
 
     #[test]

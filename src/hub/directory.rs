@@ -7,6 +7,7 @@
 use indexmap::IndexMap;
 
 use super::agenda::Millis;
+use super::bearers::Bearers;
 use super::channels::Channels;
 use super::holders::Holders;
 use super::ledger::Ledger;
@@ -53,6 +54,8 @@ pub struct Directory {
     closed: bool,
     /// Who is in which channel.
     pub channels: Channels,
+    /// Who came with a token.
+    pub bearers: Bearers,
     /// Who is signed in.
     pub signed_in: Users,
     /// What webhooks are still to be told.

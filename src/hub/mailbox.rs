@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::LiveApp;
 use crate::dialect::Session;
-use crate::model::{AppNumber, Push, UserId};
+use crate::model::{AppNumber, PermissionChange, Push, UserId};
 use crate::net::stream::Stream;
 
 /// What a waiting message weighs besides the data it shares, in bytes: roughly what it occupies.
@@ -51,6 +51,8 @@ pub enum Message {
     Push(Arc<Push>),
     /// Close the sockets that are signed in as this user.
     CloseUser(AppNumber, UserId),
+    /// Change what the sockets whose token names this user may subscribe to.
+    Permit(AppNumber, UserId, Arc<PermissionChange>),
     /// The app is switched off: close its sockets.
     DisableApp(AppNumber),
     /// The app is gone: close its sockets.

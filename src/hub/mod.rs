@@ -8,6 +8,7 @@
 mod agenda;
 mod apps;
 mod attendance;
+mod bearers;
 mod channels;
 mod directory;
 mod holders;
@@ -17,6 +18,7 @@ mod mailbox;
 mod notify;
 mod sockets;
 mod users;
+mod values;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use directory::ShardSet;
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
 pub use users::Watched;
+pub use values::{Addressee, Attendance};
 
 use crate::dialect::Session;
 use crate::hook::Notices;
@@ -224,6 +227,10 @@ impl Hub {
         match &session {
             Session::Gusher(user) => directory.join(user, shard),
             Session::Pusher(_) => directory.join_other(shard),
+            Session::Cluster(session) => {
+                directory.join_other(shard);
+                directory.bearers.join(session.user.as_ref(), shard);
+            }
         }
         let post = &self.posts[shard];
         post.sockets.fetch_add(1, Ordering::Relaxed);
@@ -241,6 +248,15 @@ impl Hub {
     /// A shard says that a socket without a user is gone from it.
     pub fn leave_other(&self, shard: ShardIndex, app: &LiveApp) {
         app.directory().leave_other(shard);
+        self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A shard says that a socket which came with a token is gone from it; `last_on_shard` when it holds no other of the
+    /// user that the token names.
+    pub fn leave_bearer(&self, shard: ShardIndex, app: &LiveApp, user: Option<&UserId>, last_on_shard: bool) {
+        let mut directory = app.directory();
+        directory.leave_other(shard);
+        directory.bearers.leave(user, shard, last_on_shard);
         self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -285,11 +301,7 @@ impl Hub {
     /// [`Refusal::Overloaded`] when a shard's mailbox is full; [`Refusal::AppUnknown`] when the app went away,
     /// [`Refusal::AppDisabled`] while it is switched off.
     pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
-        if !app.settings().enabled {
-            return Err(Refusal::AppDisabled);
-        }
-        let refused = |_: &Refusal| self.metrics.publications_refused.add(1);
-        self.check_mailboxes().inspect_err(refused)?;
+        self.check_publishing(app)?;
         let reach = match &publication.target {
             Target::Everyone => self.publish_to_everyone(app, &publication.data),
             Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
@@ -397,6 +409,14 @@ impl Hub {
     fn post(&self, push: Push, shards: ShardSet) {
         let push = Arc::new(push);
         shards.iter().for_each(|shard| self.posts[shard].mailbox.post(Message::Push(Arc::clone(&push))));
+    }
+
+    /// Refuses when nothing can be published now.
+    fn check_publishing(&self, app: &LiveApp) -> Result<(), Refusal> {
+        if !app.settings().enabled {
+            return Err(Refusal::AppDisabled);
+        }
+        self.check_mailboxes().inspect_err(|_| self.metrics.publications_refused.add(1))
     }
 
     /// Refuses while any shard has too much waiting, so that nothing accepted has to be dropped.

@@ -29,6 +29,9 @@ impl Hub {
         let mut directory = app.directory();
         let now = self.agenda.now();
         let joined = directory.channels.subscribe(channel, subscriber, members_max, now)?;
+        if let Some(user) = subscriber.bearer {
+            directory.bearers.subscribe(channel, user);
+        }
         if let (Some(member), true) = (subscriber.member, joined.is_new_member) {
             let content = Content::MemberAdded(member.clone());
             self.post_to_channel(app, &directory, channel, content, None, joined.revision);
@@ -50,6 +53,9 @@ impl Hub {
     ) {
         let mut directory = app.directory();
         let left = directory.channels.unsubscribe(channel, subscriber, last_on_shard);
+        if let Some(user) = subscriber.bearer {
+            directory.bearers.unsubscribe(channel, user);
+        }
         if let (Some(user), Some(revision)) = (subscriber.member, left.member_gone) {
             let content = Content::MemberRemoved(user.clone());
             self.post_to_channel(app, &directory, channel, content, None, revision);

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest name of a channel that any app may allow, in characters, which are all ASCII.
+/// The longest name of a channel that any app may allow, in bytes.
 const CHANNEL_NAME_BYTES_MAX: usize = 1000;
 
 /// What the name of a user's own channel begins with. No other name may hold a `#`.
 const USER_PREFIX: &str = "#server-to-user-";
 
-/// The name of a channel: `A-Z a-z 0-9 - _ = @ , . ;`, at most as many as its app allows. Cheap to clone.
+/// The name of a channel: `A-Z a-z 0-9 - _ = @ , . ;`, at most as many as its app allows; or, in Gusher Cluster, any
+/// text without control characters. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelName(Arc<str>);
 
@@ -46,6 +47,21 @@ impl ChannelName {
         match name {
             _ if name.is_empty() || !name.bytes().all(is_allowed) => Err(ChannelFault::Invalid),
             _ if name.len() > CHANNEL_NAME_BYTES_MAX => Err(ChannelFault::TooLong),
+            _ => Ok(Self(text.into())),
+        }
+    }
+
+    /// Checks a name as Gusher Cluster has them: not empty and without control characters (spec E29, E30). The channels
+    /// of single users are none of its.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_free(text: &str) -> Result<Self, ChannelFault> {
+        match text {
+            _ if text.is_empty() || text.contains(char::is_control) || text.starts_with(USER_PREFIX) => {
+                Err(ChannelFault::Invalid)
+            }
+            _ if text.len() > CHANNEL_NAME_BYTES_MAX => Err(ChannelFault::TooLong),
             _ => Ok(Self(text.into())),
         }
     }
@@ -118,6 +134,17 @@ mod tests {
             assert_eq!(ChannelName::parse(bad), Err(ChannelFault::Invalid), "{bad}");
         }
         assert_eq!(ChannelName::parse(&"c".repeat(1001)), Err(ChannelFault::TooLong));
+    }
+
+    #[test]
+    fn a_free_name_is_any_text_of_one_line_but_a_user_s() {
+        for good in ["a/b", " a ", "#GUSHERFUNC-TOUID#", "键", &"c".repeat(1000)] {
+            assert!(ChannelName::parse_free(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a\nb", "a\u{7f}", "#server-to-user-a"] {
+            assert_eq!(ChannelName::parse_free(bad), Err(ChannelFault::Invalid), "{bad}");
+        }
+        assert_eq!(ChannelName::parse_free(&"c".repeat(1001)), Err(ChannelFault::TooLong));
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum Command {
         /// Who it is, on a presence channel.
         member: Option<Member>,
     },
+    /// Put the socket into all of these channels, or into none.
+    SubscribeAll(Vec<ChannelName>),
     /// Take the socket out of a channel.
     Unsubscribe(ChannelName),
     /// Deliver an event to the other subscribers of a channel.
@@ -29,6 +31,10 @@ pub enum Command {
     SignIn(SignIn),
     /// Say that you live.
     Ping,
+    /// Say that you live, what time it is, and this JSON value.
+    Echo(Arc<str>),
+    /// Say what the socket may subscribe to.
+    ShowPermissions,
 }
 
 /// What a client says of its user.

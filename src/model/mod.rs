@@ -2,6 +2,7 @@
 //!
 //! A value of these types was checked when it was made; whoever holds one need not look again.
 
+mod algorithm;
 mod app;
 mod channel;
 mod command;
@@ -9,6 +10,7 @@ mod member;
 mod notice;
 mod parting;
 pub mod pattern;
+mod permission;
 mod publication;
 mod push;
 mod refusal;
@@ -19,6 +21,7 @@ mod user;
 mod webhook;
 mod webhook_report;
 
+pub use algorithm::Algorithm;
 pub use app::{
     Admin, App, AppKey, AppNumber, AppSecret, CREDENTIAL_BYTES_MAX, Hash, Registered, Registration,
 };
@@ -28,7 +31,8 @@ pub use member::{Member, Roster};
 pub use notice::{Notice, NoticeEvent, NoticeKind};
 pub use parting::Parting;
 pub use pattern::Pattern;
-pub use publication::{Counts, Publication, Reach, Target};
+pub use permission::{PermissionChange, Permissions};
+pub use publication::{Counts, Publication, Reach, Target, ValueEvent, text_of_json};
 pub use push::{Audience, Content, Push};
 pub use refusal::Refusal;
 pub use reply::{Kept, Reply};
@@ -45,4 +49,6 @@ pub enum Dialect {
     Gusher,
     /// Pusher Channels: sockets at `/app/{key}`, JSON envelopes.
     Pusher,
+    /// Gusher Cluster: sockets at `/v1/apps/{app}/ws`, admitted by a token.
+    Cluster,
 }

@@ -11,6 +11,12 @@ pub enum Parting {
     Terminated,
     /// It did not show in time who it is.
     Unauthorized,
+    /// Its token has expired.
+    TokenExpired,
+    /// It says too much that makes no sense.
+    Nonsense,
+    /// It subscribes to nothing.
+    Unsubscribed,
     /// The node stops.
     NodeStops,
     /// It does not read what is sent to it.

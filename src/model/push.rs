@@ -15,6 +15,10 @@ pub enum Audience {
     Channel(ChannelName),
     /// Those who watch this user.
     Watchers(UserId),
+    /// The sockets whose token names this user.
+    Bearers(UserId),
+    /// The socket of this name.
+    Socket(SocketId),
 }
 
 /// What is received.
@@ -28,6 +32,13 @@ pub enum Content {
         data: Arc<str>,
         /// The member who sent it, when a client did so on a presence channel.
         user: Option<UserId>,
+    },
+    /// An event whose data is a JSON value.
+    Value {
+        /// Its name; empty when it goes to a user or a socket.
+        event: Arc<str>,
+        /// The text of the value, byte for byte.
+        value: Arc<str>,
     },
     /// Somebody new is in the presence channel.
     MemberAdded(Member),
@@ -61,7 +72,7 @@ impl Push {
     /// How much it holds, in bytes.
     pub fn data_bytes(&self) -> usize {
         match &self.content {
-            Content::Event { data, .. } => data.len(),
+            Content::Event { data, .. } | Content::Value { value: data, .. } => data.len(),
             Content::MemberAdded(member) => member.info.len(),
             Content::MemberRemoved(_)
             | Content::SubscriptionCount(_)

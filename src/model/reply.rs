@@ -9,6 +9,15 @@ use super::{ChannelName, Refusal, Roster, SignIn, UserId};
 pub enum Reply<'a> {
     /// It lives.
     Pong,
+    /// It lives, at this Unix time in seconds, and has heard this JSON value.
+    Echo {
+        /// What it heard.
+        value: &'a str,
+        /// When.
+        at_s: i64,
+    },
+    /// What it may subscribe to; its session knows.
+    Permissions,
     /// The socket is in the channel.
     Subscribed {
         /// The channel.
@@ -18,6 +27,12 @@ pub enum Reply<'a> {
         /// On a channel that keeps its last event: that event, if there is one.
         kept: Option<Option<Kept>>,
     },
+    /// It is in all of these channels.
+    SubscribedToAll(&'a [ChannelName]),
+    /// It is in none of these, unless it was before.
+    SubscribedToNone(&'a [ChannelName], Refusal),
+    /// It is no longer in the channel.
+    Unsubscribed(&'a ChannelName),
     /// It could not get in.
     NotSubscribed(&'a ChannelName, Refusal),
     /// It could not get out.

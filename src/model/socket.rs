@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// Names a socket to its client and to backends: two random numbers with a dot between them (pusher-channels 1.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names a socket to its client and to backends: two random numbers, written with a dot between them (pusher-channels
+/// 1.3). In Gusher Cluster they are the halves of a UUID and written as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SocketId {
     /// Before the dot.
     pub high: u64,

@@ -3,7 +3,10 @@
 //! Always: the hub knows of a subscription before its client is told; the reply is on its way before the shard next
 //! takes mail, so no push overtakes it; and a subscriber never hears of a change that its roster includes.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use jiff::Timestamp;
 
 use super::forms::Forms;
 use super::list::Slot;
@@ -12,7 +15,7 @@ use super::subscriptions::Subscription;
 use super::{Shard, Walk};
 use crate::dialect;
 use crate::hub::{Joined, Subscriber};
-use crate::model::{AppNumber, ChannelKind, ChannelName, Command, Member, Push, Refusal, Reply};
+use crate::model::{AppNumber, ChannelKind, ChannelName, Command, Dialect, Member, Push, Refusal, Reply};
 use crate::net::timer::Tick;
 use crate::net::websocket::frame;
 
@@ -24,6 +27,18 @@ impl Shard {
     pub(super) fn carry_out_command(&mut self, slot: Slot, command: Command) {
         match command {
             Command::Ping => self.reply(slot, &Reply::Pong),
+            Command::Echo(value) => {
+                let at_s = Timestamp::now().as_second();
+                self.reply(slot, &Reply::Echo { value: &value, at_s });
+            }
+            Command::ShowPermissions => self.reply(slot, &Reply::Permissions),
+            Command::SubscribeAll(channels) => {
+                let reply = match self.join_channels(slot, &channels) {
+                    Ok(()) => Reply::SubscribedToAll(&channels),
+                    Err(refusal) => Reply::SubscribedToNone(&channels, refusal),
+                };
+                self.reply(slot, &reply);
+            }
             Command::Subscribe { channel, member } => {
                 let reply = match self.join_channel(slot, &channel, member.as_ref()) {
                     Ok(joined) => {
@@ -34,9 +49,11 @@ impl Shard {
                 self.reply(slot, &reply);
             }
             Command::Unsubscribe(channel) => {
-                if let Err(refusal) = self.leave_channel(slot, &channel) {
-                    self.reply(slot, &Reply::NotUnsubscribed(&channel, refusal));
-                }
+                let reply = match self.leave_channel(slot, &channel) {
+                    Ok(()) => Reply::Unsubscribed(&channel),
+                    Err(refusal) => Reply::NotUnsubscribed(&channel, refusal),
+                };
+                self.reply(slot, &reply);
             }
             Command::Publish { channel, event, data } => {
                 if let Err(refusal) = self.publish_as(slot, &channel, event, data) {
@@ -45,6 +62,18 @@ impl Shard {
             }
             Command::SignIn(sign_in) => self.sign_in(slot, &sign_in),
         }
+    }
+
+    /// Into all channels that it is not in, or into none.
+    fn join_channels(&mut self, slot: Slot, channels: &[ChannelName]) -> Result<(), Refusal> {
+        let channels_max = self.settings.channels.channels_max;
+        let Some((_, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
+        let new: HashSet<&ChannelName> =
+            channels.iter().filter(|channel| !seat.subscriptions.contains(channel)).collect();
+        if seat.subscriptions.len() + new.len() > channels_max {
+            return Err(Refusal::TooManyChannels);
+        }
+        new.into_iter().try_for_each(|channel| self.join_channel(slot, channel, None).map(drop))
     }
 
     fn join_channel(
@@ -62,10 +91,13 @@ impl Shard {
         if seat.subscriptions.len() >= channels_max {
             return Err(Refusal::TooManyChannels);
         }
-        let subscriber = Subscriber { shard, socket: seat.socket_id, member };
+        let bearer = seat.session.bearer().map(|user| user.cloned());
+        let bearer = bearer.as_ref().map(Option::as_ref);
+        let subscriber = Subscriber { shard, socket: seat.socket_id, member, bearer };
+        let dialect = seat.session.dialect();
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
         let joined = self.hub.subscribe(&members.live, channel, &subscriber)?;
-        let entry = members.channels.entry(channel.clone());
+        let entry = members.channels(dialect).entry(channel.clone());
         // One name for all sockets that are in the channel.
         let name = entry.key().clone();
         let held = entry.or_default();
@@ -76,8 +108,8 @@ impl Shard {
         let subscription = Subscription { place, member: member.map(|member| member.user.clone()) };
         if let Some((_, seat)) = self.channel_seat(slot) {
             seat.subscriptions.insert(name, subscription);
-            if channel.kind() != ChannelKind::Public {
-                seat.authorize_by = None;
+            if channel.kind() != ChannelKind::Public && dialect == Dialect::Pusher {
+                seat.leave_by = None;
             }
         }
         Ok(joined)
@@ -90,9 +122,10 @@ impl Shard {
         let Some(subscription) = seat.subscriptions.remove(channel) else {
             return Err(Refusal::NotSubscribed);
         };
-        let socket = seat.socket_id;
+        let (socket, dialect) = (seat.socket_id, seat.session.dialect());
+        let bearer = seat.session.bearer().map(|user| user.cloned());
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
-        let Some(held) = members.channels.get_mut(channel) else { return Err(Refusal::Internal) };
+        let Some(held) = members.channels(dialect).get_mut(channel) else { return Err(Refusal::Internal) };
         let sockets = &mut self.sockets;
         held.walked.list.remove(subscription.place, |moved, place| {
             if let Seat::Channels(seat) = &mut sockets[moved as usize].seat
@@ -102,12 +135,14 @@ impl Shard {
             }
         });
         held.newcomers.remove(&slot);
-        let is_last = held.walked.list.is_empty();
-        if is_last {
+        if held.walked.list.is_empty() {
             self.behind_bytes -= held.walked.list.behind_bytes();
-            members.channels.remove(channel);
+            members.channels(dialect).remove(channel);
         }
-        let subscriber = Subscriber { shard, socket, member: subscription.member.as_ref() };
+        let is_last =
+            !members.channels.contains_key(channel) && !members.cluster_channels.contains_key(channel);
+        let bearer = bearer.as_ref().map(Option::as_ref);
+        let subscriber = Subscriber { shard, socket, member: subscription.member.as_ref(), bearer };
         self.hub.unsubscribe(&members.live, channel, &subscriber, is_last);
         Ok(())
     }
@@ -125,9 +160,7 @@ impl Shard {
         let Some((_, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
         let Some(subscription) = seat.subscriptions.get(channel) else { return Err(Refusal::NotSubscribed) };
         let user = subscription.member.clone().filter(|_| channel.kind() == ChannelKind::Presence);
-        let (begun, count) = seat.events;
-        seat.events = if now >= begun + SECOND_TICKS { (now, 1) } else { (begun, count + 1) };
-        if seat.events.1 > live.settings().max_client_events_per_second {
+        if seat.pace.add(now, SECOND_TICKS) > live.settings().max_client_events_per_second {
             return Err(Refusal::TooManyEvents);
         }
         let socket_id = seat.socket_id;
@@ -135,12 +168,19 @@ impl Shard {
         Ok(())
     }
 
-    /// Appends a push to the log of its channel. A socket that is not to get it gets what it is owed first.
-    pub(super) fn push_to_channel(&mut self, push: &Push, channel: &ChannelName, forms: Forms) {
+    /// Appends a push to the log of its channel's subscribers that speak a dialect. A socket that is not to get it gets
+    /// what it is owed first.
+    pub(super) fn push_to_channel(
+        &mut self,
+        push: &Push,
+        channel: &ChannelName,
+        dialect: Dialect,
+        forms: Forms,
+    ) {
         let Some(members) = self.apps.get_mut(&push.app) else { return };
         let mut excepted: Vec<Slot> =
             push.except.and_then(|id| members.ids.get(&id).copied()).into_iter().collect();
-        let Some(held) = members.channels.get_mut(channel) else { return };
+        let Some(held) = members.channels(dialect).get_mut(channel) else { return };
         if push.revision > 0 {
             excepted.extend(
                 held.newcomers.iter().filter(|(_, told)| **told >= push.revision).map(|(slot, _)| *slot),
@@ -154,9 +194,11 @@ impl Shard {
             };
             excepted.extend(held.walked.list.slots().filter(is_spared));
         }
-        let walk = Walk::Channel(push.app, channel.clone());
-        let places: Vec<(Slot, u32)> =
-            excepted.into_iter().filter_map(|slot| Some((slot, self.place_in(slot, channel)?))).collect();
+        let walk = Walk::Channel(push.app, dialect, channel.clone());
+        let places: Vec<(Slot, u32)> = excepted
+            .into_iter()
+            .filter_map(|slot| Some((slot, self.place_in(slot, channel, dialect)?)))
+            .collect();
         for (slot, place) in &places {
             self.hand_over(*slot, &walk, *place);
         }
@@ -167,8 +209,10 @@ impl Shard {
         self.settle_faulty();
     }
 
-    fn place_in(&self, slot: Slot, channel: &ChannelName) -> Option<u32> {
+    /// Its place among the subscribers of a channel that speak a dialect.
+    fn place_in(&self, slot: Slot, channel: &ChannelName, dialect: Dialect) -> Option<u32> {
         match &self.sockets.get(slot as usize)?.seat {
+            Seat::Channels(seat) if seat.session.dialect() != dialect => None,
             Seat::Channels(seat) => seat.subscriptions.get(channel).map(|subscription| subscription.place),
             Seat::User(_) => None,
         }

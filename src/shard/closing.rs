@@ -11,9 +11,10 @@ use super::outbox::Frames;
 use super::socket::{Phase, Seat};
 use super::subscriptions::Subscription;
 use super::timers::CLOSING_TICKS;
+use super::users::take_out;
 use super::{Shard, Walk};
 use crate::dialect;
-use crate::model::{ChannelName, Dialect, Parting};
+use crate::model::{ChannelName, Parting};
 use crate::net::websocket::frame;
 
 impl Shard {
@@ -41,11 +42,7 @@ impl Shard {
 
     fn say_goodbye(&mut self, slot: Slot, parting: Parting) {
         let Some(socket) = self.sockets.get(slot as usize) else { return };
-        let dialect = match &socket.seat {
-            Seat::User(_) => Dialect::Gusher,
-            Seat::Channels(seat) => seat.session.dialect(),
-        };
-        let (code, reason) = dialect::close(dialect, parting);
+        let (code, reason) = dialect::close(socket.dialect(), parting);
         self.close_with(slot, code, reason);
     }
 
@@ -110,13 +107,13 @@ impl Shard {
     }
 
     /// What the lists it is in still owe a socket goes into its outbox.
-    fn hand_over_owed(&mut self, slot: Slot) {
+    pub(super) fn hand_over_owed(&mut self, slot: Slot) {
         let Some(socket) = self.sockets.get(slot as usize) else { return };
         let walks: Vec<(Walk, u32)> = match &socket.seat {
             Seat::User(seat) => vec![(Walk::Everyone(socket.app), seat.place)],
             Seat::Channels(seat) => {
                 let in_channel = |(channel, held): (&ChannelName, &Subscription)| {
-                    (Walk::Channel(socket.app, channel.clone()), held.place)
+                    (Walk::Channel(socket.app, socket.dialect(), channel.clone()), held.place)
                 };
                 seat.subscriptions.iter().map(in_channel).collect()
             }
@@ -201,6 +198,12 @@ impl Shard {
         let Seat::Channels(seat) = &socket.seat else { return };
         let Some(members) = self.apps.get_mut(&socket.app) else { return };
         members.ids.remove(&seat.socket_id);
-        self.hub.leave_other(self.index, &members.live);
+        match seat.session.bearer() {
+            None => self.hub.leave_other(self.index, &members.live),
+            Some(user) => {
+                let is_last = user.is_some_and(|user| take_out(&mut members.bearers, user, slot));
+                self.hub.leave_bearer(self.index, &members.live, user, is_last);
+            }
+        }
     }
 }

@@ -9,13 +9,13 @@ use mio::Token;
 use super::forms::Forms;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox};
-use super::socket::{ChannelSeat, Delivery, Fault, Phase, Seat, Socket, UserSeat};
+use super::socket::{ChannelSeat, Delivery, Fault, Pace, Phase, Seat, Socket, UserSeat};
 use super::subscriptions::Subscriptions;
 use super::timers::seconds;
-use super::{Members, Shard, Walk, Walked};
+use super::{Channel, Members, Shard, Walk, Walked};
 use crate::dialect::{self, Session};
 use crate::hub::{Arrival, LiveApp, Message, SocketNumber};
-use crate::model::{AppNumber, AppSettings, Audience, Parting, Push, UserId};
+use crate::model::{AppNumber, AppSettings, Audience, ChannelName, Dialect, Parting, Push, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::Tick;
 use crate::net::websocket::Reader;
@@ -50,6 +50,7 @@ impl Shard {
             Message::Abandon(number) => self.abandon(number),
             Message::Push(push) => self.push(&push),
             Message::CloseUser(app, user) => self.close_user(app, &user),
+            Message::Permit(app, user, change) => self.permit(app, &user, &change),
             Message::DisableApp(app) => self.close_app(app, Parting::AppDisabled),
             Message::CloseApp(app) => self.close_app(app, Parting::AppUnregistered),
             Message::Drain => self.drain(),
@@ -112,13 +113,32 @@ impl Shard {
     /// their sockets, behind what the log still owes them.
     fn push(&mut self, push: &Push) {
         self.metrics.pushes.add(1);
-        let forms = self.forms(push.app, &dialect::encode(push));
+        for dialect in [Dialect::Gusher, Dialect::Pusher, Dialect::Cluster] {
+            self.push_in(push, dialect);
+        }
+    }
+
+    fn push_in(&mut self, push: &Push, dialect: Dialect) {
+        if !self.has_receivers(push, dialect) {
+            return;
+        }
+        let Some(text) = dialect::encode(push, dialect) else { return };
+        let forms = self.forms(push.app, &text);
         match &push.audience {
             Audience::Everyone => self.append(Walk::Everyone(push.app), forms),
             Audience::Users(users) => self.push_to_users(push.app, users, &forms),
-            Audience::Channel(channel) => self.push_to_channel(push, channel, forms),
+            Audience::Channel(channel) => self.push_to_channel(push, channel, dialect, forms),
             Audience::Watchers(user) => self.push_to_watchers(push, user, &forms),
+            Audience::Bearers(user) => self.push_to_bearers(push.app, user, &forms),
+            Audience::Socket(id) => self.push_to_socket(push.app, *id, &forms),
         }
+    }
+
+    /// Whether it is worth while to encode a push: a channel is seldom heard in more than one dialect.
+    fn has_receivers(&mut self, push: &Push, dialect: Dialect) -> bool {
+        let Audience::Channel(channel) = &push.audience else { return true };
+        let members = self.apps.get_mut(&push.app);
+        members.is_some_and(|members| members.channels(dialect).contains_key(channel))
     }
 
     /// Appends a message to the log of a list, and has the list walked.
@@ -181,14 +201,36 @@ impl Members {
             everyone: Walked::default(),
             users: HashMap::new(),
             channels: HashMap::new(),
+            cluster_channels: HashMap::new(),
+            bearers: HashMap::new(),
             ids: HashMap::new(),
             signed_in: HashMap::new(),
             watchers: HashMap::new(),
         }
     }
 
+    /// The channels on this shard, as those know them who speak a dialect.
+    pub(super) fn channels(&mut self, dialect: Dialect) -> &mut HashMap<ChannelName, Channel> {
+        match dialect {
+            Dialect::Cluster => &mut self.cluster_channels,
+            Dialect::Gusher | Dialect::Pusher => &mut self.channels,
+        }
+    }
+
     /// Gives a new socket its seat.
     fn seat(&mut self, session: Session, slot: Slot, settings: &AppSettings, now: Tick) -> Seat {
+        let leave_by = match &session {
+            Session::Gusher(_) => None,
+            Session::Pusher(_) => settings
+                .authorized_connections
+                .then_some((now + seconds(settings.authorization_timeout), Parting::Unauthorized)),
+            Session::Cluster(session) => {
+                session.life_s.map(|life_s| (now + seconds(life_s), Parting::TokenExpired))
+            }
+        };
+        if let Some(Some(user)) = session.bearer() {
+            self.bearers.entry(user.clone()).or_default().insert(slot);
+        }
         match session {
             Session::Gusher(user) => {
                 let sockets_of_user = self.users.entry(user.clone()).or_default();
@@ -196,19 +238,18 @@ impl Members {
                 let user_place = sockets_of_user.len() as u32 - 1;
                 Seat::User(UserSeat { user, place: self.everyone.list.join(slot), user_place })
             }
-            Session::Pusher(pusher) => {
-                let socket_id = pusher.socket_id;
+            Session::Pusher(_) | Session::Cluster(_) => {
+                let socket_id = session.socket_id().unwrap_or_default();
                 self.ids.insert(socket_id, slot);
-                let authorization = settings.authorized_connections.then_some(settings.authorization_timeout);
                 Seat::Channels(Box::new(ChannelSeat {
-                    session: Session::Pusher(pusher),
+                    session,
                     socket_id,
                     identity: None,
-                    authorize_by: authorization.map(|timeout| now + seconds(timeout)),
+                    leave_by,
                     activity_timeout: seconds(settings.activity_timeout),
                     pong_timeout: seconds(settings.pong_timeout),
                     subscriptions: Subscriptions::default(),
-                    events: (0, 0),
+                    pace: Pace::default(),
                 }))
             }
         }

@@ -4,6 +4,7 @@
 //! One turn: read what came, carry out mail, fan out a chunk, flush a chunk, look at the timers. Chunks are short,
 //! so mail is taken while a fan-out is under way, and pushes that arrive meanwhile join it.
 
+mod bearers;
 mod channels;
 mod closing;
 mod fan_out;
@@ -31,7 +32,7 @@ pub use outbox::OutboxLimits;
 
 use crate::hub::{Hub, LiveApp, Mailbox, Message, ShardIndex, SocketNumber};
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, ChannelName, SocketId, UserId};
+use crate::model::{AppNumber, ChannelName, Dialect, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::{Deflater, frame};
@@ -68,6 +69,8 @@ pub struct ShardSettings {
     pub stall_max: Duration,
     /// What bounds a socket that subscribes to channels.
     pub channels: ChannelSettings,
+    /// What bounds a socket that came with a token, besides.
+    pub cluster: ClusterSettings,
 }
 
 /// What bounds a socket that subscribes to channels, besides the settings of its app.
@@ -77,6 +80,15 @@ pub struct ChannelSettings {
     pub message_bytes_max: usize,
     /// Channels one socket may be in.
     pub channels_max: usize,
+}
+
+/// What bounds a socket that came with a token.
+#[derive(Clone, Copy, Debug)]
+pub struct ClusterSettings {
+    /// The longest message a client may send, in bytes.
+    pub message_bytes_max: usize,
+    /// It is closed if it is in no channel when it is to be pinged.
+    pub must_subscribe: bool,
 }
 
 /// The sockets of one app on this shard.
@@ -89,7 +101,12 @@ struct Members {
     deflating: usize,
     everyone: Walked,
     users: HashMap<UserId, Vec<Slot>>,
+    /// The subscriptions of those who speak Pusher Channels.
     channels: HashMap<ChannelName, Channel>,
+    /// The subscriptions of those who speak Gusher Cluster, who read other frames.
+    cluster_channels: HashMap<ChannelName, Channel>,
+    /// The sockets that came with a token, by the users that it names.
+    bearers: HashMap<UserId, HashSet<Slot>>,
     /// The sockets that have a public name.
     ids: HashMap<SocketId, Slot>,
     /// The sockets that are signed in, by their users.
@@ -105,7 +122,7 @@ struct Walked {
     is_walking: bool,
 }
 
-/// The subscriptions of one channel on this shard.
+/// The subscriptions of one channel on this shard, of sockets that speak one dialect.
 #[derive(Debug, Default)]
 struct Channel {
     walked: Walked,
@@ -118,15 +135,15 @@ struct Channel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Walk {
     Everyone(AppNumber),
-    Channel(AppNumber, ChannelName),
+    Channel(AppNumber, Dialect, ChannelName),
 }
 
 impl Walk {
     fn list<'a>(&self, apps: &'a mut HashMap<AppNumber, Members>) -> Option<&'a mut Walked> {
         match self {
             Walk::Everyone(app) => apps.get_mut(app).map(|members| &mut members.everyone),
-            Walk::Channel(app, channel) => {
-                apps.get_mut(app)?.channels.get_mut(channel).map(|channel| &mut channel.walked)
+            Walk::Channel(app, dialect, channel) => {
+                apps.get_mut(app)?.channels(*dialect).get_mut(channel).map(|channel| &mut channel.walked)
             }
         }
     }

@@ -6,11 +6,17 @@ use std::ops::ControlFlow;
 use super::Shard;
 use super::list::Slot;
 use super::socket::{Phase, Seat};
-use crate::dialect::{self, Terms};
+use crate::dialect::{self, Complaint, Terms};
+use crate::model::{Dialect, Parting};
+use crate::net::timer::Tick;
 use crate::net::websocket::{Inbound, Rules, Violation, close_reply, frame};
 
 /// How often one socket is read in one turn before the others have theirs.
 const READS_PER_TURN: usize = 4;
+
+/// So much nonsense may come from one socket in ten seconds.
+const NONSENSE_MAX: u32 = 10;
+const NONSENSE_TICKS: Tick = 40;
 
 impl Shard {
     /// Reads what a socket has. `to_the_end`: go on until the kernel has nothing more, as it will not say again
@@ -50,9 +56,10 @@ impl Shard {
         else {
             return;
         };
-        let message_bytes_max = match &socket.seat {
-            Seat::User(_) => self.settings.message_bytes_max,
-            Seat::Channels(_) => self.settings.channels.message_bytes_max,
+        let message_bytes_max = match socket.dialect() {
+            Dialect::Gusher => self.settings.message_bytes_max,
+            Dialect::Pusher => self.settings.channels.message_bytes_max,
+            Dialect::Cluster => self.settings.cluster.message_bytes_max,
         };
         let rules = Rules { message_bytes_max, may_deflate: socket.deflates };
         // It is put back below: what a message asks for may need all of the shard.
@@ -80,8 +87,8 @@ impl Shard {
             Inbound::Text(text) => self.hear_text(slot, text),
             Inbound::Binary(_) => {
                 let Some((_, seat)) = self.channel_seat(slot) else { return };
-                let refusal = dialect::refuse_binary(&seat.session);
-                refusal.into_iter().for_each(|refusal| self.say(slot, &refusal));
+                let complaint = dialect::refuse_binary(&seat.session);
+                complaint.into_iter().for_each(|complaint| self.complain(slot, &complaint));
             }
         }
     }
@@ -100,8 +107,18 @@ impl Shard {
         match dialect::understand(&seat.session, &terms, text) {
             Ok(Some(command)) => self.carry_out_command(slot, command),
             Ok(None) => {}
-            Err(complaints) => complaints.iter().for_each(|complaint| self.say(slot, complaint)),
+            Err(complaint) => self.complain(slot, &complaint),
         }
+    }
+
+    /// Tells a client what it did not expect; who says nothing but nonsense is closed.
+    fn complain(&mut self, slot: Slot, complaint: &Complaint) {
+        let now = self.now;
+        let Some((_, seat)) = self.channel_seat(slot) else { return };
+        if complaint.is_nonsense && seat.pace.add(now, NONSENSE_TICKS) > NONSENSE_MAX {
+            return self.part(slot, Parting::Nonsense);
+        }
+        complaint.texts.iter().for_each(|text| self.say(slot, text));
     }
 
     /// The client broke the protocol or a limit of it (RFC 6455 section 7.1.7).

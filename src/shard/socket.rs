@@ -8,7 +8,7 @@ use super::subscriptions::Subscriptions;
 use super::timers::Rhythm;
 use crate::dialect::Session;
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, Member, SocketId, UserId};
+use crate::model::{AppNumber, Dialect, Member, Parting, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::Reader;
@@ -60,16 +60,32 @@ pub struct ChannelSeat {
     pub socket_id: SocketId,
     /// Whose it is, once signed in.
     pub identity: Option<Box<Identity>>,
-    /// When it is closed unless it showed by then who it is.
-    pub authorize_by: Option<Tick>,
+    /// When it is closed, and why, unless it shows before who it is.
+    pub leave_by: Option<(Tick, Parting)>,
     /// How long it may be silent before it is pinged: what it was told.
     pub activity_timeout: Tick,
     /// How long it may be silent after that.
     pub pong_timeout: Tick,
     /// The channels it is in.
     pub subscriptions: Subscriptions,
-    /// When the running second of client events began, and how many came in it.
-    pub events: (Tick, u32),
+    /// What it says that is counted: client events, or nonsense.
+    pub pace: Pace,
+}
+
+/// Counts what comes within spans of time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    begun: Tick,
+    count: u32,
+}
+
+impl Pace {
+    /// One more, now. How many came in the running span, which begins anew when `span` is over.
+    pub fn add(&mut self, now: Tick, span: Tick) -> u32 {
+        let is_over = now >= self.begun + span;
+        *self = if is_over { Self { begun: now, count: 1 } } else { Self { count: self.count + 1, ..*self } };
+        self.count
+    }
 }
 
 /// Whose socket it is.
@@ -123,6 +139,14 @@ pub struct Delivery<'a> {
 }
 
 impl Socket {
+    /// What it speaks.
+    pub fn dialect(&self) -> Dialect {
+        match &self.seat {
+            Seat::User(_) => Dialect::Gusher,
+            Seat::Channels(seat) => seat.session.dialect(),
+        }
+    }
+
     /// Sees to it that a socket which takes nothing is looked at when its time is over.
     pub fn watch_stall(&mut self, slot: Slot, rhythm: &Rhythm, wheel: &mut Wheel<Slot>) {
         let Some(since) = self.outbox.blocked_since() else { return };

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::list::Slot;
-use super::socket::{Phase, Seat, Socket};
+use super::socket::{ChannelSeat, Phase, Seat, Socket};
 use super::{POOL_SHRINK_TICKS, Shard, ShardSettings};
-use crate::model::Parting;
+use crate::model::{Dialect, Parting};
 use crate::net::timer::{TICK, Tick};
 
 /// How long a client may take to end its side after a close frame of ours: five seconds.
@@ -36,42 +36,48 @@ impl Rhythm {
             Phase::Closing(end) => end,
             Phase::Live => {
                 let stall = socket.outbox.blocked_since().map_or(Tick::MAX, |since| since + self.stall_max);
-                socket.next_ping.min(self.silence_end(socket)).min(stall).min(self.authorize_by(socket))
+                let leave = leave_by(socket).map_or(Tick::MAX, |(due, _)| due);
+                socket.next_ping.min(self.silence_end(socket)).min(stall).min(leave)
             }
         }
     }
 
     /// When a socket was silent for too long.
     fn silence_end(&self, socket: &Socket) -> Tick {
-        match &socket.seat {
-            Seat::User(_) => socket.last_heard + self.silence_max,
-            Seat::Channels(seat) => socket.last_heard + seat.activity_timeout + seat.pong_timeout,
+        match attentive(socket) {
+            None => socket.last_heard + self.silence_max,
+            Some(seat) => socket.last_heard + seat.activity_timeout + seat.pong_timeout,
         }
     }
 
-    /// Whether a socket is to be pinged though its turn has come: on channels the silent only are (pusher-channels 10).
+    /// Whether a socket is to be pinged though its turn has come: of some the silent only are (pusher-channels 10).
     fn is_ping_due(&self, socket: &Socket, now: Tick) -> bool {
-        match &socket.seat {
-            Seat::User(_) => true,
-            Seat::Channels(seat) => now >= socket.last_heard + seat.activity_timeout,
-        }
+        attentive(socket).is_none_or(|seat| now >= socket.last_heard + seat.activity_timeout)
     }
 
     /// When to look at it again.
     fn ping_after(&self, socket: &Socket, now: Tick) -> Tick {
-        match &socket.seat {
-            Seat::User(_) => now + self.ping_every,
-            Seat::Channels(seat) if self.is_ping_due(socket, now) => now + seat.activity_timeout,
-            Seat::Channels(seat) => socket.last_heard + seat.activity_timeout,
+        match attentive(socket) {
+            None => now + self.ping_every,
+            Some(seat) if self.is_ping_due(socket, now) => now + seat.activity_timeout,
+            Some(seat) => socket.last_heard + seat.activity_timeout,
         }
     }
+}
 
-    /// When a socket must have shown who it is.
-    fn authorize_by(&self, socket: &Socket) -> Tick {
-        match &socket.seat {
-            Seat::User(_) => Tick::MAX,
-            Seat::Channels(seat) => seat.authorize_by.unwrap_or(Tick::MAX),
-        }
+/// The seat of a socket whose client was told how long it may be silent; all others are pinged at the pace of the node.
+fn attentive(socket: &Socket) -> Option<&ChannelSeat> {
+    match &socket.seat {
+        Seat::Channels(seat) if seat.session.dialect() == Dialect::Pusher => Some(seat),
+        _ => None,
+    }
+}
+
+/// When a socket is to be closed whatever it does, and why.
+fn leave_by(socket: &Socket) -> Option<(Tick, Parting)> {
+    match &socket.seat {
+        Seat::User(_) => None,
+        Seat::Channels(seat) => seat.leave_by,
     }
 }
 
@@ -116,6 +122,9 @@ impl Shard {
         let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
         let stalled =
             socket.outbox.blocked_since().is_some_and(|since| self.now >= since + self.rhythm.stall_max);
+        let is_idle = socket.dialect() == Dialect::Cluster
+            && matches!(&socket.seat, Seat::Channels(seat) if seat.subscriptions.len() == 0);
+        let leaving = leave_by(socket).filter(|(due, _)| self.now >= *due);
         match socket.phase {
             Phase::Closing(end) if self.now >= end => return self.remove(slot),
             Phase::Closing(_) => {}
@@ -128,8 +137,11 @@ impl Shard {
                 };
             }
             Phase::Live if stalled => return self.cut(slot),
-            Phase::Live if self.now >= self.rhythm.authorize_by(socket) => {
-                return self.part(slot, Parting::Unauthorized);
+            Phase::Live if let Some((_, parting)) = leaving => return self.part(slot, parting),
+            Phase::Live
+                if self.now >= socket.next_ping && is_idle && self.settings.cluster.must_subscribe =>
+            {
+                return self.part(slot, Parting::Unsubscribed);
             }
             Phase::Live if self.now >= socket.next_ping => {
                 let is_due = self.rhythm.is_ping_due(socket, self.now);

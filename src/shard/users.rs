@@ -16,7 +16,7 @@ impl Shard {
         let user = &sign_in.member.user;
         let Some((app, seat)) = self.channel_seat(slot) else { return };
         let former = seat.identity.take();
-        seat.authorize_by = None;
+        seat.leave_by = None;
         let Some(members) = self.apps.get_mut(&app) else { return };
         if former.is_none() {
             members.signed_in.entry(user.clone()).or_default().insert(slot);
@@ -87,7 +87,7 @@ impl Shard {
 }
 
 /// Takes a socket out of a user's; whether it was the last.
-fn take_out(sockets: &mut HashMap<UserId, HashSet<Slot>>, user: &UserId, slot: Slot) -> bool {
+pub(super) fn take_out(sockets: &mut HashMap<UserId, HashSet<Slot>>, user: &UserId, slot: Slot) -> bool {
     let Some(of_user) = sockets.get_mut(user) else { return false };
     of_user.remove(&slot);
     let is_last = of_user.is_empty();

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod cluster;
 pub mod hook;
 pub mod process;
 pub mod pusher;

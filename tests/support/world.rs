@@ -20,7 +20,7 @@ use gusher::model::{
     Target, UserId,
 };
 use gusher::net::stream::Stream;
-use gusher::shard::{Batch, ChannelSettings, OutboxLimits, Shard, ShardSettings};
+use gusher::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use gusher::store::Store;
 use socket2::{Domain, Socket, Type};
 
@@ -32,6 +32,7 @@ pub const SETTINGS: ShardSettings = ShardSettings {
     silence_max: Duration::from_secs(60),
     stall_max: Duration::from_secs(10),
     channels: ChannelSettings { message_bytes_max: 64 * 1024, channels_max: 1000 },
+    cluster: ClusterSettings { message_bytes_max: 10 * 1024, must_subscribe: false },
 };
 
 /// What the kernel may hold for a client that does not read, so that the rest stays with the node.

@@ -18,7 +18,11 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         Parting::AppUnregistered => (4001, "app unregistered"),
         Parting::AppDisabled => (4003, "app disabled"),
         // Not asked of its sockets.
-        Parting::Terminated | Parting::Unauthorized => (1008, "closed by the app"),
+        Parting::Terminated
+        | Parting::Unauthorized
+        | Parting::TokenExpired
+        | Parting::Nonsense
+        | Parting::Unsubscribed => (1008, "closed by the app"),
         Parting::NodeStops => (1001, "server stops"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (1001, "not heard of"),

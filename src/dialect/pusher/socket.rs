@@ -17,7 +17,7 @@ pub use super::handshake::{ClientKind, Closing, Session};
 use crate::dialect::Terms;
 use crate::model::{
     AppSettings, Audience, ChannelFault, ChannelKind, ChannelName, Command, Content, Kept, Member, Parting,
-    Push, Refusal, Reply, SignIn, UserId,
+    Push, Refusal, Reply, SignIn, UserId, text_of_json,
 };
 
 /// The name that subscribers know a refused subscription by.
@@ -314,6 +314,12 @@ pub fn error(code: Option<u16>, message: &str) -> String {
 pub fn reply(session: &Session, reply: &Reply<'_>) -> Vec<String> {
     match reply {
         Reply::Pong => vec![message("pusher:pong", None, "{}")],
+        // Nothing is told of these.
+        Reply::Unsubscribed(_)
+        | Reply::SubscribedToAll(_)
+        | Reply::SubscribedToNone(..)
+        | Reply::Echo { .. }
+        | Reply::Permissions => Vec::new(),
         Reply::Subscribed { channel, roster, kept } => {
             let kept = kept.as_ref().map(|kept| kept_event(channel, kept.as_ref()));
             [subscribed(channel, roster.as_deref())].into_iter().chain(kept).collect()
@@ -473,8 +479,10 @@ fn refuse_event(channel: &ChannelName, refusal: &Refusal) -> String {
     }
 }
 
-/// What the receivers of a push read. One that is not for a channel names none.
-pub fn encode(push: &Push) -> String {
+/// What the receivers of a push read; `None` when it is none of theirs. One that is not for a channel names none. A JSON
+/// value of another dialect is handed on as its text, a string as what it says (spec 2.15); no name of the protocol's own
+/// crosses over.
+pub fn encode(push: &Push) -> Option<String> {
     #[derive(Serialize)]
     struct Added<'m> {
         user_id: &'m str,
@@ -490,11 +498,15 @@ pub fn encode(push: &Push) -> String {
     }
     let channel = match &push.audience {
         Audience::Channel(channel) => Some(channel.as_str()),
-        Audience::Everyone | Audience::Users(_) | Audience::Watchers(_) => None,
+        _ => None,
     };
-    match &push.content {
+    Some(match &push.content {
         Content::Event { event, data, user } => {
             json(&Message { event, channel, data, user_id: user.as_ref().map(UserId::as_str) })
+        }
+        Content::Value { event, .. } if is_own_event(event) => return None,
+        Content::Value { event, value } => {
+            json(&Message { event, channel, data: &text_of_json(value), user_id: None })
         }
         Content::MemberAdded(member) => {
             let data = Added { user_id: member.user.as_str(), user_info: raw_info(member) };
@@ -511,7 +523,12 @@ pub fn encode(push: &Push) -> String {
         // One user is there or is not, so there is always something to tell.
         Content::Online(user) => watched(std::slice::from_ref(user), &[]).unwrap_or_default(),
         Content::Offline(user) => watched(&[], std::slice::from_ref(user)).unwrap_or_default(),
-    }
+    })
+}
+
+/// Whether only the server says it.
+pub(in crate::dialect) fn is_own_event(event: &str) -> bool {
+    event.starts_with("pusher:") || event.starts_with("pusher_internal:")
 }
 
 /// The close code and reason that tell a client why the node closes it (pusher-channels 11). One that is not read to
@@ -525,6 +542,10 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         Parting::NodeStops => (4200, "Server stops, please reconnect"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (4201, "Pong reply not received in time"),
+        // Not asked of its sockets.
+        Parting::TokenExpired | Parting::Nonsense | Parting::Unsubscribed => {
+            (4009, "Connection not authorized")
+        }
     }
 }
 

@@ -566,7 +566,7 @@ fn only_the_rate_of_client_events_has_a_code() {
 
 fn encoded(content: Content) -> String {
     let audience = Audience::Channel(channel("presence-x"));
-    encode(&Push { app: AppNumber(0), audience, content, except: None, revision: 0 })
+    encode(&Push { app: AppNumber(0), audience, content, except: None, revision: 0 }).unwrap()
 }
 
 #[test]

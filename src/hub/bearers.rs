@@ -1,0 +1,137 @@
+//! Who came to one app with a token, and who of them is in which channel. Up to date by each join and leave.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::directory::{ShardIndex, ShardSet};
+use super::holders::Holders;
+use crate::model::{ChannelName, UserId};
+
+/// The subscriptions of one channel that came with a token, and how many of them each user holds.
+#[derive(Debug, Default)]
+struct Attended {
+    subscriptions: usize,
+    users: BTreeMap<UserId, usize>,
+}
+
+/// The sockets of one app that came with a token. A token may name no user.
+#[derive(Debug, Default)]
+pub struct Bearers {
+    sockets: usize,
+    users: HashMap<UserId, Holders>,
+    channels: BTreeMap<ChannelName, Attended>,
+}
+
+impl Bearers {
+    /// A socket comes to `shard`.
+    pub fn join(&mut self, user: Option<&UserId>, shard: ShardIndex) {
+        self.sockets += 1;
+        if let Some(user) = user {
+            self.users.entry(user.clone()).or_default().join(shard);
+        }
+    }
+
+    /// A socket goes; `last_on_shard` when its shard holds no other of its user.
+    pub fn leave(&mut self, user: Option<&UserId>, shard: ShardIndex, last_on_shard: bool) {
+        self.sockets -= 1;
+        let Some(user) = user else { return };
+        if self.users.get_mut(user).is_some_and(|sockets| sockets.leave(shard, last_on_shard)) {
+            self.users.remove(user);
+        }
+    }
+
+    /// A socket subscribes to a channel.
+    pub fn subscribe(&mut self, channel: &ChannelName, user: Option<&UserId>) {
+        let attended = self.channels.entry(channel.clone()).or_default();
+        attended.subscriptions += 1;
+        if let Some(user) = user {
+            *attended.users.entry(user.clone()).or_default() += 1;
+        }
+    }
+
+    /// A socket leaves a channel.
+    pub fn unsubscribe(&mut self, channel: &ChannelName, user: Option<&UserId>) {
+        let Some(attended) = self.channels.get_mut(channel) else { return };
+        attended.subscriptions -= 1;
+        if attended.subscriptions == 0 {
+            self.channels.remove(channel);
+            return;
+        }
+        let Some(user) = user else { return };
+        if let Some(held) = attended.users.get_mut(user) {
+            *held -= 1;
+            if *held == 0 {
+                attended.users.remove(user);
+            }
+        }
+    }
+
+    /// How many sockets there are.
+    pub fn sockets(&self) -> usize {
+        self.sockets
+    }
+
+    /// How many users they belong to.
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    /// The users they belong to, sorted.
+    pub fn users(&self) -> Vec<UserId> {
+        let mut users: Vec<UserId> = self.users.keys().cloned().collect();
+        users.sort();
+        users
+    }
+
+    /// The shards that hold sockets of a user.
+    pub fn shards(&self, user: &UserId) -> ShardSet {
+        self.users.get(user).map(|sockets| sockets.shards).unwrap_or_default()
+    }
+
+    /// The channels they are in, sorted.
+    pub fn channels(&self) -> Vec<ChannelName> {
+        self.channels.keys().cloned().collect()
+    }
+
+    /// The users in a channel, sorted.
+    pub fn users_in(&self, channel: &ChannelName) -> Vec<UserId> {
+        self.channels
+            .get(channel)
+            .map(|attended| attended.users.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gc_070_a_socket_without_a_user_counts_and_is_nobody() {
+        let (mut bearers, channel) = (Bearers::default(), ChannelName::parse_free("c").unwrap());
+        bearers.join(None, 0);
+        bearers.subscribe(&channel, None);
+        assert_eq!((bearers.sockets(), bearers.user_count()), (1, 0));
+        assert_eq!((bearers.channels(), bearers.users_in(&channel)), (vec![channel.clone()], vec![]));
+        bearers.unsubscribe(&channel, None);
+        bearers.leave(None, 0, false);
+        assert_eq!((bearers.sockets(), bearers.channels()), (0, vec![]));
+    }
+
+    #[test]
+    fn a_user_is_there_once_until_the_last_socket_goes() {
+        let (mut bearers, channel) = (Bearers::default(), ChannelName::parse_free("c").unwrap());
+        let user = UserId::parse("u").unwrap();
+        for shard in [0, 1] {
+            bearers.join(Some(&user), shard);
+            bearers.subscribe(&channel, Some(&user));
+        }
+        assert_eq!((bearers.users(), bearers.users_in(&channel)), (vec![user.clone()], vec![user.clone()]));
+        assert_eq!(bearers.shards(&user).iter().collect::<Vec<_>>(), [0, 1]);
+        bearers.unsubscribe(&channel, Some(&user));
+        bearers.leave(Some(&user), 0, true);
+        assert_eq!((bearers.user_count(), bearers.users_in(&channel).len()), (1, 1));
+        bearers.unsubscribe(&channel, Some(&user));
+        bearers.leave(Some(&user), 1, true);
+        assert_eq!((bearers.user_count(), bearers.channels()), (0, vec![]));
+    }
+}

@@ -1,0 +1,132 @@
+//! What backends of Gusher Cluster ask of the hub: JSON values to channels, users and sockets, what users may subscribe
+//! to, and who is there.
+//!
+//! As everywhere: what goes to several shards is posted while the app's directory is held.
+
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::{Hub, LiveApp, Message};
+use crate::model::{
+    AppKey, Audience, ChannelName, Content, Pattern, PermissionChange, Push, Refusal, SocketId, UserId,
+    ValueEvent, text_of_json,
+};
+
+/// Whom a value without an event goes to.
+#[derive(Clone, Debug)]
+pub enum Addressee {
+    /// The sockets whose token names this user.
+    User(UserId),
+    /// The socket of this name.
+    Socket(SocketId),
+}
+
+/// The sockets of one app that came with a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attendance {
+    /// The app.
+    pub app: AppKey,
+    /// How many they are.
+    pub sockets: usize,
+    /// How many users they belong to.
+    pub users: usize,
+}
+
+impl Hub {
+    /// Delivers events to the subscribers of their channels, in this order; whatever dialect they speak.
+    ///
+    /// # Errors
+    /// Those of [`Hub::publish`]; then nothing was delivered.
+    pub fn publish_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
+        self.check_publishing(app)?;
+        let mut directory = app.open_directory()?;
+        for event in events {
+            let revision = match event.channel.is_cached() {
+                true => {
+                    let text: Arc<str> = text_of_json(&event.value).into();
+                    self.keep(app, &mut directory, &event.channel, (&event.event, &text))
+                }
+                false => 0,
+            };
+            let (name, value) = (Arc::clone(&event.event), Arc::clone(&event.value));
+            let content = Content::Value { event: name, value };
+            self.post_to_channel(app, &directory, &event.channel, content, None, revision);
+        }
+        self.metrics.publications.add(events.len() as u64);
+        Ok(())
+    }
+
+    /// The occupied channels whose names match. Takes time in proportion to the channels of the app; call it where that
+    /// may wait.
+    pub fn channels_matching(&self, app: &LiveApp, pattern: &Pattern) -> Vec<ChannelName> {
+        let occupied = app.directory().channels.occupied("");
+        let names = occupied.into_iter().map(|(channel, _)| channel);
+        names.filter(|channel| pattern.matches(channel.as_str())).collect()
+    }
+
+    /// Delivers a value to a user or to a socket. That nobody is there is no error.
+    ///
+    /// # Errors
+    /// Those of [`Hub::publish`].
+    pub fn push_value(
+        &self,
+        app: &Arc<LiveApp>,
+        addressee: Addressee,
+        value: Arc<str>,
+    ) -> Result<(), Refusal> {
+        self.check_publishing(app)?;
+        let directory = app.open_directory()?;
+        let (audience, shards) = match addressee {
+            Addressee::User(user) => {
+                let shards = directory.bearers.shards(&user);
+                (Audience::Bearers(user), shards)
+            }
+            Addressee::Socket(socket) => (Audience::Socket(socket), directory.all_shards()),
+        };
+        let content = Content::Value { event: "".into(), value };
+        self.post(Push { app: app.number, audience, content, except: None, revision: 0 }, shards);
+        self.metrics.publications.add(1);
+        Ok(())
+    }
+
+    /// Changes what the sockets that a user holds now may subscribe to, and has them told.
+    ///
+    /// # Errors
+    /// Those of [`Hub::publish`].
+    pub fn permit(&self, app: &Arc<LiveApp>, user: &UserId, change: PermissionChange) -> Result<(), Refusal> {
+        self.check_publishing(app)?;
+        let directory = app.open_directory()?;
+        let change = Arc::new(change);
+        directory.bearers.shards(user).iter().for_each(|shard| {
+            let message = Message::Permit(app.number, user.clone(), Arc::clone(&change));
+            self.posts[shard].mailbox.post(message);
+        });
+        Ok(())
+    }
+
+    /// The channels with subscribers that came with a token, sorted.
+    pub fn attended_channels(&self, app: &LiveApp) -> Vec<ChannelName> {
+        app.directory().bearers.channels()
+    }
+
+    /// The users among those who came with a token, sorted: all, or those in a channel.
+    pub fn bearers(&self, app: &LiveApp, channel: Option<&ChannelName>) -> Vec<UserId> {
+        let directory = app.directory();
+        match channel {
+            Some(channel) => directory.bearers.users_in(channel),
+            None => directory.bearers.users(),
+        }
+    }
+
+    /// The apps that have sockets which came with a token, sorted.
+    pub fn attendances(&self) -> Vec<Attendance> {
+        let attendance = |app: Arc<LiveApp>| {
+            let directory: &Directory = &app.directory();
+            let (sockets, users) = (directory.bearers.sockets(), directory.bearers.user_count());
+            (sockets > 0).then(|| Attendance { app: app.app.key.clone(), sockets, users })
+        };
+        let mut rows: Vec<Attendance> = self.apps.all().into_iter().filter_map(attendance).collect();
+        rows.sort_by(|one, other| one.app.cmp(&other.app));
+        rows
+    }
+}
