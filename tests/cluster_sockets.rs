@@ -5,7 +5,7 @@ mod support;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::cluster::{
-    self, ClusterClient, call, post, publish, serve, serve_with, signed, token, token_for,
+    ClusterClient, call, post, publish, serve, serve_with, signed, token, token_for,
 };
 use support::{ADMIN, Answer, Server, send, soon};
 use tokio_tungstenite::tungstenite::Message;
@@ -482,7 +482,7 @@ async fn gc_005_a_node_says_that_it_lives() {
 
 #[tokio::test]
 async fn gc_007_a_node_says_its_version() {
-    let answer = cluster::call(&serve().await, Method::GET, "/version", "").await;
+    let answer = call(&serve().await, Method::GET, "/version", "").await;
     assert_eq!(answer.text, env!("CARGO_PKG_VERSION"));
 }
 

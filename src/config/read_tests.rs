@@ -386,3 +386,24 @@ fn a_file_too_large_is_not_read() {
     let error = load(Some(file.path()), [], &Overlay::default()).unwrap_err();
     assert!(error.to_string().contains("larger than 1 MiB"));
 }
+
+#[test]
+fn variables_of_gusher_cluster_keep_their_names() {
+    let environment = [("GUSHER_PUBLIC_PEM_FILE", "/k.pem"), ("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "512")];
+    let config = parsed(&complete(""), &environment, &[]).unwrap();
+    assert_eq!(config.cluster.public_pem_file.as_deref(), Some(Path::new("/k.pem")));
+    assert_eq!((config.cluster.message_bytes_max, config.warnings.len()), (512, 0));
+    let zero = parsed(&complete(""), &[("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "0")], &[]).unwrap();
+    assert_eq!(zero.cluster.message_bytes_max, 10_240);
+}
+
+#[test]
+fn algorithms_of_tokens_are_named() {
+    use crate::model::Algorithm::{Rs256, Rs512};
+    let config = with(r#""cluster": { "algorithms": "RS512, RS256" }"#).unwrap();
+    assert_eq!(config.cluster.algorithms, [Rs512, Rs256]);
+    for bad in ["", "HS256", "RS256,none"] {
+        let refused = with(&format!(r#""cluster": {{ "algorithms": "{bad}" }}"#)).unwrap_err();
+        assert!(refused.contains("cluster.algorithms"), "{refused}");
+    }
+}
