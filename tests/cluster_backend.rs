@@ -86,7 +86,8 @@ async fn gc_051_a_pattern_reaches_the_live_channels_that_match() {
     for channel in ["App1", "App2", "Zed"] {
         clients.push(subscriber(&server, "u", channel).await);
     }
-    let answer = post(&server, "/messages", json!({ "channel_pattern": "^App", "event": "e", "data": 1 })).await;
+    let answer =
+        post(&server, "/messages", json!({ "channel_pattern": "^App", "event": "e", "data": 1 })).await;
     assert_eq!(answer.text, r#"{"total":2,"pattern":"^App"}"#);
     assert_eq!(clients[0].next().await, json!({ "channel": "App1", "event": "e", "data": 1 }));
     assert_eq!(clients[1].next().await["channel"], "App2");
@@ -110,8 +111,7 @@ async fn gc_052_a_pattern_is_there_and_can_be_read() {
 async fn gc_053_a_batch_arrives_in_its_order() {
     let server = serve().await;
     let mut client = subscriber(&server, "u", "c").await;
-    let events: Vec<_> =
-        (1..=3).map(|data| json!({ "channel": "c", "event": "e", "data": data })).collect();
+    let events: Vec<_> = (1..=3).map(|data| json!({ "channel": "c", "event": "e", "data": data })).collect();
     let answer = post(&server, "/messages/batch", json!(events)).await;
     assert_eq!(answer.text, r#"{"total":3}"#);
     for data in 1..=3 {
@@ -139,10 +139,8 @@ async fn a_batch_with_one_incomplete_event_sends_nothing() {
 #[tokio::test]
 async fn gc_055_all_sockets_of_a_user_get_a_bare_value() {
     let server = serve().await;
-    let mut own = [
-        ClusterClient::connect(&server, "u", &[]).await,
-        ClusterClient::connect(&server, "u", &[]).await,
-    ];
+    let mut own =
+        [ClusterClient::connect(&server, "u", &[]).await, ClusterClient::connect(&server, "u", &[]).await];
     let mut others = [ClusterClient::connect(&server, "v", &[]).await, stranger(&server, "u").await];
     let answer = post(&server, "/users/u/messages", json!({ "data": { "a": 1 } })).await;
     assert_eq!(answer.text, r#"{"user_id":"u","data":{"a":1}}"#);
@@ -377,13 +375,16 @@ async fn gc_072_apps_are_told_in_order() {
 #[tokio::test]
 async fn gc_080_backends_say_who_they_are() {
     let server = serve().await;
-    server.post("/api/register", &[("app_key", "foreign"), ("auth_account", "f"), ("auth_password", "p")]).await;
+    server
+        .post("/api/register", &[("app_key", "foreign"), ("auth_account", "f"), ("auth_password", "p")])
+        .await;
     let body = json!({ "event": "e" }).to_string();
     let status = async |who: Option<(&str, &str)>, method: Method, path: &str| {
         let call = server.call(method, path).body(body.clone());
-        let call = who.map_or_else(|| call.try_clone().unwrap(), |(account, password)| {
-            call.try_clone().unwrap().basic_auth(account, Some(password))
-        });
+        let call = who.map_or_else(
+            || call.try_clone().unwrap(),
+            |(account, password)| call.try_clone().unwrap().basic_auth(account, Some(password)),
+        );
         let answer = send(call).await;
         assert!(answer.status != 401 || answer.header("www-authenticate").starts_with("Basic"));
         answer.status.as_u16()
@@ -426,7 +427,10 @@ async fn channels_are_shared_with_pusher_channels_each_in_its_own_words() {
     call(&server, Method::POST, path, r#"{"event":"pusher:error","data":1}"#).await;
     assert_eq!(cluster.next().await["event"], "pusher:error");
     pusher::trigger(&server, "c", "last", "x").await;
-    assert_eq!((cluster.next().await["data"].clone(), pusher.next().await["event"].clone()), (json!("x"), json!("last")));
+    assert_eq!(
+        (cluster.next().await["data"].clone(), pusher.next().await["event"].clone()),
+        (json!("x"), json!("last"))
+    );
     let told = call(&server, Method::GET, "/v1/apps/key/channels/c/users", "").await;
     assert_eq!(told.json(), json!(["u"]));
 }

@@ -4,9 +4,7 @@ mod support;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::cluster::{
-    ClusterClient, call, post, publish, serve, serve_with, signed, token, token_for,
-};
+use support::cluster::{ClusterClient, call, post, publish, serve, serve_with, signed, token, token_for};
 use support::{ADMIN, Answer, Server, send, soon};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -390,10 +390,10 @@ fn a_file_too_large_is_not_read() {
 #[test]
 fn variables_of_gusher_cluster_keep_their_names() {
     let environment = [("GUSHER_PUBLIC_PEM_FILE", "/k.pem"), ("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "512")];
-    let config = parsed(&complete(""), &environment, &[]).unwrap();
+    let config = parsed(MANUAL_SAMPLE, &environment, &[]).unwrap();
     assert_eq!(config.cluster.public_pem_file.as_deref(), Some(Path::new("/k.pem")));
     assert_eq!((config.cluster.message_bytes_max, config.warnings.len()), (512, 0));
-    let zero = parsed(&complete(""), &[("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "0")], &[]).unwrap();
+    let zero = parsed(MANUAL_SAMPLE, &[("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "0")], &[]).unwrap();
     assert_eq!(zero.cluster.message_bytes_max, 10_240);
 }
 
