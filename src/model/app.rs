@@ -20,7 +20,8 @@ pub const CREDENTIAL_BYTES_MAX: usize = 72;
 const APP_KEY_BYTES_MAX: usize = 200;
 
 /// The name of an app, unique and case-sensitive. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct AppKey(Arc<str>);
 
 impl AppKey {
@@ -47,6 +48,18 @@ impl AppKey {
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for AppKey {
+    fn from(text: String) -> Self {
+        Self::stored(&text)
+    }
+}
+
+impl From<AppKey> for String {
+    fn from(key: AppKey) -> Self {
+        key.as_str().to_owned()
     }
 }
 

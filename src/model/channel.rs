@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest name of a channel that any app may allow, in bytes.
 const CHANNEL_NAME_BYTES_MAX: usize = 1000;
 
@@ -11,7 +13,8 @@ const USER_PREFIX: &str = "#server-to-user-";
 
 /// The name of a channel: `A-Z a-z 0-9 - _ = @ , . ;`, at most as many as its app allows; or, in Gusher Cluster, any
 /// text without control characters. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ChannelName(Arc<str>);
 
 /// What is wrong with the name of a channel.
@@ -101,6 +104,21 @@ impl ChannelName {
     /// Whose own channel it is.
     pub fn user(&self) -> Option<&str> {
         self.0.strip_prefix(USER_PREFIX)
+    }
+}
+
+/// Either kind of name.
+impl TryFrom<String> for ChannelName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).or_else(|_| Self::parse_free(&text)).map_err(|_| "no name of a channel")
+    }
+}
+
+impl From<ChannelName> for String {
+    fn from(name: ChannelName) -> Self {
+        name.as_str().to_owned()
     }
 }
 

@@ -6,6 +6,7 @@ mod algorithm;
 mod app;
 mod channel;
 mod command;
+mod fact;
 mod member;
 mod notice;
 mod parting;
@@ -27,6 +28,7 @@ pub use app::{
 };
 pub use channel::{ChannelFault, ChannelKind, ChannelName};
 pub use command::{Command, SignIn};
+pub use fact::{AppHoldings, Fact, Holding, Item, KeptEvent, NodeId, Recipients, Relay, Share, Told};
 pub use member::{Member, Roster};
 pub use notice::{Notice, NoticeEvent, NoticeKind};
 pub use parting::Parting;

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Stands for one or more characters; alone, for everything.
 const STAR: char = '*';
 
 /// The patterns of one socket, in the order in which they were given. Cheap to clone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permissions(Arc<[Box<str>]>);
 
 /// What a backend changes in the permissions of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PermissionChange {
     /// One more pattern.
     Add(Arc<str>),

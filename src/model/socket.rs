@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Names a socket to its client and to backends: two random numbers, written with a dot between them (pusher-channels
 /// 1.3). In Gusher Cluster they are the halves of a UUID and written as one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SocketId {
     /// Before the dot.
     pub high: u64,

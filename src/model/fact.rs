@@ -1,0 +1,238 @@
+//! Facts: what the nodes of a cluster tell each other.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::{AppKey, ChannelName, NoticeKind, PermissionChange, SocketId, UserId};
+
+/// Names a node: a random number, a new one with each start of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u64);
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{:016x}", self.0)
+    }
+}
+
+/// Something of an app that each node has a share of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Item {
+    /// The sockets of a user in the Gusher dialect.
+    User(UserId),
+    /// The sockets that belong to no such user.
+    Others,
+    /// The sockets that came with a token.
+    Bearers,
+    /// Those of one user among them.
+    Bearer(UserId),
+    /// The sockets that are signed in as this user.
+    SignedIn(UserId),
+    /// The subscriptions of a channel.
+    Channel(ChannelName),
+    /// Those among them that came with a token.
+    Attended(ChannelName),
+    /// Those of one user among these.
+    Attendee(ChannelName, UserId),
+    /// A member of a presence channel.
+    Member(ChannelName, UserId),
+}
+
+/// How much of an item one node has. Nothing is the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// How many.
+    pub count: u32,
+    /// Of a member: what the app tells about the user, the text of a JSON value.
+    pub info: Option<Arc<str>>,
+}
+
+impl Share {
+    /// So many.
+    pub fn of(count: u32) -> Self {
+        Self { count, info: None }
+    }
+}
+
+/// An item and the whole share that the sender has of it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// What.
+    pub item: Item,
+    /// How many.
+    #[serde(default, rename = "n", skip_serializing_if = "is_zero")]
+    pub count: u32,
+    /// Of a member: what the app tells about the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<Arc<str>>,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+impl Holding {
+    /// That share of that item.
+    pub fn new(item: Item, share: Share) -> Self {
+        Self { item, count: share.count, info: share.info }
+    }
+
+    /// Taken apart.
+    pub fn split(self) -> (Item, Share) {
+        (self.item, Share { count: self.count, info: self.info })
+    }
+}
+
+/// What a node holds in one app, or what of it has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppHoldings {
+    /// The app.
+    pub app: AppKey,
+    /// Those of a kind that this node does not know are passed over.
+    #[serde(deserialize_with = "known_only")]
+    pub holdings: Vec<Holding>,
+}
+
+/// A newer node may hold what this one has no word for.
+fn known_only<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Holding>, D::Error> {
+    let texts = Vec::<Box<RawValue>>::deserialize(list)?;
+    Ok(texts.iter().filter_map(|text| serde_json::from_str(text.get()).ok()).collect())
+}
+
+/// A notice that the node whose task it was has handed to its webhooks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The app.
+    pub app: AppKey,
+    /// The channel.
+    pub channel: ChannelName,
+    /// What happened in it.
+    pub kind: NoticeKind,
+    /// To whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+}
+
+/// Whom something is for that was published on another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipients {
+    /// Every socket of the app that speaks Gusher.
+    Everyone,
+    /// Every socket of each user whose id matches this pattern.
+    UsersMatching(String),
+    /// The subscribers of a channel.
+    Channel(ChannelName),
+    /// The sockets whose token names this user.
+    Bearers(UserId),
+    /// The socket of this name.
+    Socket(SocketId),
+}
+
+/// Something that was published on one node, on its way to the sockets of the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// The app.
+    pub app: AppKey,
+    /// Whom it is for.
+    pub to: Recipients,
+    /// The name of the event; empty where there is none.
+    #[serde(default)]
+    pub event: Arc<str>,
+    /// Whether the data is the text of a JSON value.
+    #[serde(default)]
+    pub is_value: bool,
+    /// The member who sent it, when a client did so on a presence channel.
+    #[serde(default)]
+    pub user: Option<UserId>,
+    /// A socket that does not get it.
+    #[serde(default)]
+    pub except: Option<SocketId>,
+    /// On a channel that keeps its last event: when this one was published, Unix time in milliseconds.
+    #[serde(default)]
+    pub kept_ms: Option<i64>,
+    /// The data, byte for byte; it travels beside the rest.
+    #[serde(skip, default = "empty")]
+    pub data: Arc<str>,
+}
+
+/// The event that a channel keeps, for a node that was not there when it was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptEvent {
+    /// The app.
+    pub app: AppKey,
+    /// The channel.
+    pub channel: ChannelName,
+    /// Its name.
+    pub event: Arc<str>,
+    /// When it was published, Unix time in milliseconds.
+    pub kept_ms: i64,
+    /// For how long it is kept yet, in milliseconds.
+    pub rest_ms: u64,
+    /// The data, byte for byte; it travels beside the rest.
+    #[serde(skip, default = "empty")]
+    pub data: Arc<str>,
+}
+
+fn empty() -> Arc<str> {
+    Arc::from("")
+}
+
+/// What one node tells the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// I am here, and wait for a sign of each of you.
+    Hello,
+    /// I live.
+    Beat {
+        /// The number of the last change that I told.
+        number: u64,
+        /// I know what the others hold, and serve.
+        is_ready: bool,
+        /// Those I know of.
+        peers: Vec<NodeId>,
+    },
+    /// I go, and hold nothing any more.
+    Bye,
+    /// What I hold has changed.
+    Changed {
+        /// Changes are numbered one by one.
+        number: u64,
+        /// The new shares, whole.
+        apps: Vec<AppHoldings>,
+    },
+    /// I have told these to webhooks.
+    Told(Vec<Told>),
+    /// Tell me all that you hold.
+    Ask {
+        /// Comes back with the answer.
+        token: u64,
+    },
+    /// A part of all that I hold.
+    Page {
+        /// The question that this answers.
+        token: u64,
+        /// The last change that I had told before I began.
+        number: u64,
+        /// Counted from 0.
+        index: u32,
+        /// It is the last.
+        is_last: bool,
+        /// The shares, whole.
+        apps: Vec<AppHoldings>,
+    },
+    /// A channel keeps this.
+    Kept(KeptEvent),
+    /// An app was registered, changed or removed: read it again.
+    AppChanged(AppKey),
+    /// Deliver this.
+    Relay(Relay),
+    /// Close the sockets that are signed in as this user.
+    Terminate(AppKey, UserId),
+    /// Change what the sockets whose token names this user may subscribe to.
+    Permit(AppKey, UserId, PermissionChange),
+}
