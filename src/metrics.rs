@@ -56,12 +56,18 @@ pub struct ShardMetrics {
 pub struct NodeMetrics {
     /// Publications accepted.
     pub publications: Counter,
-    /// Publications refused because a shard's mailbox was full.
+    /// Publications refused because a shard's mailbox was full, or for the bus.
     pub publications_refused: Counter,
     /// Sockets admitted.
     pub admissions: Counter,
     /// Kept events of channels given up for others before their time.
     pub kept_events_given_up: Counter,
+    /// Facts of other nodes that say nothing to this one: of another version, or of an app it does not know.
+    pub facts_skipped: Counter,
+    /// Messages of other nodes that were dropped because this one was too slow.
+    pub facts_lost: Counter,
+    /// Publications delivered here alone because the bus was down.
+    pub facts_unsent: Counter,
     /// Requests answered with a refusal.
     pub refusals: Counter,
     /// Requests whose head did not come in time.

@@ -104,7 +104,7 @@ impl Node {
         };
         let origin = Instant::now();
         let (notices, posted) = Notices::queue(NOTICES_MAX);
-        let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone());
+        let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone(), None);
         if let Some(app) = first {
             ensure_app(&hub, app).await?;
         }

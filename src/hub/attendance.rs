@@ -3,16 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Member, Roster, SocketId, UserId};
+use crate::model::{Member, NodeId, Roster, SocketId, UserId};
 
-/// One socket of a member, and what it said of its user.
+/// Through whom a member attends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sitter {
+    /// A socket of this node.
+    Socket(SocketId),
+    /// Another node, for all sockets that it has.
+    Node(NodeId),
+}
+
+/// One seat of a member, and what was said there of its user.
 #[derive(Debug)]
 struct Seat {
-    socket: SocketId,
+    sitter: Sitter,
     info: Arc<str>,
 }
 
-/// A member and its sockets, oldest first. It is known by what its oldest socket said.
+/// A member and its seats, oldest first. It is known by what was said at its oldest.
 #[derive(Debug)]
 struct Attendant {
     user: UserId,
@@ -28,12 +37,15 @@ pub struct Attendance {
 }
 
 impl Attendance {
-    /// Seats a socket. Whether its member is new.
-    pub fn join(&mut self, socket: SocketId, member: &Member) -> bool {
-        let seat = Seat { socket, info: Arc::clone(&member.info) };
+    /// Takes a seat, or says something else at the same. Whether its member is new.
+    pub fn join(&mut self, sitter: Sitter, member: &Member) -> bool {
+        let seat = Seat { sitter, info: Arc::clone(&member.info) };
         let place = self.place_of.get(&member.user);
         if let Some(attendant) = place.and_then(|place| self.in_order.get_mut(place)) {
-            attendant.seats.push(seat);
+            match attendant.seats.iter_mut().find(|seat| seat.sitter == sitter) {
+                Some(taken) => *taken = seat,
+                None => attendant.seats.push(seat),
+            }
             return false;
         }
         self.place_of.insert(member.user.clone(), self.next_place);
@@ -42,17 +54,29 @@ impl Attendance {
         true
     }
 
-    /// Takes a socket's seat. Whether its member left with it.
-    pub fn leave(&mut self, socket: SocketId, user: &UserId) -> bool {
+    /// Gives a seat up. Whether its member left with it.
+    pub fn leave(&mut self, sitter: Sitter, user: &UserId) -> bool {
         let Some(place) = self.place_of.get(user).copied() else { return false };
         let Some(attendant) = self.in_order.get_mut(&place) else { return false };
-        attendant.seats.retain(|seat| seat.socket != socket);
+        attendant.seats.retain(|seat| seat.sitter != sitter);
         if !attendant.seats.is_empty() {
             return false;
         }
         self.in_order.remove(&place);
         self.place_of.remove(user);
         true
+    }
+
+    /// What the oldest socket of a user on this node said, if there is one.
+    pub fn info_here(&self, user: &UserId) -> Option<Arc<str>> {
+        let attendant = self.in_order.get(self.place_of.get(user)?)?;
+        let seat = attendant.seats.iter().find(|seat| matches!(seat.sitter, Sitter::Socket(_)))?;
+        Some(Arc::clone(&seat.info))
+    }
+
+    /// The users who attend, in the order they joined.
+    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.in_order.values().map(|attendant| &attendant.user)
     }
 
     /// Whether a user attends.
@@ -79,8 +103,8 @@ impl Attendance {
 mod tests {
     use super::*;
 
-    fn socket(low: u64) -> SocketId {
-        SocketId { high: 1, low }
+    fn socket(low: u64) -> Sitter {
+        Sitter::Socket(SocketId { high: 1, low })
     }
 
     fn member(user: &str, info: &str) -> Member {

@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::directory::{ShardIndex, ShardSet};
-use super::holders::Holders;
-use crate::model::{ChannelName, UserId};
+use super::holders::{Holders, Tally};
+use crate::model::{ChannelName, Item, Share, UserId};
 
 /// The subscriptions of one channel that came with a token, and how many of them each user holds.
 #[derive(Debug, Default)]
 struct Attended {
-    subscriptions: usize,
-    users: BTreeMap<UserId, usize>,
+    subscriptions: Tally,
+    users: BTreeMap<UserId, Tally>,
 }
 
 /// The sockets of one app that came with a token. A token may name no user.
 #[derive(Debug, Default)]
 pub struct Bearers {
-    sockets: usize,
+    /// All of them, whether their token names a user or not.
+    pub sockets: Tally,
     users: HashMap<UserId, Holders>,
     channels: BTreeMap<ChannelName, Attended>,
 }
@@ -24,7 +25,7 @@ pub struct Bearers {
 impl Bearers {
     /// A socket comes to `shard`.
     pub fn join(&mut self, user: Option<&UserId>, shard: ShardIndex) {
-        self.sockets += 1;
+        self.sockets.here += 1;
         if let Some(user) = user {
             self.users.entry(user.clone()).or_default().join(shard);
         }
@@ -32,7 +33,7 @@ impl Bearers {
 
     /// A socket goes; `last_on_shard` when its shard holds no other of its user.
     pub fn leave(&mut self, user: Option<&UserId>, shard: ShardIndex, last_on_shard: bool) {
-        self.sockets -= 1;
+        self.sockets.here -= 1;
         let Some(user) = user else { return };
         if self.users.get_mut(user).is_some_and(|sockets| sockets.leave(shard, last_on_shard)) {
             self.users.remove(user);
@@ -42,32 +43,82 @@ impl Bearers {
     /// A socket subscribes to a channel.
     pub fn subscribe(&mut self, channel: &ChannelName, user: Option<&UserId>) {
         let attended = self.channels.entry(channel.clone()).or_default();
-        attended.subscriptions += 1;
+        attended.subscriptions.here += 1;
         if let Some(user) = user {
-            *attended.users.entry(user.clone()).or_default() += 1;
+            attended.users.entry(user.clone()).or_default().here += 1;
         }
     }
 
     /// A socket leaves a channel.
     pub fn unsubscribe(&mut self, channel: &ChannelName, user: Option<&UserId>) {
         let Some(attended) = self.channels.get_mut(channel) else { return };
-        attended.subscriptions -= 1;
-        if attended.subscriptions == 0 {
-            self.channels.remove(channel);
-            return;
+        attended.subscriptions.here -= 1;
+        if let Some(user) = user
+            && let Some(held) = attended.users.get_mut(user)
+        {
+            held.here -= 1;
         }
-        let Some(user) = user else { return };
-        if let Some(held) = attended.users.get_mut(user) {
-            *held -= 1;
-            if *held == 0 {
-                attended.users.remove(user);
-            }
+        self.forget_if_gone(channel, user);
+    }
+
+    /// Another node's share of a user's sockets is `to` instead of `from`.
+    pub fn learn_user(&mut self, user: &UserId, from: &Share, to: &Share) {
+        let sockets = &mut self.users.entry(user.clone()).or_default().sockets;
+        sockets.learn(from, to);
+        if sockets.is_zero() {
+            self.users.remove(user);
         }
     }
 
-    /// How many sockets there are.
-    pub fn sockets(&self) -> usize {
-        self.sockets
+    /// Another node's share of a channel, or of a user in it, is `to` instead of `from`.
+    pub fn learn_channel(&mut self, channel: &ChannelName, user: Option<&UserId>, from: &Share, to: &Share) {
+        let attended = self.channels.entry(channel.clone()).or_default();
+        let tally = match user {
+            Some(user) => attended.users.entry(user.clone()).or_default(),
+            None => &mut attended.subscriptions,
+        };
+        tally.learn(from, to);
+        self.forget_if_gone(channel, user);
+    }
+
+    /// What is counted on this node: users, channels, users in channels.
+    pub fn here(&self) -> Vec<Item> {
+        let users = self.users.iter().filter(|(_, held)| held.sockets.here > 0);
+        let users = users.map(|(user, _)| Item::Bearer(user.clone()));
+        let in_channel = |(channel, attended): (&ChannelName, &Attended)| {
+            let users = attended.users.iter().filter(|(_, held)| held.here > 0);
+            let users = users.map(|(user, _)| Item::Attendee(channel.clone(), user.clone()));
+            let own = (attended.subscriptions.here > 0).then(|| Item::Attended(channel.clone()));
+            own.into_iter().chain(users).collect::<Vec<_>>()
+        };
+        users.chain(self.channels.iter().flat_map(in_channel)).collect()
+    }
+
+    /// A user's sockets.
+    pub fn tally(&self, user: &UserId) -> Tally {
+        self.users.get(user).map(|held| held.sockets).unwrap_or_default()
+    }
+
+    /// The subscriptions of a channel, or those of a user in it.
+    pub fn tally_in(&self, channel: &ChannelName, user: Option<&UserId>) -> Tally {
+        let Some(attended) = self.channels.get(channel) else { return Tally::default() };
+        match user {
+            Some(user) => attended.users.get(user).copied().unwrap_or_default(),
+            None => attended.subscriptions,
+        }
+    }
+
+    fn forget_if_gone(&mut self, channel: &ChannelName, user: Option<&UserId>) {
+        let Some(attended) = self.channels.get_mut(channel) else { return };
+        if let Some(user) = user
+            && attended.users.get(user).is_some_and(|held| held.is_zero())
+        {
+            attended.users.remove(user);
+        }
+        // A user may be told of before its channel is.
+        if attended.subscriptions.is_zero() && attended.users.is_empty() {
+            self.channels.remove(channel);
+        }
     }
 
     /// How many users they belong to.
@@ -110,11 +161,11 @@ mod tests {
         let (mut bearers, channel) = (Bearers::default(), ChannelName::parse_free("c").unwrap());
         bearers.join(None, 0);
         bearers.subscribe(&channel, None);
-        assert_eq!((bearers.sockets(), bearers.user_count()), (1, 0));
+        assert_eq!((bearers.sockets.total(), bearers.user_count()), (1, 0));
         assert_eq!((bearers.channels(), bearers.users_in(&channel)), (vec![channel.clone()], vec![]));
         bearers.unsubscribe(&channel, None);
         bearers.leave(None, 0, false);
-        assert_eq!((bearers.sockets(), bearers.channels()), (0, vec![]));
+        assert_eq!((bearers.sockets.total(), bearers.channels()), (0, vec![]));
     }
 
     #[test]

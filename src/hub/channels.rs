@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::agenda::Millis;
-use super::attendance::Attendance;
+use super::attendance::{Attendance, Sitter};
 use super::directory::{ShardIndex, ShardSet};
-use super::kept::KeptEvents;
-use crate::model::{ChannelKind, ChannelName, Counts, Kept, Member, Refusal, Roster, SocketId, UserId};
+use super::holders::Tally;
+use super::kept::{KeptEvents, Published};
+use crate::model::{
+    ChannelKind, ChannelName, Counts, Item, Kept, Member, NodeId, Refusal, Roster, Share, SocketId, UserId,
+};
 
 /// Up to so many subscriptions their count is told at each change.
 const COUNTED_AT_ONCE_MAX: usize = 100;
@@ -38,6 +41,8 @@ pub struct Joined {
     pub revision: u64,
     /// It is the first subscription of the channel.
     pub is_first: bool,
+    /// It is the first on this node.
+    pub is_first_here: bool,
     /// The member was not there before.
     pub is_new_member: bool,
 }
@@ -49,6 +54,19 @@ pub struct Left {
     pub member_gone: Option<u64>,
     /// It was the last subscription of the channel.
     pub is_last: bool,
+    /// It was the last on this node.
+    pub is_last_here: bool,
+}
+
+/// What changed with the share that another node has of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The first subscription of all.
+    Occupied,
+    /// The last of all is gone.
+    Vacated,
+    /// There are some, as before.
+    Neither,
 }
 
 /// Whether the number of subscriptions is to be told.
@@ -63,7 +81,7 @@ pub enum Count {
 #[derive(Debug, Default)]
 struct Channel {
     shards: ShardSet,
-    subscriptions: usize,
+    subscriptions: Tally,
     attendance: Attendance,
     /// When its count was last told.
     counted: Option<Millis>,
@@ -101,14 +119,16 @@ impl Channels {
         }
         let channel = self.occupied.entry(name.clone()).or_default();
         channel.shards.insert(subscriber.shard);
-        channel.subscriptions += 1;
-        let is_new_member =
-            subscriber.member.is_some_and(|member| channel.attendance.join(subscriber.socket, member));
+        let before = channel.subscriptions;
+        channel.subscriptions.here += 1;
+        let sitter = Sitter::Socket(subscriber.socket);
+        let is_new_member = subscriber.member.is_some_and(|member| channel.attendance.join(sitter, member));
         self.revision += u64::from(is_new_member);
         let roster = subscriber.member.map(|_| channel.attendance.roster());
         let kept = name.is_cached().then(|| self.kept.get(name, now).map(|(kept, _)| kept.clone()));
         let revision = if roster.is_some() || kept.is_some() { self.revision } else { 0 };
-        Ok(Joined { roster, kept, revision, is_first: channel.subscriptions == 1, is_new_member })
+        let (is_first, is_first_here) = (before.is_zero(), before.here == 0);
+        Ok(Joined { roster, kept, revision, is_first, is_first_here, is_new_member })
     }
 
     /// A socket leaves; `last_on_shard` when its shard holds no other subscription of the channel.
@@ -119,40 +139,102 @@ impl Channels {
         last_on_shard: bool,
     ) -> Left {
         let Some(channel) = self.occupied.get_mut(name) else {
-            return Left { member_gone: None, is_last: false };
+            return Left { member_gone: None, is_last: false, is_last_here: false };
         };
-        channel.subscriptions -= 1;
+        channel.subscriptions.here -= 1;
         if last_on_shard {
             channel.shards.remove(subscriber.shard);
         }
-        let is_gone = subscriber.member.is_some_and(|user| channel.attendance.leave(subscriber.socket, user));
-        let is_last = channel.subscriptions == 0;
+        let sitter = Sitter::Socket(subscriber.socket);
+        let is_gone = subscriber.member.is_some_and(|user| channel.attendance.leave(sitter, user));
+        let (is_last, is_last_here) = (channel.subscriptions.is_zero(), channel.subscriptions.here == 0);
         if is_last {
             self.occupied.remove(name);
         }
         self.revision += u64::from(is_gone);
-        Left { member_gone: is_gone.then_some(self.revision), is_last }
+        Left { member_gone: is_gone.then_some(self.revision), is_last, is_last_here }
+    }
+
+    /// Another node's share of a channel is `to` instead of `from`.
+    pub fn learn(&mut self, name: &ChannelName, from: &Share, to: &Share) -> Turn {
+        let channel = self.occupied.entry(name.clone()).or_default();
+        let was_vacant = channel.subscriptions.is_zero();
+        channel.subscriptions.learn(from, to);
+        let is_vacant = channel.subscriptions.is_zero();
+        if is_vacant {
+            self.occupied.remove(name);
+        }
+        match (was_vacant, is_vacant) {
+            (true, false) => Turn::Occupied,
+            (false, true) => Turn::Vacated,
+            _ => Turn::Neither,
+        }
+    }
+
+    /// Another node has a member in a channel. Whether it is new; then the revision of that change.
+    pub fn learn_member(&mut self, name: &ChannelName, member: &Member, node: NodeId) -> Option<u64> {
+        let channel = self.occupied.get_mut(name)?;
+        let is_new = channel.attendance.join(Sitter::Node(node), member);
+        self.revision += u64::from(is_new);
+        is_new.then_some(self.revision)
+    }
+
+    /// Another node no longer has a member in a channel. Whether it is gone; then the revision of that change.
+    pub fn unlearn_member(&mut self, name: &ChannelName, user: &UserId, node: NodeId) -> Option<u64> {
+        let channel = self.occupied.get_mut(name)?;
+        let is_gone = channel.attendance.leave(Sitter::Node(node), user);
+        self.revision += u64::from(is_gone);
+        is_gone.then_some(self.revision)
+    }
+
+    /// What is counted on this node: channels and their members.
+    pub fn here(&self) -> Vec<Item> {
+        let here = self.occupied.iter().filter(|(_, channel)| channel.subscriptions.here > 0);
+        let items = here.flat_map(|(name, channel)| {
+            let members = channel.attendance.users();
+            let here = members.filter(|user| channel.attendance.info_here(user).is_some());
+            let members = here.map(|user| Item::Member(name.clone(), user.clone()));
+            std::iter::once(Item::Channel(name.clone())).chain(members)
+        });
+        items.collect()
+    }
+
+    /// How many subscribe to a channel.
+    pub fn tally(&self, name: &ChannelName) -> Tally {
+        self.occupied.get(name).map(|channel| channel.subscriptions).unwrap_or_default()
+    }
+
+    /// What a member on this node said of itself, if it is here.
+    pub fn info_here(&self, name: &ChannelName, user: &UserId) -> Option<std::sync::Arc<str>> {
+        self.occupied.get(name)?.attendance.info_here(user)
     }
 
     /// Keeps an event that is published to a channel; returns the revision of that change, and how many other events
     /// had to be given up.
-    pub fn keep(&mut self, name: &ChannelName, kept: Kept, end: Millis, bytes_max: usize) -> (u64, u64) {
+    pub fn keep(
+        &mut self,
+        name: &ChannelName,
+        kept: Kept,
+        published: Published,
+        end: Millis,
+        bytes_max: usize,
+    ) -> (u64, u64) {
         self.revision += 1;
-        (self.revision, self.kept.keep(name, kept, end, bytes_max))
+        (self.revision, self.kept.keep(name, kept, published, end, bytes_max))
     }
 
     /// A subscription came or went: whether to tell how many there are.
     pub fn count(&mut self, name: &ChannelName, now: Millis) -> Count {
         let Some(channel) = self.occupied.get_mut(name) else { return Count::Tell(0) };
         let due = channel.counted.map_or(now, |counted| counted + COUNTED_EVERY_MS);
-        if channel.subscriptions > COUNTED_AT_ONCE_MAX && now < due {
+        if channel.subscriptions.total() > COUNTED_AT_ONCE_MAX && now < due {
             self.counts_due.insert((due, name.clone()));
             return Count::Wait(due);
         }
         if let Some(counted) = channel.counted.replace(now) {
             self.counts_due.remove(&(counted + COUNTED_EVERY_MS, name.clone()));
         }
-        Count::Tell(channel.subscriptions)
+        Count::Tell(channel.subscriptions.total())
     }
 
     /// The channels whose count is to be told by now, and that still have subscribers.
@@ -200,7 +282,7 @@ impl Channels {
 
 impl Channel {
     fn counts(&self) -> Counts {
-        Counts { users: self.attendance.len(), subscriptions: self.subscriptions }
+        Counts { users: self.attendance.len(), subscriptions: self.subscriptions.total() }
     }
 }
 

@@ -4,15 +4,17 @@
 //! publications of an app in one order, and a count never includes a socket that the push is not sent to. A
 //! shard clears its own mark when the last socket of a user leaves it; nobody else does.
 
+use std::collections::HashSet;
+
 use indexmap::IndexMap;
 
 use super::agenda::Millis;
 use super::bearers::Bearers;
 use super::channels::Channels;
-use super::holders::Holders;
+use super::holders::{Holders, Tally};
 use super::ledger::Ledger;
 use super::users::Users;
-use crate::model::{Reach, UserId};
+use crate::model::{Item, Reach, Share, UserId};
 
 /// The most shards a node may have: one bit each.
 pub const SHARDS_MAX: usize = 64;
@@ -43,7 +45,7 @@ impl ShardSet {
     }
 }
 
-/// The users of one app that hold sockets on this node.
+/// The sockets of one app: those of this node by shard, and how many the others have.
 #[derive(Debug, Default)]
 pub struct Directory {
     users: IndexMap<UserId, Holders>,
@@ -51,6 +53,11 @@ pub struct Directory {
     sockets: Vec<u32>,
     /// Sockets per shard that belong to no user: they live on channels.
     others: Vec<u32>,
+    /// The same on the other nodes.
+    sockets_elsewhere: Tally,
+    others_elsewhere: Tally,
+    /// Of what this node's share has changed since the other nodes were told.
+    pub changed: HashSet<Item>,
     closed: bool,
     /// Who is in which channel.
     pub channels: Channels,
@@ -105,12 +112,48 @@ impl Directory {
 
     /// Distinct users, and all sockets.
     pub fn reach(&self) -> Reach {
-        Reach { users: self.users.len(), sockets: self.sockets.iter().map(|count| *count as usize).sum() }
+        Reach { users: self.users.len(), sockets: sum(&self.sockets) + self.sockets_elsewhere.total() }
     }
 
     /// All sockets, with a user or without.
     pub fn all_sockets(&self) -> usize {
-        self.sockets.iter().chain(&self.others).map(|count| *count as usize).sum()
+        self.sockets_here() + self.sockets_elsewhere.total() + self.others_elsewhere.total()
+    }
+
+    /// All sockets on this node, with a user or without.
+    pub fn sockets_here(&self) -> usize {
+        sum(&self.sockets) + self.others_here()
+    }
+
+    /// The sockets on this node that belong to no user.
+    pub fn others_here(&self) -> usize {
+        sum(&self.others)
+    }
+
+    /// The sockets of a user.
+    pub fn tally(&self, user: &UserId) -> Tally {
+        self.users.get(user).map(|online| online.sockets).unwrap_or_default()
+    }
+
+    /// The users with sockets on this node.
+    pub fn users_here(&self) -> impl Iterator<Item = &UserId> {
+        self.users.iter().filter(|(_, online)| online.sockets.here > 0).map(|(user, _)| user)
+    }
+
+    /// Another node's share of a user is `to` instead of `from`.
+    pub fn learn_user(&mut self, user: &UserId, from: &Share, to: &Share) {
+        let entry = self.users.entry(user.clone()).or_default();
+        entry.sockets.learn(from, to);
+        self.sockets_elsewhere.learn(from, to);
+        if entry.sockets.is_zero() {
+            self.users.swap_remove(user);
+            self.give_back_memory();
+        }
+    }
+
+    /// Another node's share of the sockets without a user is `to` instead of `from`.
+    pub fn learn_others(&mut self, from: &Share, to: &Share) {
+        self.others_elsewhere.learn(from, to);
     }
 
     /// When something in this is next to be done.
@@ -136,7 +179,7 @@ impl Directory {
         let (mut sockets, mut shards) = (0, ShardSet::default());
         for user in wanted {
             let Some(online) = self.users.get(&user) else { continue };
-            sockets += online.sockets as usize;
+            sockets += online.sockets.total();
             shards.add_all(online.shards);
             found.push(user);
         }
@@ -186,6 +229,10 @@ fn add_one(counts: &mut Vec<u32>, shard: ShardIndex) {
         counts.resize(shard + 1, 0);
     }
     counts[shard] += 1;
+}
+
+fn sum(counts: &[u32]) -> usize {
+    counts.iter().map(|count| *count as usize).sum()
 }
 
 fn used(counts: &[u32]) -> ShardSet {

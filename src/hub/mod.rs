@@ -13,9 +13,13 @@ mod channels;
 mod directory;
 mod holders;
 mod kept;
+mod learn;
 mod ledger;
+mod link;
 mod mailbox;
 mod notify;
+mod peers;
+mod shares;
 mod sockets;
 mod users;
 mod values;
@@ -26,12 +30,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
-use agenda::Agenda;
+use agenda::{Agenda, Millis};
 pub use apps::{Apps, LiveApp};
 pub use channels::{Joined, Subscriber};
 use directory::ShardSet;
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
+use kept::Published;
+pub use learn::GATHER;
+pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
 pub use users::Watched;
 pub use values::{Addressee, Attendance};
@@ -40,8 +48,8 @@ use crate::dialect::Session;
 use crate::hook::Notices;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, AppSettings, Audience, ChannelKind, ChannelName, Content, Counts, Kept, Pattern,
-    Publication, Push, Reach, Refusal, Roster, SocketId, Target, UserId,
+    App, AppKey, AppSettings, Audience, ChannelKind, ChannelName, Content, Counts, Fact, Item, Kept, NodeId,
+    Pattern, Publication, Push, Reach, Recipients, Refusal, Relay, Roster, SocketId, Target, UserId,
 };
 use crate::net::stream::Stream;
 pub use crate::store::new_identity;
@@ -78,6 +86,10 @@ pub struct Hub {
     agenda: Agenda,
     notices: Notices,
     draining: std::sync::atomic::AtomicBool,
+    /// To the other nodes, if there may be any.
+    link: Option<Link>,
+    /// Something is to be told to them.
+    changes: tokio::sync::Notify,
     /// What the control plane counts.
     pub metrics: NodeMetrics,
 }
@@ -85,12 +97,14 @@ pub struct Hub {
 impl Hub {
     /// A hub over the shards that read these mailboxes; there is at least one and at most [`SHARDS_MAX`]. Its time
     /// begins at `origin`, and goes on when [`Hub::tick`] says so. What webhooks are to be told goes into `notices`.
+    /// With a `link`, it is one of several.
     pub fn new(
         apps: Apps,
         mailboxes: Vec<Arc<Mailbox>>,
         limits: HubLimits,
         origin: Instant,
         notices: Notices,
+        link: Option<LinkSettings>,
     ) -> Arc<Self> {
         assert!((1..=SHARDS_MAX).contains(&mailboxes.len()), "a node has 1 to {SHARDS_MAX} shards");
         let posts =
@@ -103,6 +117,8 @@ impl Hub {
             agenda: Agenda::new(origin),
             notices,
             draining: Default::default(),
+            link: link.map(Link::new),
+            changes: Default::default(),
             metrics: NodeMetrics::default(),
         })
     }
@@ -144,7 +160,10 @@ impl Hub {
     /// # Errors
     /// [`Refusal::AppExists`], [`Refusal::AppIdTaken`]; [`Refusal::Internal`] when the store cannot be written.
     pub async fn register(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
-        self.apps.register(app, []).await
+        let live = self.apps.register(app, []).await?;
+        self.announce(&live.app.key);
+        self.adopt(&live.app.key);
+        Ok(live)
     }
 
     /// Registers an app whose id nobody chose: if it is taken, under another.
@@ -153,7 +172,10 @@ impl Hub {
     /// [`Refusal::AppExists`]; [`Refusal::Internal`] when the store cannot be written.
     pub async fn register_under_any_id(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
         let ids = std::iter::from_fn(|| new_identity().ok().map(|(id, _)| id));
-        self.apps.register(app, ids).await
+        let live = self.apps.register(app, ids).await?;
+        self.announce(&live.app.key);
+        self.adopt(&live.app.key);
+        Ok(live)
     }
 
     /// Changes the settings of an app, and returns what they are now; see [`Apps::configure`]. When it is switched off
@@ -167,14 +189,19 @@ impl Hub {
         change: impl FnOnce(&AppSettings) -> Result<AppSettings, Refusal>,
     ) -> Result<Arc<AppSettings>, Refusal> {
         let live = self.apps.configure(key, change).await?;
-        let settings = live.settings();
-        if !settings.enabled {
+        self.announce(&live.app.key);
+        self.apply_settings(&live);
+        Ok(live.settings())
+    }
+
+    /// Closes the sockets of an app that is switched off.
+    fn apply_settings(&self, live: &LiveApp) {
+        if !live.settings().enabled {
             let directory = live.directory();
             directory.all_shards().iter().for_each(|shard| {
                 self.posts[shard].mailbox.post(Message::DisableApp(live.number));
             });
         }
-        Ok(settings)
     }
 
     /// Unregisters an app and closes its sockets (spec D24).
@@ -183,13 +210,19 @@ impl Hub {
     /// [`Refusal::AppUnknown`]; [`Refusal::Internal`] when the store cannot be written.
     pub async fn unregister(&self, key: &AppKey) -> Result<(), Refusal> {
         let live = self.apps.unregister(key).await?;
+        self.announce(key);
+        self.close_app(&live);
+        Ok(())
+    }
+
+    /// Closes the sockets of an app that is gone.
+    fn close_app(&self, live: &LiveApp) {
         let mut directory = live.directory();
         directory.close();
         directory
             .all_shards()
             .iter()
             .for_each(|shard| self.posts[shard].mailbox.post(Message::CloseApp(live.number)));
-        Ok(())
     }
 
     /// Admits a socket: from here on it is listed and pushes are kept for it, deflated if it `deflates`. The caller
@@ -222,14 +255,25 @@ impl Hub {
         if sockets_max.is_some_and(|max| directory.all_sockets() >= max as usize) {
             return Err(Refusal::AppFull);
         }
+        let is_first_here = directory.sockets_here() == 0;
+        if let (Some(link), true) = (&self.link, is_first_here) {
+            link.follow(&link.app(&app.app.key));
+        }
         let shard = self.least_loaded();
         let number = SocketNumber(self.next_socket.fetch_add(1, Ordering::Relaxed));
         match &session {
-            Session::Gusher(user) => directory.join(user, shard),
-            Session::Pusher(_) => directory.join_other(shard),
+            Session::Gusher(user) => {
+                directory.join(user, shard);
+                self.mark(app, &mut directory, || Item::User(user.clone()));
+            }
+            Session::Pusher(_) => {
+                directory.join_other(shard);
+                self.mark(app, &mut directory, || Item::Others);
+            }
             Session::Cluster(session) => {
                 directory.join_other(shard);
                 directory.bearers.join(session.user.as_ref(), shard);
+                self.mark_bearer(app, &mut directory, session.user.as_ref());
             }
         }
         let post = &self.posts[shard];
@@ -240,24 +284,59 @@ impl Hub {
     }
 
     /// A shard says that a socket of `user` is gone from it; `last_on_shard` when it holds no other of that user.
-    pub fn leave(&self, shard: ShardIndex, app: &LiveApp, user: &UserId, last_on_shard: bool) {
-        app.directory().leave(user, shard, last_on_shard);
+    pub fn leave(&self, shard: ShardIndex, app: &Arc<LiveApp>, user: &UserId, last_on_shard: bool) {
+        let mut directory = app.directory();
+        directory.leave(user, shard, last_on_shard);
+        self.mark(app, &mut directory, || Item::User(user.clone()));
+        self.gone_from(app, &directory);
         self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A shard says that a socket without a user is gone from it.
-    pub fn leave_other(&self, shard: ShardIndex, app: &LiveApp) {
-        app.directory().leave_other(shard);
+    pub fn leave_other(&self, shard: ShardIndex, app: &Arc<LiveApp>) {
+        let mut directory = app.directory();
+        directory.leave_other(shard);
+        self.mark(app, &mut directory, || Item::Others);
+        self.gone_from(app, &directory);
         self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A shard says that a socket which came with a token is gone from it; `last_on_shard` when it holds no other of the
     /// user that the token names.
-    pub fn leave_bearer(&self, shard: ShardIndex, app: &LiveApp, user: Option<&UserId>, last_on_shard: bool) {
+    pub fn leave_bearer(
+        &self,
+        shard: ShardIndex,
+        app: &Arc<LiveApp>,
+        user: Option<&UserId>,
+        last_on_shard: bool,
+    ) {
         let mut directory = app.directory();
         directory.leave_other(shard);
         directory.bearers.leave(user, shard, last_on_shard);
+        self.mark_bearer(app, &mut directory, user);
+        self.gone_from(app, &directory);
         self.posts[shard].sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The shares of this node that a socket with a token is part of have changed.
+    fn mark_bearer(&self, app: &Arc<LiveApp>, directory: &mut Directory, user: Option<&UserId>) {
+        self.mark(app, directory, || Item::Others);
+        self.mark(app, directory, || Item::Bearers);
+        if let Some(user) = user {
+            self.mark(app, directory, || Item::Bearer(user.clone()));
+        }
+    }
+
+    /// What is published to an app is none of this node's business when its last socket is gone.
+    fn gone_from(&self, app: &LiveApp, directory: &Directory) {
+        if let (Some(link), 0) = (&self.link, directory.sockets_here()) {
+            link.unfollow(&link.app(&app.app.key));
+        }
+    }
+
+    /// Waits until there is something to tell to other nodes.
+    pub async fn changed(&self) {
+        self.changes.notified().await;
     }
 
     /// How many subscribe to a channel. Those of single users are not told.
@@ -281,7 +360,20 @@ impl Hub {
     }
 
     /// Closes every socket that is signed in as this user.
-    pub fn terminate(&self, app: &LiveApp, user: &UserId) {
+    ///
+    /// # Errors
+    /// [`Refusal::BusDown`], [`Refusal::Overloaded`]: it did not reach the other nodes, and none is closed.
+    pub fn terminate(&self, app: &LiveApp, user: &UserId) -> Result<(), Refusal> {
+        if let Some(link) = &self.link {
+            let key = &app.app.key;
+            self.tell(link, &link.app(key), &Fact::Terminate(key.clone(), user.clone()))?;
+        }
+        self.close_user(app, user);
+        Ok(())
+    }
+
+    /// The same for the sockets of this node.
+    fn close_user(&self, app: &LiveApp, user: &UserId) {
         let directory = app.directory();
         directory.signed_in.shards(user).iter().for_each(|shard| {
             self.posts[shard].mailbox.post(Message::CloseUser(app.number, user.clone()));
@@ -298,16 +390,15 @@ impl Hub {
     /// Matching a pattern takes time in proportion to the users of the app; call it where that may wait.
     ///
     /// # Errors
-    /// [`Refusal::Overloaded`] when a shard's mailbox is full; [`Refusal::AppUnknown`] when the app went away,
-    /// [`Refusal::AppDisabled`] while it is switched off.
+    /// [`Refusal::Overloaded`] when a shard's mailbox is full or the bus does not keep up; [`Refusal::AppUnknown`] when the
+    /// app went away, [`Refusal::AppDisabled`] while it is switched off; [`Refusal::BusDown`] and
+    /// [`Refusal::BodyTooLarge`] when the bus cannot carry it.
     pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
         self.check_publishing(app)?;
         let reach = match &publication.target {
             Target::Everyone => self.publish_to_everyone(app, &publication.data),
             Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
-            Target::UsersMatching(pattern) => {
-                self.publish_to_users(app, matching(app, pattern), &publication.data)
-            }
+            Target::UsersMatching(pattern) => self.publish_to_users(app, pattern, &publication.data),
         }?;
         self.metrics.publications.add(1);
         Ok(reach)
@@ -332,17 +423,15 @@ impl Hub {
 
     fn publish_to_everyone(&self, app: &LiveApp, data: &Arc<str>) -> Result<Reach, Refusal> {
         let directory = app.open_directory()?;
+        self.relay(|| plain(app, Recipients::Everyone, data))?;
         self.post_plain(app, Audience::Everyone, data, directory.shards());
         Ok(directory.reach())
     }
 
-    fn publish_to_users(
-        &self,
-        app: &LiveApp,
-        users: HashSet<UserId>,
-        data: &Arc<str>,
-    ) -> Result<Reach, Refusal> {
+    fn publish_to_users(&self, app: &LiveApp, pattern: &Pattern, data: &Arc<str>) -> Result<Reach, Refusal> {
+        let users = matching(app, pattern);
         let directory = app.open_directory()?;
+        self.relay(|| plain(app, Recipients::UsersMatching(pattern.source().to_owned()), data))?;
         let (users, reach, shards) = directory.resolve(users);
         self.post_plain(app, Audience::Users(users.into()), data, shards);
         Ok(reach)
@@ -358,10 +447,17 @@ impl Hub {
         let mut reach = Reach::default();
         for channel in channels {
             let (event, data) = (Arc::clone(&wanted.event), Arc::clone(&wanted.data));
-            let revision = match channel.is_cached() {
-                true => self.keep(app, &mut directory, channel, (&event, &data)),
-                false => 0,
-            };
+            let published = channel.is_cached().then(|| self.published_now());
+            self.relay(|| Relay {
+                event: Arc::clone(&event),
+                except: wanted.except,
+                kept_ms: published.map(|(at_ms, _)| at_ms),
+                ..plain(app, Recipients::Channel(channel.clone()), &data)
+            })?;
+            let revision = published.map_or(0, |published| {
+                let kept = Kept { event: Arc::clone(&event), data: Arc::clone(&data) };
+                self.keep(app, &mut directory, channel, kept, published)
+            });
             let content = Content::Event { event, data, user: None };
             self.post_to_channel(app, &directory, channel, content, wanted.except, revision);
             reach.sockets += directory.channels.counts(channel).subscriptions;
@@ -375,15 +471,34 @@ impl Hub {
         app: &Arc<LiveApp>,
         directory: &mut Directory,
         channel: &ChannelName,
-        (event, data): (&Arc<str>, &Arc<str>),
+        kept: Kept,
+        published: Published,
     ) -> u64 {
-        let kept = Kept { event: Arc::clone(event), data: Arc::clone(data) };
         let end = self.agenda.now() + u64::from(app.settings().cache_ttl) * 1000;
-        let (revision, given_up) = directory.channels.keep(channel, kept, end, self.limits.kept_bytes_max);
+        self.keep_until(app, directory, channel, kept, end, published)
+    }
+
+    fn keep_until(
+        &self,
+        app: &Arc<LiveApp>,
+        directory: &mut Directory,
+        channel: &ChannelName,
+        kept: Kept,
+        end: Millis,
+        published: Published,
+    ) -> u64 {
+        let bytes_max = self.limits.kept_bytes_max;
+        let (revision, given_up) = directory.channels.keep(channel, kept, published, end, bytes_max);
         self.metrics.kept_events_given_up.add(given_up);
         self.agenda.note(end, app);
         directory.ledger.forget_miss(channel);
         revision
+    }
+
+    /// When what is published now was, and where.
+    fn published_now(&self) -> Published {
+        let me = self.link.as_ref().map_or(NodeId(0), Link::me);
+        (Timestamp::now().as_millisecond(), me)
     }
 
     /// Posts an event without a name. Called while the app's directory is held.
@@ -428,6 +543,20 @@ impl Hub {
     fn least_loaded(&self) -> ShardIndex {
         let load = |shard: &ShardIndex| self.posts[*shard].sockets.load(Ordering::Relaxed);
         (0..self.posts.len()).min_by_key(load).unwrap_or(0)
+    }
+}
+
+/// Data without a name, for the other nodes.
+fn plain(app: &LiveApp, to: Recipients, data: &Arc<str>) -> Relay {
+    Relay {
+        app: app.app.key.clone(),
+        to,
+        event: "".into(),
+        is_value: false,
+        user: None,
+        except: None,
+        kept_ms: None,
+        data: Arc::clone(data),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the hub tells webhooks of channels (pusher-channels 15). Who is gone is told of after a grace, unless it is back.
 //!
 //! Always: called while the app's directory is held, so that what is told of a channel is in the order in which it
-//! happened; channels of single users are nobody's business.
+//! happened; channels of single users are nobody's business. Every node notes the same; one of them tells it.
 
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use super::channels::Left;
 use super::directory::Directory;
 use super::ledger::Gone;
+use super::link::lock;
 use super::{Hub, Joined, LiveApp};
 use crate::model::{ChannelKind, ChannelName, Notice, NoticeEvent, UserId};
 
 impl Hub {
-    /// A socket subscribed; on a presence channel as `user`.
+    /// A socket of this node subscribed; on a presence channel as `user`.
     pub(super) fn note_joined(
         &self,
         app: &LiveApp,
@@ -23,20 +24,55 @@ impl Hub {
         user: Option<&UserId>,
         joined: &Joined,
     ) {
-        if joined.is_first && !directory.ledger.take_back(&(channel.clone(), None)) {
-            self.notify(app, channel, NoticeEvent::ChannelOccupied);
+        if joined.is_first {
+            self.note_occupied(app, directory, channel);
         }
-        if let (Some(user), true) = (user, joined.is_new_member)
-            && !directory.ledger.take_back(&(channel.clone(), Some(user.clone())))
-        {
-            self.notify(app, channel, NoticeEvent::MemberAdded(user.clone()));
+        if let (Some(user), true) = (user, joined.is_new_member) {
+            self.note_member_added(app, directory, channel, user);
         }
         if matches!(joined.kept, Some(None)) && directory.ledger.miss(channel, self.agenda.now()) {
             self.notify(app, channel, NoticeEvent::CacheMiss);
         }
     }
 
-    /// A socket left; on a presence channel it was there as `user`.
+    /// A channel has its first subscription.
+    pub(super) fn note_occupied(&self, app: &LiveApp, directory: &mut Directory, channel: &ChannelName) {
+        if !directory.ledger.take_back(&(channel.clone(), None)) {
+            self.notify(app, channel, NoticeEvent::ChannelOccupied);
+        }
+    }
+
+    /// A presence channel has a member that was not there before.
+    pub(super) fn note_member_added(
+        &self,
+        app: &LiveApp,
+        directory: &mut Directory,
+        channel: &ChannelName,
+        user: &UserId,
+    ) {
+        if !directory.ledger.take_back(&(channel.clone(), Some(user.clone()))) {
+            self.notify(app, channel, NoticeEvent::MemberAdded(user.clone()));
+        }
+    }
+
+    /// A channel has no subscription any more.
+    pub(super) fn note_vacated(&self, app: &Arc<LiveApp>, directory: &mut Directory, channel: &ChannelName) {
+        directory.ledger.forget_miss(channel);
+        self.hold(app, directory, (channel.clone(), None));
+    }
+
+    /// A member of a presence channel is gone.
+    pub(super) fn note_member_removed(
+        &self,
+        app: &Arc<LiveApp>,
+        directory: &mut Directory,
+        channel: &ChannelName,
+        user: &UserId,
+    ) {
+        self.hold(app, directory, (channel.clone(), Some(user.clone())));
+    }
+
+    /// A socket of this node left; on a presence channel it was there as `user`.
     pub(super) fn note_left(
         &self,
         app: &Arc<LiveApp>,
@@ -46,11 +82,10 @@ impl Hub {
         left: &Left,
     ) {
         if let (Some(user), true) = (user, left.member_gone.is_some()) {
-            self.hold(app, directory, (channel.clone(), Some(user.clone())));
+            self.note_member_removed(app, directory, channel, user);
         }
         if left.is_last {
-            directory.ledger.forget_miss(channel);
-            self.hold(app, directory, (channel.clone(), None));
+            self.note_vacated(app, directory, channel);
         }
     }
 
@@ -62,8 +97,13 @@ impl Hub {
         }
     }
 
-    /// Tells webhooks at once of everybody who is gone: nobody comes back to a node that stops.
+    /// The node stops: takes leave of the other nodes, who tell webhooks of everybody who is gone. If there are none, it
+    /// does so itself and at once: nobody comes back to it.
     pub fn flush(&self) {
+        self.say_bye();
+        if self.link.as_ref().is_some_and(|link| link.is_ready() && !lock(&link.peers).nodes().is_empty()) {
+            return;
+        }
         for app in self.apps.all() {
             let mut directory = app.directory();
             let gone = directory.ledger.due(u64::MAX);
@@ -75,7 +115,11 @@ impl Hub {
     pub(super) fn notify(&self, app: &LiveApp, channel: &ChannelName, event: NoticeEvent) {
         if has_webhooks(app, channel) {
             let at_ms = Timestamp::now().as_millisecond();
-            self.notices.post(Notice { app: app.app.key.clone(), channel: channel.clone(), at_ms, event });
+            let notice = Notice { app: app.app.key.clone(), channel: channel.clone(), at_ms, event };
+            if self.link.as_ref().is_none_or(|link| link.is_my_task(&notice, self.agenda.now())) {
+                self.notices.post(notice);
+                self.changes.notify_one();
+            }
         }
     }
 

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use super::channels::Count;
 use super::directory::{Directory, ShardIndex};
-use super::{Hub, Joined, LiveApp, Subscriber, Watched};
+use super::{Hub, Joined, LiveApp, Subscriber, Watched, plain};
 use crate::model::{
-    Audience, ChannelKind, ChannelName, Content, Member, NoticeEvent, Push, Refusal, SocketId, UserId,
+    Audience, ChannelKind, ChannelName, Content, Item, Member, NoticeEvent, Push, Recipients, Refusal, Relay,
+    SocketId, UserId,
 };
 
 impl Hub {
@@ -29,14 +30,18 @@ impl Hub {
         let mut directory = app.directory();
         let now = self.agenda.now();
         let joined = directory.channels.subscribe(channel, subscriber, members_max, now)?;
+        if let (Some(link), true) = (&self.link, joined.is_first_here) {
+            link.follow(&link.channel(&app.app.key, channel));
+        }
         if let Some(user) = subscriber.bearer {
             directory.bearers.subscribe(channel, user);
         }
+        let user = subscriber.member.map(|member| &member.user);
+        self.mark_subscription(app, &mut directory, channel, user, subscriber.bearer);
         if let (Some(member), true) = (subscriber.member, joined.is_new_member) {
             let content = Content::MemberAdded(member.clone());
             self.post_to_channel(app, &directory, channel, content, None, joined.revision);
         }
-        let user = subscriber.member.map(|member| &member.user);
         self.note_joined(app, &mut directory, channel, user, &joined);
         self.tell_count(app, &mut directory, channel);
         Ok(joined)
@@ -56,6 +61,10 @@ impl Hub {
         if let Some(user) = subscriber.bearer {
             directory.bearers.unsubscribe(channel, user);
         }
+        if let (Some(link), true) = (&self.link, left.is_last_here) {
+            link.unfollow(&link.channel(&app.app.key, channel));
+        }
+        self.mark_subscription(app, &mut directory, channel, subscriber.member, subscriber.bearer);
         if let (Some(user), Some(revision)) = (subscriber.member, left.member_gone) {
             let content = Content::MemberRemoved(user.clone());
             self.post_to_channel(app, &directory, channel, content, None, revision);
@@ -67,6 +76,9 @@ impl Hub {
     }
 
     /// A client publishes to the other subscribers of a channel it is in; on a presence channel as `user`.
+    ///
+    /// # Errors
+    /// [`Refusal::BusDown`], [`Refusal::Overloaded`]: it did not reach the other nodes, and nobody gets it.
     pub fn publish_as(
         &self,
         app: &LiveApp,
@@ -74,26 +86,35 @@ impl Hub {
         (event, data): (Arc<str>, Arc<str>),
         socket: SocketId,
         user: Option<UserId>,
-    ) {
+    ) -> Result<(), Refusal> {
         let directory = app.directory();
+        self.relay(|| Relay {
+            event: Arc::clone(&event),
+            user: user.clone(),
+            except: Some(socket),
+            ..plain(app, Recipients::Channel(channel.clone()), &data)
+        })?;
         let (event_name, event_data, sender) = (Arc::clone(&event), Arc::clone(&data), user.clone());
         let told = NoticeEvent::ClientEvent { event: event_name, data: event_data, socket, user: sender };
         self.notify(app, channel, told);
         let content = Content::Event { event, data, user };
         self.post_to_channel(app, &directory, channel, content, Some(socket), 0);
+        Ok(())
     }
 
     /// A shard says that a socket of its own has signed in. Those who watch the user are told of the first.
-    pub fn sign_in(&self, shard: ShardIndex, app: &LiveApp, user: &UserId) {
+    pub fn sign_in(&self, shard: ShardIndex, app: &Arc<LiveApp>, user: &UserId) {
         let mut directory = app.directory();
+        self.mark(app, &mut directory, || Item::SignedIn(user.clone()));
         if let Some(revision) = directory.signed_in.sign_in(user, shard) {
             self.post_to_watchers(app, &directory, user, Content::Online(user.clone()), revision);
         }
     }
 
     /// A shard says that a signed-in socket is gone; `last_on_shard` when it holds no other of that user.
-    pub fn sign_out(&self, shard: ShardIndex, app: &LiveApp, user: &UserId, last_on_shard: bool) {
+    pub fn sign_out(&self, shard: ShardIndex, app: &Arc<LiveApp>, user: &UserId, last_on_shard: bool) {
         let mut directory = app.directory();
+        self.mark(app, &mut directory, || Item::SignedIn(user.clone()));
         if let Some(revision) = directory.signed_in.sign_out(user, shard, last_on_shard) {
             self.post_to_watchers(app, &directory, user, Content::Offline(user.clone()), revision);
         }
@@ -111,6 +132,7 @@ impl Hub {
 
     /// Advances the time of the hub, and does what is to be done by now.
     pub fn tick(&self, now: Instant) {
+        let last = self.agenda.now();
         for app in self.agenda.advance(now) {
             let (mut directory, now) = (app.directory(), self.agenda.now());
             directory.channels.kept.sweep(now);
@@ -121,10 +143,32 @@ impl Hub {
             self.tell_gone(&app, gone);
             directory.next_due().into_iter().for_each(|due| self.agenda.note(due, &app));
         }
+        self.tick_link(last);
+    }
+
+    /// The shares of this node that a subscription is part of have changed.
+    fn mark_subscription(
+        &self,
+        app: &Arc<LiveApp>,
+        directory: &mut Directory,
+        channel: &ChannelName,
+        member: Option<&UserId>,
+        bearer: Option<Option<&UserId>>,
+    ) {
+        self.mark(app, directory, || Item::Channel(channel.clone()));
+        if let Some(user) = member {
+            self.mark(app, directory, || Item::Member(channel.clone(), user.clone()));
+        }
+        if let Some(user) = bearer {
+            self.mark(app, directory, || Item::Attended(channel.clone()));
+            if let Some(user) = user {
+                self.mark(app, directory, || Item::Attendee(channel.clone(), user.clone()));
+            }
+        }
     }
 
     /// Tells the subscribers of a channel how many they are, if their app wants that: now, or when it is time.
-    fn tell_count(&self, app: &Arc<LiveApp>, directory: &mut Directory, channel: &ChannelName) {
+    pub(super) fn tell_count(&self, app: &Arc<LiveApp>, directory: &mut Directory, channel: &ChannelName) {
         let is_told = matches!(channel.kind(), ChannelKind::Public | ChannelKind::Private);
         if !is_told || !app.settings().subscription_count {
             return;
@@ -139,7 +183,7 @@ impl Hub {
         }
     }
 
-    fn post_to_watchers(
+    pub(super) fn post_to_watchers(
         &self,
         app: &LiveApp,
         directory: &Directory,

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::directory::{ShardIndex, ShardSet};
-use super::holders::Holders;
-use crate::model::UserId;
+use super::holders::{Holders, Tally};
+use crate::model::{Share, UserId};
 
 /// What those who watch somebody are told when they begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,9 +28,8 @@ pub struct Users {
 impl Users {
     /// A socket on `shard` signs in. Whether it is the user's first; then the revision of that change.
     pub fn sign_in(&mut self, user: &UserId, shard: ShardIndex) -> Option<u64> {
-        let sockets = self.signed_in.entry(user.clone()).or_default();
-        sockets.join(shard);
-        (sockets.sockets == 1).then(|| self.next_revision())
+        let is_first = self.signed_in.entry(user.clone()).or_default().join(shard);
+        is_first.then(|| self.next_revision())
     }
 
     /// A signed-in socket is gone. Whether it was the user's last; then the revision of that change.
@@ -43,9 +42,34 @@ impl Users {
         Some(self.next_revision())
     }
 
+    /// Another node's share of a user is `to` instead of `from`. Whether the user came or went by that; then the revision
+    /// of that change.
+    pub fn learn(&mut self, user: &UserId, from: &Share, to: &Share) -> Option<u64> {
+        let sockets = &mut self.signed_in.entry(user.clone()).or_default().sockets;
+        let was_there = !sockets.is_zero();
+        sockets.learn(from, to);
+        let is_there = !sockets.is_zero();
+        if !is_there {
+            self.signed_in.remove(user);
+        }
+        (was_there != is_there).then(|| self.next_revision())
+    }
+
+    /// The users that are signed in on this node.
+    pub fn here(&self) -> impl Iterator<Item = &UserId> {
+        self.signed_in.iter().filter(|(_, sockets)| sockets.sockets.here > 0).map(|(user, _)| user)
+    }
+
+    /// A user's sockets.
+    pub fn tally(&self, user: &UserId) -> Tally {
+        self.signed_in.get(user).map(|sockets| sockets.sockets).unwrap_or_default()
+    }
+
     /// A socket on `shard` begins to watch these users, each named once.
     pub fn watch(&mut self, users: &[UserId], shard: ShardIndex) -> Watched {
-        users.iter().for_each(|user| self.watchers.entry(user.clone()).or_default().join(shard));
+        for user in users {
+            self.watchers.entry(user.clone()).or_default().join(shard);
+        }
         let (online, offline) =
             users.iter().cloned().partition(|user: &UserId| self.signed_in.contains_key(user));
         Watched { online, offline, revision: self.revision }

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::{Hub, LiveApp, Message};
+use super::{Hub, LiveApp, Message, plain};
 use crate::model::{
-    AppKey, Audience, ChannelName, Content, Pattern, PermissionChange, Push, Refusal, SocketId, UserId,
-    ValueEvent, text_of_json,
+    AppKey, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Recipients, Refusal,
+    Relay, SocketId, UserId, ValueEvent, text_of_json,
 };
 
 /// Whom a value without an event goes to.
@@ -36,19 +36,23 @@ impl Hub {
     /// Delivers events to the subscribers of their channels, in this order; whatever dialect they speak.
     ///
     /// # Errors
-    /// Those of [`Hub::publish`]; then nothing was delivered.
+    /// Those of [`Hub::publish`]; then nothing was delivered, unless the bus failed in the middle.
     pub fn publish_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
         self.check_publishing(app)?;
         let mut directory = app.open_directory()?;
         for event in events {
-            let revision = match event.channel.is_cached() {
-                true => {
-                    let text: Arc<str> = text_of_json(&event.value).into();
-                    self.keep(app, &mut directory, &event.channel, (&event.event, &text))
-                }
-                false => 0,
-            };
             let (name, value) = (Arc::clone(&event.event), Arc::clone(&event.value));
+            let published = event.channel.is_cached().then(|| self.published_now());
+            self.relay(|| Relay {
+                event: Arc::clone(&name),
+                is_value: true,
+                kept_ms: published.map(|(at_ms, _)| at_ms),
+                ..plain(app, Recipients::Channel(event.channel.clone()), &value)
+            })?;
+            let revision = published.map_or(0, |published| {
+                let kept = Kept { event: Arc::clone(&name), data: text_of_json(&value).into() };
+                self.keep(app, &mut directory, &event.channel, kept, published)
+            });
             let content = Content::Value { event: name, value };
             self.post_to_channel(app, &directory, &event.channel, content, None, revision);
         }
@@ -76,6 +80,11 @@ impl Hub {
     ) -> Result<(), Refusal> {
         self.check_publishing(app)?;
         let directory = app.open_directory()?;
+        let to = match &addressee {
+            Addressee::User(user) => Recipients::Bearers(user.clone()),
+            Addressee::Socket(socket) => Recipients::Socket(*socket),
+        };
+        self.relay(|| Relay { is_value: true, ..plain(app, to, &value) })?;
         let (audience, shards) = match addressee {
             Addressee::User(user) => {
                 let shards = directory.bearers.shards(&user);
@@ -95,13 +104,23 @@ impl Hub {
     /// Those of [`Hub::publish`].
     pub fn permit(&self, app: &Arc<LiveApp>, user: &UserId, change: PermissionChange) -> Result<(), Refusal> {
         self.check_publishing(app)?;
-        let directory = app.open_directory()?;
+        drop(app.open_directory()?);
+        if let Some(link) = &self.link {
+            let fact = Fact::Permit(app.app.key.clone(), user.clone(), change.clone());
+            self.tell(link, &link.app(&app.app.key), &fact)?;
+        }
+        self.post_permit(app, user, change);
+        Ok(())
+    }
+
+    /// The same for the sockets of this node.
+    pub(super) fn post_permit(&self, app: &LiveApp, user: &UserId, change: PermissionChange) {
+        let directory = app.directory();
         let change = Arc::new(change);
         directory.bearers.shards(user).iter().for_each(|shard| {
             let message = Message::Permit(app.number, user.clone(), Arc::clone(&change));
             self.posts[shard].mailbox.post(message);
         });
-        Ok(())
     }
 
     /// The channels with subscribers that came with a token, sorted.
@@ -122,7 +141,7 @@ impl Hub {
     pub fn attendances(&self) -> Vec<Attendance> {
         let attendance = |app: Arc<LiveApp>| {
             let directory: &Directory = &app.directory();
-            let (sockets, users) = (directory.bearers.sockets(), directory.bearers.user_count());
+            let (sockets, users) = (directory.bearers.sockets.total(), directory.bearers.user_count());
             (sockets > 0).then(|| Attendance { app: app.app.key.clone(), sockets, users })
         };
         let mut rows: Vec<Attendance> = self.apps.all().into_iter().filter_map(attendance).collect();

@@ -46,6 +46,8 @@ pub enum Refusal {
     HookBusy,
     /// The node has as many sockets, or as much waiting mail, as it may have.
     Overloaded,
+    /// The other nodes cannot be reached.
+    BusDown,
     /// The node is about to stop.
     Draining,
     /// Our own fault; the cause is in the log.

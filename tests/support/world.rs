@@ -57,7 +57,7 @@ impl World {
         let mailboxes: Vec<_> = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
         let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, kept_bytes_max: 1 << 20 };
         let now = Instant::now();
-        let hub = Hub::new(apps, mailboxes.clone(), limits, now, Notices::queue(1).0);
+        let hub = Hub::new(apps, mailboxes.clone(), limits, now, Notices::queue(1).0, None);
         let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
             Shard::new(index, Arc::clone(&hub), mailbox, poll, settings, now).sending(way_out())
         });

@@ -68,7 +68,7 @@ impl From<&Refusal> for Fault {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::PatternInvalid(_) => Self::invalid("channel_pattern cant regex"),
-            Refusal::Overloaded => {
+            Refusal::Overloaded | Refusal::BusDown => {
                 Self { status: StatusCode::SERVICE_UNAVAILABLE, text: "push error".to_owned() }
             }
             other => {

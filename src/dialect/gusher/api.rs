@@ -182,6 +182,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server overloaded"),
         Refusal::AppDisabled => (StatusCode::FORBIDDEN, "app disabled"),
         Refusal::AppFull => (StatusCode::SERVICE_UNAVAILABLE, "app has as many sockets as it may have"),
+        Refusal::BusDown => (StatusCode::SERVICE_UNAVAILABLE, "the bus to the other nodes is down"),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server stops"),
         // No call of this dialect can meet these.
         Refusal::SubscribedAlready
