@@ -4,6 +4,7 @@
 #![warn(clippy::unwrap_used)]
 
 pub mod bench;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod dialect;
