@@ -16,6 +16,8 @@
 //! 7. What waits to go out is bounded; one frame more is refused. Nothing waits while the bus is down.
 //! 8. Closing (dropping the bus) lets what was taken go out first, for a bounded time; no task or connection is left.
 
+mod events;
+pub mod local;
 pub mod wire;
 
 use std::fmt;

@@ -111,7 +111,8 @@ async fn terminate(State(door): State<Arc<Door>>, request: Request) -> Response 
         let path = call.head.uri.path();
         let place = if path.starts_with("/apps/") { 4 } else { 2 };
         let user = answer::segment(path, place).and_then(|user| UserId::parse(&user));
-        door.hub.terminate(&call.live, &user.map_err(|refusal| Fault::from(&refusal))?);
+        let told = user.and_then(|user| door.hub.terminate(&call.live, &user));
+        told.map_err(|refusal| Fault::from(&refusal))?;
         Ok("{}".to_owned())
     })
     .await

@@ -164,8 +164,7 @@ impl Shard {
             return Err(Refusal::TooManyEvents);
         }
         let socket_id = seat.socket_id;
-        self.hub.publish_as(&live, channel, (event, data), socket_id, user);
-        Ok(())
+        self.hub.publish_as(&live, channel, (event, data), socket_id, user)
     }
 
     /// Appends a push to the log of its channel's subscribers that speak a dialect. A socket that is not to get it gets
