@@ -1,4 +1,6 @@
 //! What somebody at a terminal, a script or a service supervisor sees of the program.
+//!
+//! Long because it is a list of short cases, one for each line that an operator types.
 
 mod support;
 

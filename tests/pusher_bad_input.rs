@@ -1,5 +1,7 @@
 //! What no well-behaved client or backend of Pusher Channels sends. What is wrong is answered, the socket stays open
 //! where the protocol says so, and nothing of it is done.
+//!
+//! Long because it is a list of short cases, one for each way to be wrong.
 
 mod support;
 

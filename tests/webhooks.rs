@@ -1,4 +1,6 @@
 //! Webhooks: what they are sent, what happens when they fail, and what becomes of it all when the node ends.
+//!
+//! Long because it is a list of short cases on one stage: a node, and a backend that is told.
 
 mod support;
 

@@ -76,10 +76,8 @@ impl KeptEvents {
     /// All that is kept: the channel, the event, when it was published, and for how long it is kept yet.
     pub fn all(&self, now: Millis) -> Vec<(ChannelName, Kept, i64, Millis)> {
         let kept = self.by_channel.iter().filter(|(_, entry)| entry.end > now);
-        kept.map(|(channel, entry)| {
-            (channel.clone(), entry.kept.clone(), entry.published.0, entry.end - now)
-        })
-        .collect()
+        kept.map(|(channel, entry)| (channel.clone(), entry.kept.clone(), entry.published.0, entry.end - now))
+            .collect()
     }
 
     /// Forgets what has ended.

@@ -12,7 +12,8 @@ use super::channels::Turn;
 use super::directory::Directory;
 use super::link::lock;
 use super::peers::{Heard, Page, Peers};
-use super::{Hub, Link, LiveApp, WhenDown, matching};
+use super::publish::matching;
+use super::{Hub, Link, LiveApp, WhenDown};
 use crate::bus::{BusEvent, NotSent, wire};
 use crate::model::{
     AppHoldings, AppKey, Audience, Content, Fact, Holding, Item, Kept, KeptEvent, Member, NodeId, NoticeKind,

@@ -19,25 +19,22 @@ mod link;
 mod mailbox;
 mod notify;
 mod peers;
+mod publish;
 mod shares;
 mod sockets;
 mod users;
 mod values;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 
-use agenda::{Agenda, Millis};
+use agenda::Agenda;
 pub use apps::{Apps, LiveApp};
 pub use channels::{Joined, Subscriber};
-use directory::ShardSet;
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
-use kept::Published;
 pub use learn::GATHER;
 pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
@@ -48,14 +45,10 @@ use crate::dialect::Session;
 use crate::hook::Notices;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, AppSettings, Audience, ChannelKind, ChannelName, Content, Counts, Fact, Item, Kept, NodeId,
-    Pattern, Publication, Push, Reach, Recipients, Refusal, Relay, Roster, SocketId, Target, UserId,
+    App, AppKey, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Refusal, Roster, UserId,
 };
 use crate::net::stream::Stream;
 pub use crate::store::new_identity;
-
-/// How many user ids are looked at while the directory of their app is held.
-const PAGE_USERS: usize = 1024;
 
 /// What bounds the hub.
 #[derive(Clone, Copy, Debug)]
@@ -385,25 +378,6 @@ impl Hub {
         app.directory().channels.occupied(prefix)
     }
 
-    /// Sends a publication to the sockets of its target, and says whom it was addressed to.
-    ///
-    /// Matching a pattern takes time in proportion to the users of the app; call it where that may wait.
-    ///
-    /// # Errors
-    /// [`Refusal::Overloaded`] when a shard's mailbox is full or the bus does not keep up; [`Refusal::AppUnknown`] when the
-    /// app went away, [`Refusal::AppDisabled`] while it is switched off; [`Refusal::BusDown`] and
-    /// [`Refusal::BodyTooLarge`] when the bus cannot carry it.
-    pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
-        self.check_publishing(app)?;
-        let reach = match &publication.target {
-            Target::Everyone => self.publish_to_everyone(app, &publication.data),
-            Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
-            Target::UsersMatching(pattern) => self.publish_to_users(app, pattern, &publication.data),
-        }?;
-        self.metrics.publications.add(1);
-        Ok(reach)
-    }
-
     /// The users of an app that are online, in no order.
     pub fn online(&self, app: &LiveApp) -> Vec<UserId> {
         let directory = app.directory();
@@ -421,159 +395,10 @@ impl Hub {
         self.posts.iter().for_each(|post| post.mailbox.post(Message::Drain));
     }
 
-    fn publish_to_everyone(&self, app: &LiveApp, data: &Arc<str>) -> Result<Reach, Refusal> {
-        let directory = app.open_directory()?;
-        self.relay(|| plain(app, Recipients::Everyone, data))?;
-        self.post_plain(app, Audience::Everyone, data, directory.shards());
-        Ok(directory.reach())
-    }
-
-    fn publish_to_users(&self, app: &LiveApp, pattern: &Pattern, data: &Arc<str>) -> Result<Reach, Refusal> {
-        let users = matching(app, pattern);
-        let directory = app.open_directory()?;
-        self.relay(|| plain(app, Recipients::UsersMatching(pattern.source().to_owned()), data))?;
-        let (users, reach, shards) = directory.resolve(users);
-        self.post_plain(app, Audience::Users(users.into()), data, shards);
-        Ok(reach)
-    }
-
-    fn publish_to_channels(
-        &self,
-        app: &Arc<LiveApp>,
-        channels: &[ChannelName],
-        wanted: &Publication,
-    ) -> Result<Reach, Refusal> {
-        let mut directory = app.open_directory()?;
-        let mut reach = Reach::default();
-        for channel in channels {
-            let (event, data) = (Arc::clone(&wanted.event), Arc::clone(&wanted.data));
-            let published = channel.is_cached().then(|| self.published_now());
-            self.relay(|| Relay {
-                event: Arc::clone(&event),
-                except: wanted.except,
-                kept_ms: published.map(|(at_ms, _)| at_ms),
-                ..plain(app, Recipients::Channel(channel.clone()), &data)
-            })?;
-            let revision = published.map_or(0, |published| {
-                let kept = Kept { event: Arc::clone(&event), data: Arc::clone(&data) };
-                self.keep(app, &mut directory, channel, kept, published)
-            });
-            let content = Content::Event { event, data, user: None };
-            self.post_to_channel(app, &directory, channel, content, wanted.except, revision);
-            reach.sockets += directory.channels.counts(channel).subscriptions;
-        }
-        Ok(reach)
-    }
-
-    /// Keeps an event for those who subscribe later; returns the revision of that change.
-    fn keep(
-        &self,
-        app: &Arc<LiveApp>,
-        directory: &mut Directory,
-        channel: &ChannelName,
-        kept: Kept,
-        published: Published,
-    ) -> u64 {
-        let end = self.agenda.now() + u64::from(app.settings().cache_ttl) * 1000;
-        self.keep_until(app, directory, channel, kept, end, published)
-    }
-
-    fn keep_until(
-        &self,
-        app: &Arc<LiveApp>,
-        directory: &mut Directory,
-        channel: &ChannelName,
-        kept: Kept,
-        end: Millis,
-        published: Published,
-    ) -> u64 {
-        let bytes_max = self.limits.kept_bytes_max;
-        let (revision, given_up) = directory.channels.keep(channel, kept, published, end, bytes_max);
-        self.metrics.kept_events_given_up.add(given_up);
-        self.agenda.note(end, app);
-        directory.ledger.forget_miss(channel);
-        revision
-    }
-
-    /// When what is published now was, and where.
-    fn published_now(&self) -> Published {
-        let me = self.link.as_ref().map_or(NodeId(0), Link::me);
-        (Timestamp::now().as_millisecond(), me)
-    }
-
-    /// Posts an event without a name. Called while the app's directory is held.
-    fn post_plain(&self, app: &LiveApp, audience: Audience, data: &Arc<str>, shards: ShardSet) {
-        let content = Content::Event { event: Arc::from(""), data: Arc::clone(data), user: None };
-        self.post(Push { app: app.number, audience, content, except: None, revision: 0 }, shards);
-    }
-
-    fn post_to_channel(
-        &self,
-        app: &LiveApp,
-        directory: &Directory,
-        channel: &ChannelName,
-        content: Content,
-        except: Option<SocketId>,
-        revision: u64,
-    ) {
-        let audience = Audience::Channel(channel.clone());
-        let shards = directory.channels.shards(channel);
-        self.post(Push { app: app.number, audience, content, except, revision }, shards);
-    }
-
-    fn post(&self, push: Push, shards: ShardSet) {
-        let push = Arc::new(push);
-        shards.iter().for_each(|shard| self.posts[shard].mailbox.post(Message::Push(Arc::clone(&push))));
-    }
-
-    /// Refuses when nothing can be published now.
-    fn check_publishing(&self, app: &LiveApp) -> Result<(), Refusal> {
-        if !app.settings().enabled {
-            return Err(Refusal::AppDisabled);
-        }
-        self.check_mailboxes().inspect_err(|_| self.metrics.publications_refused.add(1))
-    }
-
-    /// Refuses while any shard has too much waiting, so that nothing accepted has to be dropped.
-    fn check_mailboxes(&self) -> Result<(), Refusal> {
-        let full = |post: &Post| post.mailbox.waiting_bytes() > self.limits.mailbox_bytes_max;
-        if self.posts.iter().any(full) { Err(Refusal::Overloaded) } else { Ok(()) }
-    }
-
     fn least_loaded(&self) -> ShardIndex {
         let load = |shard: &ShardIndex| self.posts[*shard].sockets.load(Ordering::Relaxed);
         (0..self.posts.len()).min_by_key(load).unwrap_or(0)
     }
-}
-
-/// Data without a name, for the other nodes.
-fn plain(app: &LiveApp, to: Recipients, data: &Arc<str>) -> Relay {
-    Relay {
-        app: app.app.key.clone(),
-        to,
-        event: "".into(),
-        is_value: false,
-        user: None,
-        except: None,
-        kept_ms: None,
-        data: Arc::clone(data),
-    }
-}
-
-/// The users whose ids match, looked at page by page: the directory is let go while the pattern works, so that a
-/// slow pattern delays neither joins nor other publications. A user counts once however often the walk saw it.
-fn matching(app: &LiveApp, pattern: &Pattern) -> HashSet<UserId> {
-    if let Some(name) = pattern.literal() {
-        return app.directory().find(name).into_iter().collect();
-    }
-    let mut users = HashSet::new();
-    let mut end = app.directory().len();
-    while end > 0 {
-        let page = app.directory().page(end, PAGE_USERS);
-        users.extend(page.into_iter().filter(|user| pattern.matches(user.as_str())));
-        end = end.saturating_sub(PAGE_USERS);
-    }
-    users
 }
 
 /// A socket that was admitted and is not open yet.

@@ -93,8 +93,7 @@ impl Peers {
             peer.heard = now;
             return Heard::default();
         }
-        let peer =
-            Peer { heard: now, taken: None, asked: None, is_ready: false, tables: HashMap::default() };
+        let peer = Peer { heard: now, taken: None, asked: None, is_ready: false, tables: HashMap::default() };
         self.known.insert(node, peer);
         self.ask(node, now)
     }
@@ -103,7 +102,11 @@ impl Peers {
     pub fn beat(&mut self, node: NodeId, number: u64, is_ready: bool, now: Millis) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
         peer.is_ready = is_ready;
-        if peer.asked.is_none() && peer.taken != Some(number) { self.ask(node, now) } else { Heard::default() }
+        if peer.asked.is_none() && peer.taken != Some(number) {
+            self.ask(node, now)
+        } else {
+            Heard::default()
+        }
     }
 
     /// A peer has told a change.
@@ -165,7 +168,8 @@ impl Peers {
 
     /// The questions to be put again, as their answers do not come.
     pub fn overdue(&mut self, now: Millis) -> Vec<(NodeId, u64)> {
-        let waits = |peer: &Peer| peer.asked.as_ref().is_some_and(|asked| asked.since + PAGE_WITHIN_MS <= now);
+        let waits =
+            |peer: &Peer| peer.asked.as_ref().is_some_and(|asked| asked.since + PAGE_WITHIN_MS <= now);
         let overdue: Vec<_> =
             self.known.iter().filter(|(_, peer)| waits(peer)).map(|(node, _)| *node).collect();
         overdue.into_iter().filter_map(|node| Some((node, self.ask(node, now).ask?))).collect()
@@ -213,9 +217,10 @@ impl Peers {
         self.next_token += 1;
         let token = self.next_token;
         if let Some(peer) = self.known.get_mut(&node) {
-            let held = peer.tables.iter().flat_map(|(app, table)| {
-                table.shares.keys().map(|item| (app.clone(), item.clone()))
-            });
+            let held = peer
+                .tables
+                .iter()
+                .flat_map(|(app, table)| table.shares.keys().map(|item| (app.clone(), item.clone())));
             let unnamed = held.collect();
             peer.asked = Some(Asked { token, since: now, next_page: 0, unnamed, later: Vec::new() });
         }

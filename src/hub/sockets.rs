@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use super::channels::Count;
 use super::directory::{Directory, ShardIndex};
-use super::{Hub, Joined, LiveApp, Subscriber, Watched, plain};
+use super::publish::plain;
+use super::{Hub, Joined, LiveApp, Subscriber, Watched};
 use crate::model::{
     Audience, ChannelKind, ChannelName, Content, Item, Member, NoticeEvent, Push, Recipients, Refusal, Relay,
     SocketId, UserId,

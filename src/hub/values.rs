@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::{Hub, LiveApp, Message, plain};
+use super::publish::plain;
+use super::{Hub, LiveApp, Message};
 use crate::model::{
     AppKey, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Recipients, Refusal,
     Relay, SocketId, UserId, ValueEvent, text_of_json,

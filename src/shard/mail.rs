@@ -109,8 +109,7 @@ impl Shard {
         }
     }
 
-    /// A push to everyone, or to a channel, joins the log of its list; one to some users goes into the outboxes of
-    /// their sockets, behind what the log still owes them.
+    /// Once for each dialect that has receivers here, as they read other frames.
     fn push(&mut self, push: &Push) {
         self.metrics.pushes.add(1);
         for dialect in [Dialect::Gusher, Dialect::Pusher, Dialect::Cluster] {
@@ -118,6 +117,8 @@ impl Shard {
         }
     }
 
+    /// A push to everyone, or to a channel, joins the log of its list; one to some users goes into the outboxes of
+    /// their sockets, behind what the log still owes them.
     fn push_in(&mut self, push: &Push, dialect: Dialect) {
         if !self.has_receivers(push, dialect) {
             return;

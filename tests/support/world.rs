@@ -9,20 +9,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gusher::bus::BusEvent;
+use gusher::bus::local::LocalBus;
 use gusher::dialect::Session;
 use gusher::dialect::pusher::handshake;
 use gusher::hook::Notices;
-use gusher::hub::{Admission, Apps, Hub, HubLimits, LiveApp, Mailbox};
+use gusher::hub::{Admission, Apps, Hub, HubLimits, LinkSettings, LiveApp, Mailbox, WhenDown};
 use gusher::metrics::ShardMetrics;
 use gusher::model::pattern::{Pattern, PatternLimits};
 use gusher::model::{
-    Admin, App, AppKey, AppSecret, AppSettings, Hash, Publication, Reach, Refusal, Registered, SocketId,
-    Target, UserId,
+    Admin, App, AppKey, AppSecret, AppSettings, Hash, NodeId, Notice, Publication, Reach, Refusal,
+    Registered, SocketId, Target, UserId,
 };
 use gusher::net::stream::Stream;
 use gusher::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use gusher::store::Store;
 use socket2::{Domain, Socket, Type};
+use tokio::sync::mpsc::Receiver;
 
 /// Settings like the defaults.
 pub const SETTINGS: ShardSettings = ShardSettings {
@@ -52,12 +55,40 @@ impl World {
     /// A node without apps.
     pub fn new(shards: usize, settings: ShardSettings) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        Self::build(shards, settings, runtime, Notices::queue(1).0, None)
+    }
+
+    /// One node of several, whose events and notices come out of what is returned beside it.
+    pub fn linked(shards: usize, bus: &LocalBus, node: u64) -> (Self, Receiver<BusEvent>, Receiver<Notice>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (bus, events) = {
+            let _inside = runtime.enter();
+            bus.join(&node.to_string(), 1_000_000)
+        };
+        let (notices, told) = Notices::queue(100_000);
+        let link = LinkSettings {
+            bus,
+            prefix: "test".into(),
+            me: NodeId(node),
+            when_down: WhenDown::Refuse,
+            pattern: PatternLimits::default(),
+        };
+        (Self::build(shards, SETTINGS, runtime, notices, Some(link)), events, told)
+    }
+
+    fn build(
+        shards: usize,
+        settings: ShardSettings,
+        runtime: tokio::runtime::Runtime,
+        notices: Notices,
+        link: Option<LinkSettings>,
+    ) -> Self {
         let apps = runtime.block_on(async { Apps::load(Store::in_memory().await.unwrap()).await.unwrap() });
         let prepared: Vec<_> = (0..shards).map(|_| Shard::prepare().unwrap()).collect();
         let mailboxes: Vec<_> = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
         let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, kept_bytes_max: 1 << 20 };
         let now = Instant::now();
-        let hub = Hub::new(apps, mailboxes.clone(), limits, now, Notices::queue(1).0, None);
+        let hub = Hub::new(apps, mailboxes.clone(), limits, now, notices, link);
         let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
             Shard::new(index, Arc::clone(&hub), mailbox, poll, settings, now).sending(way_out())
         });

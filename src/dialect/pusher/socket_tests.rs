@@ -1,4 +1,6 @@
 //! What clients say and what they are answered, message by message.
+//!
+//! Long because it is a list of cases: each a message of a client beside what it means, and all of one protocol.
 
 use serde_json::{Value, json};
 
