@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{ClusterConfig, Config, Database, ListenAddress, SendWay};
+use crate::bus::{self, BusEvent};
+use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAddress, SendWay};
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
 use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
-use crate::hub::{Apps, Hub, HubLimits};
+use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
-use crate::model::{Admin, App, AppKey, Hash, Notice, Refusal};
+use crate::model::{Admin, App, AppKey, Hash, NodeId, Notice, Refusal};
 use crate::net::{descriptors, stream};
 use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
-use crate::store::{Outbox, Store, StoreError};
+use crate::store::{Outbox, OutboxPlace, Store, StoreError};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -73,7 +74,9 @@ pub struct Node {
     doors: Vec<JoinHandle<()>>,
     notices: Notices,
     webhooks: Arc<Webhooks>,
-    housekeeping: [JoinHandle<()>; 2],
+    housekeeping: Vec<JoinHandle<()>>,
+    /// Kept from other nodes until this one ends.
+    _outbox_place: Option<OutboxPlace>,
     stopping: watch::Sender<bool>,
     drain_time_max: Duration,
 }
@@ -90,8 +93,6 @@ impl Node {
         let apps = Apps::load(open_store(&config.database).await?)
             .await
             .map_err(|error| unusable(&config.database, &error))?;
-        let public = bind(&config.listen, "listen", config.node.send_buffer_bytes).await?;
-        let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
         let prepared = (0..config.node.shards)
             .map(|_| Shard::prepare())
             .collect::<io::Result<Vec<_>>>()
@@ -104,7 +105,11 @@ impl Node {
         };
         let origin = Instant::now();
         let (notices, posted) = Notices::queue(NOTICES_MAX);
-        let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone(), None);
+        let (link, facts) = match &config.bus {
+            Some(bus) => Some(connect(bus, &config.limits).await?).unzip(),
+            None => (None, None),
+        };
+        let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone(), link);
         if let Some(app) = first {
             ensure_app(&hub, app).await?;
         }
@@ -115,16 +120,24 @@ impl Node {
             shard_metrics.push(shard.metrics());
             shards.push(spawn(index, shard).map_err(system)?);
         }
-        let webhooks = Arc::new(webhooks(config, &hub, posted).await?);
+        let mut housekeeping =
+            vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
+        if let (Some(facts), Some(bus)) = (facts, &config.bus) {
+            housekeeping.push(tokio::spawn(tell_changes(Arc::clone(&hub))));
+            hear(Arc::clone(&hub), facts).map_err(system)?;
+            join(&hub, bus.join_time_max).await;
+        }
+        let public = bind(&config.listen, "listen", config.node.send_buffer_bytes).await?;
+        let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
+        let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
+        let webhooks = Arc::new(webhooks);
         let door = door(config, &hub, &webhooks)?;
         let (stopping, _) = watch::channel(false);
         let node = Self {
             public: public.local_addr().map_err(system)?,
             private: private.local_addr().map_err(system)?,
-            housekeeping: [
-                tokio::spawn(trim_memory(Arc::clone(&hub))),
-                tokio::spawn(advance_time(Arc::clone(&hub))),
-            ],
+            housekeeping,
+            _outbox_place: outbox_place,
             notices,
             webhooks,
             hub,
@@ -158,7 +171,6 @@ impl Node {
     pub async fn stop(self) {
         self.stopping.send_replace(true);
         self.hub.drain();
-        self.housekeeping.iter().for_each(JoinHandle::abort);
         let ended = async {
             for door in self.doors {
                 let _ = door.await;
@@ -171,7 +183,9 @@ impl Node {
             tracing::warn!("stopped before every socket was closed");
         }
         // Last, since sockets that close are news.
+        self.housekeeping.iter().for_each(JoinHandle::abort);
         self.hub.flush();
+        self.hub.close().await;
         self.webhooks.stop(WEBHOOK_GRACE).await;
         let sum = |count: fn(&ShardMetrics) -> u64| {
             self.shard_metrics.iter().map(|shard| count(shard)).sum::<u64>()
@@ -244,10 +258,15 @@ async fn webhooks(
     config: &Config,
     hub: &Arc<Hub>,
     notices: mpsc::Receiver<Notice>,
-) -> Result<Webhooks, StartError> {
-    let opened = match &config.database {
-        Database::File(file) => Outbox::open(file, config.webhooks.waiting_max).await,
-        Database::Memory => Outbox::in_memory(config.webhooks.waiting_max).await,
+) -> Result<(Webhooks, Option<OutboxPlace>), StartError> {
+    let place = match (&config.database, &config.bus) {
+        (Database::File(file), Some(_)) => Some(OutboxPlace::take(file).map_err(system)?),
+        _ => None,
+    };
+    let opened = match (&config.database, &place) {
+        (Database::File(_), Some(place)) => Outbox::open(place.file(), config.webhooks.waiting_max).await,
+        (Database::File(file), None) => Outbox::open(file, config.webhooks.waiting_max).await,
+        (Database::Memory, _) => Outbox::in_memory(config.webhooks.waiting_max).await,
     };
     let outbox = opened.map_err(|error| unusable(&config.database, &error))?;
     let hub = Arc::clone(hub);
@@ -261,8 +280,9 @@ async fn webhooks(
         request_time_max: WEBHOOK_TIME_MAX,
         clock: Clock::system(),
     };
-    Webhooks::start(outbox, notices, Box::new(lookup), settings)
-        .map_err(|error| StartError(format!("cannot set up TLS for webhooks: {error}")))
+    let webhooks = Webhooks::start(outbox, notices, Box::new(lookup), settings)
+        .map_err(|error| StartError(format!("cannot set up TLS for webhooks: {error}")))?;
+    Ok((webhooks, place))
 }
 
 fn unusable(database: &Database, error: &StoreError) -> StartError {
@@ -411,6 +431,66 @@ fn system(error: io::Error) -> StartError {
 fn sockets_possible() -> usize {
     let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
     usize::try_from(sockets).unwrap_or(usize::MAX)
+}
+
+/// The way to the other nodes, and what comes from them.
+async fn connect(
+    config: &BusConfig,
+    limits: &Limits,
+) -> Result<(LinkSettings, mpsc::Receiver<BusEvent>), StartError> {
+    let (bus, facts) = bus::connect(config).await.map_err(|error| StartError(error.to_string()))?;
+    let mut me = [0; 8];
+    getrandom::fill(&mut me)
+        .map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
+    let link = LinkSettings {
+        bus,
+        prefix: config.prefix.clone(),
+        me: NodeId(u64::from_ne_bytes(me)),
+        when_down: if config.delivers_locally { WhenDown::Local } else { WhenDown::Refuse },
+        pattern: PatternLimits {
+            pattern_bytes_max: limits.pattern_bytes_max,
+            compiled_bytes_max: limits.pattern_compiled_bytes_max,
+        },
+    };
+    Ok((link, facts))
+}
+
+/// Waits until the node knows what the others hold; not for ever.
+async fn join(hub: &Hub, time_max: Duration) {
+    let joined = async {
+        while !hub.is_joined() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(time_max, joined).await.is_err() {
+        tracing::warn!("starts alone: the bus or another node does not answer; not ready until it does");
+    }
+}
+
+/// Hears the other nodes, on a thread of its own: a pattern takes its time, and while the shards have too much mail,
+/// what comes waits.
+fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>) -> io::Result<()> {
+    let runtime = tokio::runtime::Handle::current();
+    let listen = move || {
+        while let Some(event) = facts.blocking_recv() {
+            while !hub.has_room() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            if let Some(app) = hub.hear(&event) {
+                runtime.block_on(hub.reread(&app));
+            }
+        }
+    };
+    thread::Builder::new().name("bus".into()).spawn(listen).map(drop)
+}
+
+/// Tells the other nodes what changes here, some changes at a time.
+async fn tell_changes(hub: Arc<Hub>) {
+    loop {
+        hub.changed().await;
+        tokio::time::sleep(GATHER).await;
+        hub.tell_changes();
+    }
 }
 
 /// Lets the hub do what is due.

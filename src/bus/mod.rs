@@ -14,15 +14,21 @@
 //!    again before the `Up` is told. What others sent meanwhile is lost.
 //! 6. Frames that were dropped on the way because this node was too slow are told as `Lost`, never silently.
 //! 7. What waits to go out is bounded; one frame more is refused. Nothing waits while the bus is down.
-//! 8. Closing (dropping the bus) lets what was taken go out first, for a bounded time; no task or connection is left.
+//! 8. Closing lets what was taken go out first, for a bounded time.
 
 mod events;
 pub mod local;
+mod nats;
 pub mod wire;
 
 use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::config::{BusConfig, BusKind};
 
 /// What happened on the bus, in one queue and in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +41,31 @@ pub enum BusEvent {
     Down,
     /// So many frames, at least, were dropped on their way to this node.
     Lost(u64),
+}
+
+/// Events that may wait for the node; what does not fit is told as lost.
+const EVENTS_MAX: usize = 65_536;
+
+/// Why there can be no bus, however often it is tried: one line for the operator, without a secret.
+#[derive(Debug)]
+pub struct BusError(pub String);
+
+impl fmt::Display for BusError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BusError {}
+
+/// Connects to the bus of the configuration. Where that does not succeed at once, it is tried for ever.
+///
+/// # Errors
+/// What trying again cannot mend.
+pub async fn connect(config: &BusConfig) -> Result<(Arc<dyn Bus>, mpsc::Receiver<BusEvent>), BusError> {
+    match config.kind {
+        BusKind::Nats => nats::NatsBus::connect(config, EVENTS_MAX).await,
+    }
 }
 
 /// Why a frame was not taken.
@@ -74,4 +105,7 @@ pub trait Bus: fmt::Debug + Send + Sync {
 
     /// Whether frames are taken.
     fn is_up(&self) -> bool;
+
+    /// Lets what was taken go out, for a bounded time. Nothing is taken afterwards.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }

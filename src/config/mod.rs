@@ -58,6 +58,8 @@ pub struct Config {
     pub pusher: PusherSettings,
     /// What the dialect of Gusher Cluster needs and may cost.
     pub cluster: ClusterConfig,
+    /// To the other nodes, if there may be any.
+    pub bus: Option<BusConfig>,
     /// How webhooks are delivered.
     pub webhooks: WebhookSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
@@ -212,6 +214,38 @@ pub struct ClusterConfig {
     pub must_subscribe: bool,
     /// A socket is closed when its token expires.
     pub close_at_expiry: bool,
+}
+
+/// What carries messages between nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusKind {
+    /// NATS.
+    Nats,
+}
+
+/// How this node reaches the others.
+#[derive(Clone, Debug)]
+pub struct BusConfig {
+    /// What carries the messages.
+    pub kind: BusKind,
+    /// Where it is. May hold a password.
+    pub url: Secret,
+    /// A file of credentials.
+    pub creds_file: Option<PathBuf>,
+    /// Who this node is to the server.
+    pub user: Option<String>,
+    /// The proof of that; empty without a user.
+    pub password: Secret,
+    /// A file of certificates that are trusted besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Nodes with the same are one cluster. Letters, digits, `-` and `_`.
+    pub prefix: String,
+    /// While the bus is down publications are delivered on this node alone, instead of being refused.
+    pub delivers_locally: bool,
+    /// How long a node waits at its start until it knows what the others hold.
+    pub join_time_max: Duration,
+    /// What may wait to go out, in bytes.
+    pub buffer_bytes_max: usize,
 }
 
 /// How webhooks are delivered.

@@ -35,8 +35,9 @@ const COMMAND_LINE_VARIABLES: [&str; 7] = [
     "GUSHER_TOKEN",
 ];
 
-/// Variables that Gusher Cluster has under other names than ours: variable and key.
-const CLUSTER_VARIABLES: [(&str, &str); 2] = [
+/// Variables under other names than the usual: those of Gusher Cluster, and one that reads shorter. Variable and key.
+const CLUSTER_VARIABLES: [(&str, &str); 3] = [
+    ("GUSHER_BUS", "bus.kind"),
     ("GUSHER_PUBLIC_PEM_FILE", "cluster.public_pem_file"),
     ("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "cluster.message_bytes_max"),
 ];

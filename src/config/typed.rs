@@ -25,6 +25,7 @@ pub(super) struct Typed {
     pub drain: TypedDrain,
     pub pusher: TypedPusher,
     pub cluster: TypedCluster,
+    pub bus: TypedBus,
     pub webhooks: TypedWebhooks,
 }
 
@@ -45,6 +46,20 @@ pub(super) struct TypedCluster {
     pub message_bytes_max: i64,
     pub must_subscribe: bool,
     pub close_at_expiry: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedBus {
+    pub kind: String,
+    pub url: String,
+    pub creds_file: String,
+    pub user: String,
+    pub password: String,
+    pub ca_file: String,
+    pub prefix: String,
+    pub when_down: String,
+    pub join_seconds_max: i64,
+    pub buffer_bytes_max: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,6 +142,18 @@ impl Default for Typed {
                 message_bytes_max: 10_240,
                 must_subscribe: false,
                 close_at_expiry: false,
+            },
+            bus: TypedBus {
+                kind: "none".into(),
+                url: String::new(),
+                creds_file: String::new(),
+                user: String::new(),
+                password: String::new(),
+                ca_file: String::new(),
+                prefix: "gusher".into(),
+                when_down: "refuse".into(),
+                join_seconds_max: 5,
+                buffer_bytes_max: 8_388_608,
             },
             webhooks: TypedWebhooks { waiting_max: 100_000 },
         }

@@ -6,10 +6,10 @@
 use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use super::{
-    Admin, Algorithm, ClusterConfig, Config, Database, Drain, Level, Limits, ListenAddress, Log, LogTarget,
-    MAX_WAIT_HOOK_MAX, NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY, Secret, SendWay,
-    WebhookSettings,
-    typed::{Typed, TypedCluster, TypedLimits, TypedNode, TypedPusher},
+    Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
+    ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY,
+    Secret, SendWay, WebhookSettings,
+    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedNode, TypedPusher},
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
@@ -39,6 +39,7 @@ pub(super) fn validate(
         node: check.node(&typed.node),
         pusher: check.pusher(typed.pusher),
         cluster: check.cluster(typed.cluster),
+        bus: check.bus(typed.bus),
         webhooks: WebhookSettings {
             allow_private: typed.allow_private_webhooks,
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
@@ -166,6 +167,45 @@ impl Check {
             must_subscribe: typed.must_subscribe,
             close_at_expiry: typed.close_at_expiry,
         }
+    }
+
+    fn bus(&mut self, typed: TypedBus) -> Option<BusConfig> {
+        let is_word = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        if !is_word(&typed.prefix) {
+            self.find("bus.prefix must be letters, digits, - and _");
+        }
+        if !matches!(typed.when_down.as_str(), "refuse" | "local") {
+            self.find("bus.when_down must be refuse or local");
+        }
+        let join_time_max = self.seconds("bus.join_seconds_max", typed.join_seconds_max, 1..=300);
+        let buffer_bytes_max = self.count("bus.buffer_bytes_max", typed.buffer_bytes_max, 64 * KIB..=GIB);
+        let kind = match typed.kind.as_str() {
+            "nats" if typed.url.is_empty() => {
+                self.find("bus.url must say where the bus is, such as nats://127.0.0.1:4222");
+                return None;
+            }
+            "nats" => BusKind::Nats,
+            "none" | "" => return None,
+            _ => {
+                self.find("bus.kind must be none or nats");
+                return None;
+            }
+        };
+        let file = |name: String| Some(PathBuf::from(name)).filter(|file| !file.as_os_str().is_empty());
+        Some(BusConfig {
+            kind,
+            url: Secret::new(typed.url),
+            creds_file: file(typed.creds_file),
+            user: Some(typed.user).filter(|user| !user.is_empty()),
+            password: Secret::new(typed.password),
+            ca_file: file(typed.ca_file),
+            prefix: typed.prefix,
+            delivers_locally: typed.when_down == "local",
+            join_time_max,
+            buffer_bytes_max,
+        })
     }
 
     fn limits(&mut self, typed: &TypedLimits) -> Limits {

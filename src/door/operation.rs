@@ -4,6 +4,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Door;
@@ -12,7 +15,14 @@ use super::Door;
 pub fn routes() -> Router<Arc<Door>> {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
-        // A node that does not serve has no listener either.
-        .route("/readyz", get(|| async { "ready" }))
+        .route("/readyz", get(ready))
         .route("/version", get(|| async { env!("CARGO_PKG_VERSION") }))
+}
+
+/// A node is ready while it hears of the others.
+async fn ready(State(door): State<Arc<Door>>) -> Response {
+    match door.hub.is_joined() {
+        true => "ready".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "nats not connected").into_response(),
+    }
 }

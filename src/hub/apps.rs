@@ -233,6 +233,40 @@ impl Apps {
         Ok(live)
     }
 
+    /// Reads an app again that another node has changed in the store. Returns it as it was known here if it is gone or
+    /// another, and as it is if it is there.
+    ///
+    /// # Errors
+    /// The store cannot be read, or has broken settings.
+    pub async fn reread(
+        &self,
+        key: &AppKey,
+    ) -> Result<(Option<Arc<LiveApp>>, Option<Arc<LiveApp>>), StoreError> {
+        let _one_at_a_time = self.change.lock().await;
+        let app = self.store.apps().await?.into_iter().find(|app| app.key == *key);
+        let settings = self.store.settings().await?.remove(key.as_str()).unwrap_or_default();
+        let mut known = self.known_to_change();
+        let before = known.by_key.get(key).cloned();
+        let is_same = |live: &LiveApp, app: &App| {
+            live.app.id == app.id && live.app.registered.timestamp_ms == app.registered.timestamp_ms
+        };
+        match (before, app) {
+            (Some(live), Some(app)) if is_same(&live, &app) => {
+                known.remove_additional_keys(&live);
+                live.settings.store(Arc::new(settings));
+                known.insert_additional_keys(&live);
+                Ok((None, Some(live)))
+            }
+            (before, app) => {
+                known.remove(key);
+                let number = |_: &App| AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
+                let live = app.map(|app| LiveApp::new(app.clone(), settings, number(&app)));
+                live.iter().for_each(|live| known.insert(live));
+                Ok((before, live))
+            }
+        }
+    }
+
     /// Takes an app away, first from the store.
     ///
     /// # Errors

@@ -97,6 +97,13 @@ impl Hub {
         }
     }
 
+    /// Lets what was said go out. The last that is done.
+    pub async fn close(&self) {
+        if let Some(link) = &self.link {
+            link.close().await;
+        }
+    }
+
     /// Something of this node's share has changed.
     pub(super) fn mark(&self, app: &Arc<LiveApp>, directory: &mut Directory, item: impl FnOnce() -> Item) {
         let Some(link) = &self.link else { return };

@@ -139,6 +139,11 @@ impl Link {
         self.settings.bus.send(subject, wire::encode(self.me(), fact))
     }
 
+    /// Lets what was sent go out.
+    pub async fn close(&self) {
+        self.settings.bus.close().await;
+    }
+
     /// From now on facts of that subject are heard.
     pub fn follow(&self, subject: &str) {
         self.settings.bus.follow(subject);

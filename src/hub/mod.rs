@@ -208,6 +208,22 @@ impl Hub {
         Ok(())
     }
 
+    /// Another node has registered, changed or removed an app: does here what follows from it.
+    pub async fn reread(&self, key: &AppKey) {
+        match self.apps.reread(key).await {
+            Ok((gone, live)) => {
+                gone.iter().for_each(|gone| self.close_app(gone));
+                if let Some(live) = live {
+                    self.adopt(key);
+                    self.apply_settings(&live);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, app = %key, "cannot read again an app that another node changed")
+            }
+        }
+    }
+
     /// Closes the sockets of an app that is gone.
     fn close_app(&self, live: &LiveApp) {
         let mut directory = live.directory();

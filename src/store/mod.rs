@@ -5,11 +5,13 @@
 
 mod identity;
 mod outbox;
+mod outbox_place;
 mod settings;
 mod sqlite;
 
 pub use identity::new_identity;
 pub use outbox::{Entry, Lane, Outbox, Waiting};
+pub use outbox_place::OutboxPlace;
 pub use sqlite::Store;
 
 /// Why the store could not do as asked.

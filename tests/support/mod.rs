@@ -9,6 +9,7 @@ pub mod hook;
 pub mod process;
 pub mod pusher;
 pub mod raw;
+pub mod servers;
 
 use std::future::Future;
 use std::net::SocketAddr;
