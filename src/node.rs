@@ -474,7 +474,7 @@ fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>) -> io::Result<()> {
     let listen = move || {
         while let Some(event) = facts.blocking_recv() {
             while !hub.has_room() {
-                thread::sleep(Duration::from_millis(1));
+                runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
             }
             if let Some(app) = hub.hear(&event) {
                 runtime.block_on(hub.reread(&app));

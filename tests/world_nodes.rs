@@ -125,6 +125,7 @@ impl History {
     fn connect(&mut self, node: usize) -> u64 {
         let (number, node) = (self.count(), self.any_node(node));
         let at = self.nodes.nodes.get_mut(&node).unwrap();
+        at.world.settle();
         let (peer, _) = at.world.connect_pusher(&at.app, number);
         let client = Client { node, number, peer, views: BTreeMap::new(), heard: Vec::new() };
         self.clients.insert(number, client);
