@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::cluster::{ClusterClient, KEY_SETTING, ask, call, post};
 use support::process::{Directory, Serving};
+use support::pusher::{self, PusherClient};
 use support::servers::Nats;
 use support::{Server, soon};
 
@@ -31,6 +32,16 @@ impl Cluster {
         cluster.nodes[0].register("app").await;
         for node in &cluster.nodes {
             until("the app is known", async || node.node_knows("app").await).await;
+        }
+        cluster
+    }
+
+    /// So many nodes, and the app `key` of Pusher Channels.
+    async fn with_pusher(count: usize) -> Self {
+        let cluster = Self::start(count).await;
+        pusher::register(&cluster.nodes[0], json!({})).await;
+        for node in &cluster.nodes {
+            until("the app is known", async || node.node_knows("key").await).await;
         }
         cluster
     }
@@ -181,6 +192,71 @@ async fn a_node_that_stops_takes_its_sockets_with_it_at_once() {
     until_there(&cluster.nodes[0], &["there"]).await;
     cluster.nodes.pop().unwrap().stop().await;
     until_there(&cluster.nodes[0], &[]).await;
+}
+
+#[tokio::test]
+async fn pc_080_members_on_all_nodes_see_each_other() {
+    let cluster = Cluster::with_pusher(2).await;
+    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+    let mut here = PusherClient::connect(one).await;
+    here.join("presence-room", json!("here")).await;
+    let members =
+        async || pusher::call(other, Method::GET, "/apps/77/channels/presence-room/users", "").await;
+    until("the first is known", async || members().await.json()["users"] == json!([{ "id": "here" }])).await;
+    let mut there = PusherClient::connect(other).await;
+    let welcome = there.join("presence-room", json!("there")).await;
+    let welcome: Value = serde_json::from_str(welcome["data"].as_str().unwrap()).unwrap();
+    assert_eq!(welcome["presence"]["count"], 2);
+    assert_eq!(welcome["presence"]["ids"], json!(["here", "there"]));
+    let added = here.next().await;
+    assert_eq!(added["event"], "pusher_internal:member_added");
+    assert!(added["data"].as_str().unwrap().contains(r#""user_id":"there""#), "{added}");
+    there.leave("presence-room").await;
+    let removed = here.next().await;
+    assert_eq!(removed["event"], "pusher_internal:member_removed");
+    assert_eq!(removed["data"], json!({ "user_id": "there" }).to_string());
+}
+
+#[tokio::test]
+async fn pc_081_the_members_of_a_killed_node_are_removed_for_the_others() {
+    let cluster = Cluster::with_pusher(1).await;
+    let doomed = process(&cluster);
+    let mut here = PusherClient::connect(&cluster.nodes[0]).await;
+    here.join("presence-room", json!("here")).await;
+    let mut there = PusherClient::connect_at(doomed.public, "/app/key?protocol=7").await;
+    there.join("presence-room", json!("there")).await;
+    assert_eq!(here.next().await["event"], "pusher_internal:member_added");
+    doomed.process.signal(Signal::KILL);
+    let removed = here.next().await;
+    assert_eq!(removed["event"], "pusher_internal:member_removed");
+    assert_eq!(removed["data"], json!({ "user_id": "there" }).to_string());
+}
+
+#[tokio::test]
+async fn pc_171_counts_are_those_of_all_nodes() {
+    let cluster = Cluster::with_pusher(2).await;
+    let mut clients = Vec::new();
+    for server in &cluster.nodes {
+        let mut client = PusherClient::connect(server).await;
+        client.subscribe("news").await;
+        clients.push(client);
+    }
+    pusher::configure(&cluster.nodes[0], json!({ "subscription_count": true })).await;
+    until("both count on both", async || {
+        let mut counts = Vec::new();
+        for server in &cluster.nodes {
+            counts.push(count(server).await);
+        }
+        counts == [json!(2), json!(2)]
+    })
+    .await;
+}
+
+/// How many subscribe to the channel `news`, as a node tells it.
+async fn count(server: &Server) -> Value {
+    let body = json!({ "name": "e", "channel": "news", "data": "{}", "info": "subscription_count" });
+    let answer = pusher::call(server, Method::POST, "/apps/77/events", &body.to_string()).await;
+    answer.json()["channels"]["news"]["subscription_count"].clone()
 }
 
 /// A node of a cluster as a process, to be killed.

@@ -13,8 +13,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use reqwest::{Client as Http, Method, RequestBuilder};
+use support::cluster;
 use support::process::{Directory, FREE_PORTS, LISTENING, Outcome, Process, Serving, hash};
-use support::{Answer, send, soon};
+use support::{Answer, SUPER, send, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -76,6 +77,37 @@ async fn gu_084_the_log_tells_what_happened_and_no_secret() {
     let Outcome { stdout, stderr, .. } = outcome;
     keeps_secrets(&stdout);
     assert_eq!(stderr, "");
+}
+
+#[tokio::test]
+async fn gc_010_tokens_are_in_no_line_of_the_log() {
+    let directory = Directory::new();
+    let cluster = serde_json::json!({ "public_pem_file": cluster::PUBLIC_KEY_FILE });
+    directory.configure("config.json", &[("environment", "DEBUG".into()), ("cluster", cluster)]);
+    let server = directory.serve(&["start"]);
+    let good = cluster::token("u", &["*"]);
+    let bad = format!("{good}Xtail");
+    let fields = [("app_key", "app"), ("auth_account", "a"), ("auth_password", "b")];
+    let register = Http::new().post(format!("http://{}/api/register", server.private)).form(&fields);
+    assert_eq!(send(register.basic_auth(SUPER.0, Some(SUPER.1))).await.status, 200);
+    for (token, status) in [(&good, 101), (&bad, 401)] {
+        let body = format!(r#"{{"jwt":"{token}"}}"#);
+        send(Http::new().post(format!("http://{}/v1/auth", server.public)).body(body.clone())).await;
+        let decode = Http::new().post(format!("http://{}/v1/auth/decode", server.private)).body(body);
+        send(decode.basic_auth(SUPER.0, Some(SUPER.1))).await;
+        let url = format!("ws://{}/v1/apps/app/ws?token={token}", server.public);
+        let answered = match tokio_tungstenite::connect_async(url).await {
+            Ok((_, response)) => response.status(),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => response.status(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(answered.as_u16(), status);
+    }
+    let outcome = server.stop();
+    assert!(outcome.stderr.contains("/v1/auth/decode"), "{}", outcome.stderr);
+    for part in good.split('.').chain(["Xtail"]) {
+        assert!(!outcome.stderr.contains(part) && !outcome.stdout.contains(part), "{part}");
+    }
 }
 
 #[test]

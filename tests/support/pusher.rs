@@ -1,5 +1,7 @@
 //! A client of Pusher Channels that signs what it asks for, and the app that it belongs to.
 
+use std::net::SocketAddr;
+
 use gusher::dialect::signature::hmac_hex;
 use md5::{Digest, Md5};
 use reqwest::Method;
@@ -81,7 +83,12 @@ impl PusherClient {
 
     /// Connects at a path, which names an app whose secret is [`SECRET`].
     pub async fn connect_to(server: &Server, path: &str) -> Self {
-        let (socket, _) = connect_async(format!("ws://{}{path}", server.public())).await.expect("upgraded");
+        Self::connect_at(server.public(), path).await
+    }
+
+    /// The same to whoever listens there.
+    pub async fn connect_at(address: SocketAddr, path: &str) -> Self {
+        let (socket, _) = connect_async(format!("ws://{address}{path}")).await.expect("upgraded");
         let key = path.split(['/', '?']).nth(2).expect("a path with a key").to_owned();
         let mut client = Self { id: String::new(), key, client: Client { socket } };
         let greeting = client.next().await["data"].as_str().map(serde_json::from_str::<Value>);
