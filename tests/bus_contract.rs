@@ -1,0 +1,181 @@
+//! What every kind of bus promises (`src/bus/mod.rs`), on each of them; on NATS with a real server.
+
+mod support;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gusher::bus::local::LocalBus;
+use gusher::bus::{self, Bus, BusEvent, NotSent};
+use gusher::config::read::{self, Overlay};
+use support::servers::Nats;
+use support::soon;
+use tokio::sync::mpsc::Receiver;
+
+/// A bus that nodes can join.
+enum Network {
+    Local(LocalBus),
+    Nats(Option<Nats>),
+}
+
+/// A node on it.
+struct Node {
+    name: String,
+    bus: Arc<dyn Bus>,
+    events: Receiver<BusEvent>,
+}
+
+impl Network {
+    fn of_each_kind() -> [Self; 2] {
+        [Self::Local(LocalBus::new()), Self::Nats(Some(Nats::start()))]
+    }
+
+    /// Joins a node, and waits until its bus is up.
+    async fn join(&self, name: &str) -> Node {
+        let (bus, events) = match self {
+            Self::Local(network) => network.join(name, 10_000),
+            Self::Nats(server) => {
+                let mut flags = Overlay::default();
+                let settings = server.as_ref().expect("it runs").settings();
+                settings.iter().for_each(|(key, value)| flags.set(key, value.as_str()));
+                let config = read::dev([], &flags).expect("the settings are valid").bus;
+                bus::connect(&config.expect("there is a bus")).await.expect("nothing is wrong with it")
+            }
+        };
+        let mut node = Node { name: name.to_owned(), bus, events };
+        assert_eq!(node.next().await, BusEvent::Up);
+        node
+    }
+
+    /// The bus of these nodes fails, and is back when `meanwhile` is over.
+    async fn fail(&mut self, nodes: &mut [&mut Node], meanwhile: impl Fn(&Node)) {
+        let restart = match self {
+            Self::Local(network) => {
+                nodes.iter().for_each(|node| network.take_down(&node.name));
+                None
+            }
+            Self::Nats(server) => Some(server.take().expect("it runs").kill()),
+        };
+        for node in nodes.iter_mut() {
+            assert_eq!(node.next().await, BusEvent::Down);
+            meanwhile(node);
+        }
+        match self {
+            Self::Local(network) => nodes.iter().for_each(|node| network.bring_up(&node.name)),
+            Self::Nats(server) => *server = restart.map(|restart| restart()),
+        }
+        for node in nodes.iter_mut() {
+            assert_eq!(node.next().await, BusEvent::Up);
+        }
+    }
+}
+
+impl Node {
+    async fn next(&mut self) -> BusEvent {
+        soon("an event of the bus", self.events.recv()).await.expect("the bus is there")
+    }
+
+    async fn hears(&mut self, text: &'static str) {
+        assert_eq!(self.next().await, BusEvent::Frame(Bytes::from_static(text.as_bytes())), "{}", self.name);
+    }
+
+    fn says(&self, subject: &str, text: &'static str) {
+        self.bus.send(subject, Bytes::from_static(text.as_bytes())).expect("the bus takes it");
+    }
+
+    /// Returns when all that was followed is followed, and nothing else was heard.
+    async fn settle(&mut self) {
+        let own = format!("own.{}", self.name);
+        self.bus.follow(&own);
+        self.says(&own, "settled");
+        self.hears("settled").await;
+    }
+}
+
+#[tokio::test]
+async fn a_frame_reaches_each_who_follows_its_subject_once_and_in_order() {
+    for network in Network::of_each_kind() {
+        let (mut one, mut other) = (network.join("one").await, network.join("other").await);
+        for node in [&mut one, &mut other] {
+            node.bus.follow("s");
+            node.bus.follow("s");
+            node.settle().await;
+        }
+        one.says("elsewhere", "not heard");
+        for text in ["1", "2", "3"] {
+            one.says("s", text);
+        }
+        for node in [&mut one, &mut other] {
+            for text in ["1", "2", "3"] {
+                node.hears(text).await;
+            }
+            node.settle().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_longer_followed_is_no_longer_heard() {
+    for network in Network::of_each_kind() {
+        let mut node = network.join("one").await;
+        node.bus.follow("s");
+        node.says("s", "heard");
+        node.hears("heard").await;
+        node.bus.unfollow("s");
+        node.settle().await;
+        node.says("s", "not heard");
+        node.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    for network in Network::of_each_kind() {
+        let mut node = network.join("one").await;
+        let large = Bytes::from(vec![b'x'; 2 << 20]);
+        assert_eq!(node.bus.send("s", large), Err(NotSent::TooLarge));
+        node.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_told_nothing_is_taken_meanwhile_and_what_was_followed_still_is() {
+    for mut network in Network::of_each_kind() {
+        let (mut one, mut other) = (network.join("one").await, network.join("other").await);
+        other.bus.follow("s");
+        other.settle().await;
+        network
+            .fail(&mut [&mut one, &mut other], |node| {
+                assert_eq!(node.bus.send("s", "lost".into()), Err(NotSent::Down));
+                assert!(!node.bus.is_up());
+            })
+            .await;
+        other.settle().await;
+        one.says("s", "again");
+        other.hears("again").await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_goes_out_before_the_bus_is_closed() {
+    for network in Network::of_each_kind() {
+        let (one, mut other) = (network.join("one").await, network.join("other").await);
+        other.bus.follow("s");
+        other.settle().await;
+        one.says("s", "the last word");
+        one.bus.close().await;
+        drop(one);
+        other.hears("the last word").await;
+    }
+}
+
+#[tokio::test]
+async fn what_trying_again_cannot_mend_is_said_at_once_and_without_a_secret() {
+    let mut flags = Overlay::default();
+    for (key, value) in [("bus.kind", "nats"), ("bus.url", "nats://user:Xsecret@host:no-port")] {
+        flags.set(key, value);
+    }
+    let config = read::dev([], &flags).expect("the settings are valid").bus;
+    let error = bus::connect(&config.expect("there is a bus")).await.expect_err("no such URL").to_string();
+    assert!(error.contains("bus.url") && !error.contains("Xsecret"), "{error}");
+}
