@@ -57,7 +57,7 @@ impl Cluster {
 
 impl Server {
     async fn node_knows(&self, app: &str) -> bool {
-        self.post(&format!("/api/push/{app}"), &[("content", "x")]).await.status == 200
+        call(self, Method::GET, &format!("/api/{app}/settings"), "").await.status == 200
     }
 
     async fn is_ready(&self) -> bool {
