@@ -476,8 +476,8 @@ fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>) -> io::Result<()> {
             while !hub.has_room() {
                 runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
             }
-            if let Some(app) = hub.hear(&event) {
-                runtime.block_on(hub.reread(&app));
+            if let Some(stale) = hub.hear(&event) {
+                runtime.block_on(hub.reread(&stale));
             }
         }
     };

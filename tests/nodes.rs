@@ -133,15 +133,14 @@ async fn a_push_by_pattern_counts_and_reaches_the_users_of_all_nodes() {
 }
 
 #[tokio::test]
-async fn gc_006_gc_075_nodes_outlive_their_bus_and_find_each_other_again() {
+async fn gc_075_nodes_outlive_their_bus_and_find_each_other_again() {
     let mut cluster = Cluster::start(2).await;
     let mut there = ClusterClient::connect(&cluster.nodes[1], "there", &["*"]).await;
     there.subscribe("c").await;
     until_there(&cluster.nodes[0], &["there"]).await;
     let restart = cluster.nats.take().unwrap().kill();
     for server in &cluster.nodes {
-        until("it is not ready", async || !server.is_ready().await).await;
-        assert_eq!(server.get("/readyz").await.text, "nats not connected");
+        until("the bus is gone", async || !server.is_ready().await).await;
     }
     // What reaches nobody is refused; what is told of the others is what was known last.
     let message = json!({ "event": "e", "data": 1 });
@@ -159,6 +158,34 @@ async fn gc_006_gc_075_nodes_outlive_their_bus_and_find_each_other_again() {
     .await;
     assert_eq!(post(&cluster.nodes[0], "/channels/c/messages", message).await.status, 200);
     assert_eq!(there.next().await["data"], 1);
+}
+
+#[tokio::test]
+async fn gc_006_a_node_is_ready_while_its_bus_is_there() {
+    let mut cluster = Cluster::start(1).await;
+    assert_eq!(cluster.nodes[0].get("/readyz").await.text, "ready");
+    let restart = cluster.nats.take().unwrap().kill();
+    until("it is not ready", async || !cluster.nodes[0].is_ready().await).await;
+    assert_eq!(cluster.nodes[0].get("/readyz").await.text, "nats not connected");
+    cluster.nats = Some(restart());
+    let back = Instant::now();
+    until("it is ready again", async || cluster.nodes[0].is_ready().await).await;
+    assert!(back.elapsed() < Duration::from_secs(5), "after {:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn what_was_done_to_apps_while_the_bus_was_down_holds_when_it_is_back() {
+    let mut cluster = Cluster::start(2).await;
+    let restart = cluster.nats.take().unwrap().kill();
+    until("the bus is gone", async || !cluster.nodes[0].is_ready().await).await;
+    cluster.nodes[0].register("new").await;
+    assert_eq!(cluster.nodes[0].unregister("app").await.status, 200);
+    assert!(!cluster.nodes[1].node_knows("new").await);
+    cluster.nats = Some(restart());
+    until("both are known", async || {
+        cluster.nodes[1].node_knows("new").await && !cluster.nodes[1].node_knows("app").await
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -111,6 +111,15 @@ impl Known {
     }
 }
 
+/// An app after it was read again.
+#[derive(Debug)]
+pub struct Reread {
+    /// As it was known, if it is gone or was registered anew.
+    pub gone: Option<Arc<LiveApp>>,
+    /// As it is, if it is there.
+    pub live: Option<Arc<LiveApp>>,
+}
+
 /// All apps: the store's, mirrored in memory.
 #[derive(Debug)]
 pub struct Apps {
@@ -233,36 +242,47 @@ impl Apps {
         Ok(live)
     }
 
-    /// Reads an app again that another node has changed in the store. Returns it as it was known here if it is gone or
-    /// another, and as it is if it is there.
+    /// Reads an app again that another node may have changed in the store, or all of them.
     ///
     /// # Errors
     /// The store cannot be read, or has broken settings.
-    pub async fn reread(
-        &self,
-        key: &AppKey,
-    ) -> Result<(Option<Arc<LiveApp>>, Option<Arc<LiveApp>>), StoreError> {
+    pub async fn reread(&self, only: Option<&AppKey>) -> Result<Vec<Reread>, StoreError> {
         let _one_at_a_time = self.change.lock().await;
-        let app = self.store.apps().await?.into_iter().find(|app| app.key == *key);
-        let settings = self.store.settings().await?.remove(key.as_str()).unwrap_or_default();
+        let stored = self.store.apps().await?.into_iter().map(|app| (app.key.clone(), app));
+        let mut stored: HashMap<AppKey, App> = stored.collect();
+        let mut settings = self.store.settings().await?;
         let mut known = self.known_to_change();
-        let before = known.by_key.get(key).cloned();
+        let keys: HashSet<AppKey> = match only {
+            Some(key) => HashSet::from([key.clone()]),
+            None => stored.keys().chain(known.by_key.keys()).cloned().collect(),
+        };
+        let reread = keys.into_iter().map(|key| {
+            let settings = settings.remove(key.as_str()).unwrap_or_default();
+            self.replace(&mut known, &key, stored.remove(&key), settings)
+        });
+        Ok(reread.collect())
+    }
+
+    /// Makes an app in memory what it is in the store.
+    fn replace(&self, known: &mut Known, key: &AppKey, app: Option<App>, settings: AppSettings) -> Reread {
         let is_same = |live: &LiveApp, app: &App| {
             live.app.id == app.id && live.app.registered.timestamp_ms == app.registered.timestamp_ms
         };
-        match (before, app) {
+        match (known.by_key.get(key).cloned(), app) {
             (Some(live), Some(app)) if is_same(&live, &app) => {
                 known.remove_additional_keys(&live);
                 live.settings.store(Arc::new(settings));
                 known.insert_additional_keys(&live);
-                Ok((None, Some(live)))
+                Reread { gone: None, live: Some(live) }
             }
-            (before, app) => {
+            (gone, app) => {
                 known.remove(key);
-                let number = |_: &App| AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
-                let live = app.map(|app| LiveApp::new(app.clone(), settings, number(&app)));
+                let live = app.map(|app| {
+                    let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
+                    LiveApp::new(app, settings, number)
+                });
                 live.iter().for_each(|live| known.insert(live));
-                Ok((before, live))
+                Reread { gone, live }
             }
         }
     }

@@ -35,17 +35,29 @@ const HOLDINGS_MAX: usize = 1_000;
 /// How long changes are gathered before they are told.
 pub const GATHER: Duration = Duration::from_millis(5);
 
+/// What of the store other nodes may have changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// This app.
+    App(AppKey),
+    /// Any: nobody could be heard for a while.
+    AnyApp,
+}
+
 impl Hub {
     /// Whether this node knows what the others hold, and hears of each change; always, when there are none.
     pub fn is_joined(&self) -> bool {
         self.link.as_ref().is_none_or(Link::is_ready)
     }
 
-    /// Something happened on the bus. Returns the app that is to be read again from the store.
-    pub fn hear(&self, event: &BusEvent) -> Option<AppKey> {
+    /// Something happened on the bus. Returns what is to be read again from the store.
+    pub fn hear(&self, event: &BusEvent) -> Option<Stale> {
         let link = self.link.as_ref()?;
         match event {
-            BusEvent::Up => self.come_up(link),
+            BusEvent::Up => {
+                self.come_up(link);
+                return Some(Stale::AnyApp);
+            }
             BusEvent::Down => {
                 link.set_up(None);
                 tracing::warn!("the bus is down");
@@ -217,12 +229,12 @@ impl Hub {
         link.set_members(members);
     }
 
-    fn learn(&self, link: &Link, sender: NodeId, fact: Fact) -> Option<AppKey> {
+    fn learn(&self, link: &Link, sender: NodeId, fact: Fact) -> Option<Stale> {
         let now = self.agenda.now();
         match fact {
             Fact::Relay(relay) => self.deliver(link, relay, sender),
             Fact::Kept(kept) => self.learn_kept(kept, sender),
-            Fact::AppChanged(app) => return Some(app),
+            Fact::AppChanged(app) => return Some(Stale::App(app)),
             Fact::Told(told) => self.learn_told(link, told),
             Fact::Terminate(app, user) => {
                 if let Ok(app) = self.apps.find(app.as_str()) {

@@ -32,10 +32,11 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use agenda::Agenda;
+use apps::Reread;
 pub use apps::{Apps, LiveApp};
 pub use channels::{Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
-pub use learn::GATHER;
+pub use learn::{GATHER, Stale};
 pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
 pub use users::Watched;
@@ -208,18 +209,21 @@ impl Hub {
         Ok(())
     }
 
-    /// Another node has registered, changed or removed an app: does here what follows from it.
-    pub async fn reread(&self, key: &AppKey) {
-        match self.apps.reread(key).await {
-            Ok((gone, live)) => {
-                gone.iter().for_each(|gone| self.close_app(gone));
-                if let Some(live) = live {
-                    self.adopt(key);
-                    self.apply_settings(&live);
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, app = %key, "cannot read again an app that another node changed")
+    /// Reads again what other nodes may have changed, and does here what follows from it.
+    pub async fn reread(&self, stale: &Stale) {
+        let only = match stale {
+            Stale::App(key) => Some(key),
+            Stale::AnyApp => None,
+        };
+        let reread = self.apps.reread(only).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read again what other nodes may have changed");
+            Vec::new()
+        });
+        for Reread { gone, live } in reread {
+            gone.iter().for_each(|gone| self.close_app(gone));
+            if let Some(live) = live {
+                self.adopt(&live.app.key);
+                self.apply_settings(&live);
             }
         }
     }
