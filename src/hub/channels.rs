@@ -26,8 +26,15 @@ pub struct Subscriber<'a, M> {
     pub socket: SocketId,
     /// As whom.
     pub member: Option<&'a M>,
-    /// Set when it came with a token: the user that this names, if any.
-    pub bearer: Option<Option<&'a UserId>>,
+    /// Set when it came with a token.
+    pub bearer: Option<Bearer<'a>>,
+}
+
+/// Whose token a socket came with.
+#[derive(Clone, Copy, Debug)]
+pub struct Bearer<'a> {
+    /// The user that the token names, if any.
+    pub user: Option<&'a UserId>,
 }
 
 /// What a socket that subscribed is told, and what is to be told to others.

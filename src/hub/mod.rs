@@ -34,7 +34,7 @@ use bytes::Bytes;
 use agenda::Agenda;
 use apps::Reread;
 pub use apps::{Apps, LiveApp};
-pub use channels::{Joined, Subscriber};
+pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
 pub use learn::{GATHER, Stale};
 pub use link::{Link, LinkSettings, WhenDown};

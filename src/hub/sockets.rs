@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::channels::Count;
 use super::directory::{Directory, ShardIndex};
 use super::publish::plain;
-use super::{Hub, Joined, LiveApp, Subscriber, Watched};
+use super::{Bearer, Hub, Joined, LiveApp, Subscriber, Watched};
 use crate::model::{
     Audience, ChannelKind, ChannelName, Content, Item, Member, NoticeEvent, Push, Recipients, Refusal, Relay,
     SocketId, UserId,
@@ -34,8 +34,8 @@ impl Hub {
         if let (Some(link), true) = (&self.link, joined.is_first_here) {
             link.follow(&link.channel(&app.app.key, channel));
         }
-        if let Some(user) = subscriber.bearer {
-            directory.bearers.subscribe(channel, user);
+        if let Some(bearer) = subscriber.bearer {
+            directory.bearers.subscribe(channel, bearer.user);
         }
         let user = subscriber.member.map(|member| &member.user);
         self.mark_subscription(app, &mut directory, channel, user, subscriber.bearer);
@@ -59,8 +59,8 @@ impl Hub {
     ) {
         let mut directory = app.directory();
         let left = directory.channels.unsubscribe(channel, subscriber, last_on_shard);
-        if let Some(user) = subscriber.bearer {
-            directory.bearers.unsubscribe(channel, user);
+        if let Some(bearer) = subscriber.bearer {
+            directory.bearers.unsubscribe(channel, bearer.user);
         }
         if let (Some(link), true) = (&self.link, left.is_last_here) {
             link.unfollow(&link.channel(&app.app.key, channel));
@@ -154,15 +154,15 @@ impl Hub {
         directory: &mut Directory,
         channel: &ChannelName,
         member: Option<&UserId>,
-        bearer: Option<Option<&UserId>>,
+        bearer: Option<Bearer<'_>>,
     ) {
         self.mark(app, directory, || Item::Channel(channel.clone()));
         if let Some(user) = member {
             self.mark(app, directory, || Item::Member(channel.clone(), user.clone()));
         }
-        if let Some(user) = bearer {
+        if let Some(bearer) = bearer {
             self.mark(app, directory, || Item::Attended(channel.clone()));
-            if let Some(user) = user {
+            if let Some(user) = bearer.user {
                 self.mark(app, directory, || Item::Attendee(channel.clone(), user.clone()));
             }
         }

@@ -14,7 +14,7 @@ use super::socket::{ChannelSeat, Seat};
 use super::subscriptions::Subscription;
 use super::{Shard, Walk};
 use crate::dialect;
-use crate::hub::{Joined, Subscriber};
+use crate::hub::{Bearer, Joined, Subscriber};
 use crate::model::{AppNumber, ChannelKind, ChannelName, Command, Dialect, Member, Push, Refusal, Reply};
 use crate::net::timer::Tick;
 use crate::net::websocket::frame;
@@ -92,7 +92,7 @@ impl Shard {
             return Err(Refusal::TooManyChannels);
         }
         let bearer = seat.session.bearer().map(|user| user.cloned());
-        let bearer = bearer.as_ref().map(Option::as_ref);
+        let bearer = bearer.as_ref().map(|user| Bearer { user: user.as_ref() });
         let subscriber = Subscriber { shard, socket: seat.socket_id, member, bearer };
         let dialect = seat.session.dialect();
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
@@ -141,7 +141,7 @@ impl Shard {
         }
         let is_last =
             !members.channels.contains_key(channel) && !members.cluster_channels.contains_key(channel);
-        let bearer = bearer.as_ref().map(Option::as_ref);
+        let bearer = bearer.as_ref().map(|user| Bearer { user: user.as_ref() });
         let subscriber = Subscriber { shard, socket, member: subscription.member.as_ref(), bearer };
         self.hub.unsubscribe(&members.live, channel, &subscriber, is_last);
         Ok(())

@@ -11,8 +11,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::socket;
 use super::token::Claims;
+use super::{json, raw, socket};
 use crate::model::{ChannelFault, ChannelName, PermissionChange, Permissions, Refusal, ValueEvent};
 
 /// What a body that cannot be read is answered.
@@ -222,10 +222,6 @@ pub fn replaced(body: &[u8]) -> Result<PermissionChange, Fault> {
     Ok(PermissionChange::Replace(patterns.flatten().map(Permissions::new)))
 }
 
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("text and numbers under string keys can always be written")
-}
-
 /// The token that was believed, and a line's end.
 pub fn token_told(token: &str) -> String {
     #[derive(Serialize)]
@@ -293,10 +289,6 @@ pub fn change_told(user: &str, change: &PermissionChange) -> String {
             json(&UserTold { user_id: user, data: permissions.as_ref().map(Permissions::patterns) })
         }
     }
-}
-
-fn raw(value: &str) -> &RawValue {
-    serde_json::from_str(value).unwrap_or(RawValue::NULL)
 }
 
 /// Names of channels or users.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::{json, raw};
 use crate::dialect::Complaint;
 use crate::dialect::pusher::socket::is_own_event;
 use crate::model::{
@@ -182,15 +183,6 @@ struct Told<'m, D: Serialize> {
 
 fn told(session: &Session, event: &str, data: &impl Serialize) -> String {
     json(&Told { event, socket_id: uuid(session.socket_id), data, time: None })
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("text and numbers under string keys can always be written")
-}
-
-/// The text of a JSON value, to be written as it is.
-fn raw(value: &str) -> &RawValue {
-    serde_json::from_str(value).unwrap_or(RawValue::NULL)
 }
 
 /// What a client is told in answer. What it asked for and has already is a success, as in the original.
