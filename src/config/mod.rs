@@ -161,7 +161,7 @@ pub struct Limits {
 /// How this node uses its machine.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
-    /// Number of shards, 1 to 64; already counted out if one per core was asked for.
+    /// Number of shards, 1 to 64; already counted out if one for each core but one was asked for.
     pub shards: usize,
     /// Cost of new bcrypt hashes, 4 to 16; each step doubles the time.
     pub bcrypt_cost: u32,

@@ -261,10 +261,11 @@ impl Check {
     }
 
     fn node(&mut self, typed: &TypedNode) -> NodeSettings {
-        let cores = || thread::available_parallelism().map_or(1, NonZero::get).min(SHARDS_MAX);
+        // With as many shards as cores, each publication wakes more threads than can run.
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
         NodeSettings {
             shards: match self.count("node.shards", typed.shards, 0..=SHARDS_MAX as i64) {
-                0 => cores(),
+                0 => (cores() - 1).clamp(1, SHARDS_MAX),
                 shards => shards,
             },
             bcrypt_cost: self.whole("node.bcrypt_cost", typed.bcrypt_cost, 4..=16),

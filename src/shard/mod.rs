@@ -22,6 +22,7 @@ mod users;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -272,6 +273,7 @@ impl Shard {
         while !self.is_over() {
             let patience = self.patience(Instant::now());
             self.wait(patience)?;
+            self.let_senders_go_first();
             self.work(Instant::now());
         }
         Ok(())
@@ -304,6 +306,14 @@ impl Shard {
             _ => self.mailbox.wake_up(),
         }
         Ok(())
+    }
+
+    /// Whom mail has woken lets those go first who wait for the same core: what they publish meanwhile leaves in the same
+    /// writes. Where nobody waits, nothing is lost but a system call.
+    fn let_senders_go_first(&self) {
+        if self.events.iter().any(|event| event.token() == WAKER) {
+            thread::yield_now();
+        }
     }
 
     /// One turn of work.

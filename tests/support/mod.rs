@@ -58,8 +58,13 @@ impl Server {
     /// A node with some settings changed, such as `("limits.outbox_bytes_max", "1000")`.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         let mut flags = Overlay::default();
-        // Hashing at the cost of production is another matter's test.
-        let usual = [("listen", "127.0.0.1:0"), ("api_listen", "127.0.0.1:0"), ("node.bcrypt_cost", "4")];
+        // Several shards on every machine; hashing at the cost of production is another matter's test.
+        let usual = [
+            ("listen", "127.0.0.1:0"),
+            ("api_listen", "127.0.0.1:0"),
+            ("node.shards", "2"),
+            ("node.bcrypt_cost", "4"),
+        ];
         let send = std::env::var("TEST_SEND").unwrap_or_else(|_| "auto".to_owned());
         usual
             .iter()
