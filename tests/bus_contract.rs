@@ -1,21 +1,22 @@
-//! What every kind of bus promises (`src/bus/mod.rs`), on each of them; on NATS with a real server.
+//! What every kind of bus promises (`src/bus/mod.rs`), on each of them, with its real server.
 
 mod support;
 
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use gusher::bus::local::LocalBus;
 use gusher::bus::{self, Bus, BusEvent, NotSent};
 use gusher::config::read::{self, Overlay};
-use support::servers::Nats;
+use support::servers::BusServer;
 use support::soon;
 use tokio::sync::mpsc::Receiver;
 
 /// A bus that nodes can join.
 enum Network {
     Local(LocalBus),
-    Nats(Option<Nats>),
+    Server(BusServer),
 }
 
 /// A node on it.
@@ -26,17 +27,18 @@ struct Node {
 }
 
 impl Network {
-    fn of_each_kind() -> [Self; 2] {
-        [Self::Local(LocalBus::new()), Self::Nats(Some(Nats::start()))]
+    fn of_each_kind() -> impl Iterator<Item = Self> {
+        let servers = BusServer::KINDS.into_iter().map(|kind| Self::Server(BusServer::start(kind)));
+        iter::once(Self::Local(LocalBus::new())).chain(servers)
     }
 
     /// Joins a node, and waits until its bus is up.
     async fn join(&self, name: &str) -> Node {
         let (bus, events) = match self {
             Self::Local(network) => network.join(name, 10_000),
-            Self::Nats(server) => {
+            Self::Server(server) => {
                 let mut flags = Overlay::default();
-                let settings = server.as_ref().expect("it runs").settings();
+                let settings = server.settings();
                 settings.iter().for_each(|(key, value)| flags.set(key, value.as_str()));
                 let config = read::dev([], &flags).expect("the settings are valid").bus;
                 bus::connect(&config.expect("there is a bus")).await.expect("nothing is wrong with it")
@@ -49,20 +51,17 @@ impl Network {
 
     /// The bus of these nodes fails, and is back when `meanwhile` is over.
     async fn fail(&mut self, nodes: &mut [&mut Node], meanwhile: impl Fn(&Node)) {
-        let restart = match self {
-            Self::Local(network) => {
-                nodes.iter().for_each(|node| network.take_down(&node.name));
-                None
-            }
-            Self::Nats(server) => Some(server.take().expect("it runs").kill()),
-        };
+        match self {
+            Self::Local(network) => nodes.iter().for_each(|node| network.take_down(&node.name)),
+            Self::Server(server) => server.kill(),
+        }
         for node in nodes.iter_mut() {
             assert_eq!(node.next().await, BusEvent::Down);
             meanwhile(node);
         }
         match self {
             Self::Local(network) => nodes.iter().for_each(|node| network.bring_up(&node.name)),
-            Self::Nats(server) => *server = restart.map(|restart| restart()),
+            Self::Server(server) => server.restart(),
         }
         for node in nodes.iter_mut() {
             assert_eq!(node.next().await, BusEvent::Up);

@@ -9,6 +9,7 @@ pub mod hook;
 pub mod process;
 pub mod pusher;
 pub mod raw;
+pub mod real_nodes;
 pub mod servers;
 
 use std::future::Future;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use gusher::config::BusKind;
 use rustix::process::Signal;
 
 use super::process::Process;
@@ -9,43 +10,61 @@ use super::process::Process;
 /// Where Debian puts servers, which is not in everybody's path.
 const ALSO_IN: &str = "/usr/sbin";
 
-/// A NATS server.
-pub struct Nats {
-    process: Process,
+/// A server that carries messages between nodes.
+pub struct BusServer {
+    kind: BusKind,
+    process: Option<Process>,
     port: u16,
 }
 
-impl Nats {
+impl BusServer {
+    /// Every kind that there is.
+    pub const KINDS: [BusKind; 1] = [BusKind::Nats];
+
     /// Starts one.
-    pub fn start() -> Self {
-        Self::on("-1")
+    pub fn start(kind: BusKind) -> Self {
+        let (process, port) = match kind {
+            BusKind::Nats => nats("-1"),
+        };
+        Self { kind, process: Some(process), port }
     }
 
-    /// Kills it, and returns what starts it again where it was.
-    pub fn kill(self) -> impl FnOnce() -> Self {
-        let port = self.port;
-        self.process.signal(Signal::KILL);
-        self.process.ended();
-        move || Self::on(&port.to_string())
+    /// Kills it.
+    pub fn kill(&mut self) {
+        let process = self.process.take().expect("it runs");
+        process.signal(Signal::KILL);
+        process.ended();
+    }
+
+    /// Starts it again where it was.
+    pub fn restart(&mut self) {
+        let (process, _) = match self.kind {
+            BusKind::Nats => nats(&self.port.to_string()),
+        };
+        self.process = Some(process);
     }
 
     /// The settings of a node that is to use it.
     pub fn settings(&self) -> [(&'static str, String); 2] {
-        [("bus.kind", "nats".to_owned()), ("bus.url", self.url())]
+        let kind = match self.kind {
+            BusKind::Nats => "nats",
+        };
+        [("bus.kind", kind.to_owned()), ("bus.url", format!("{kind}://127.0.0.1:{}", self.port))]
     }
+}
 
-    /// Where it is.
-    pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
+/// Starts a NATS server, and says on which port it is.
+fn nats(port: &str) -> (Process, u16) {
+    let mut process = Process::start(server("nats-server").args(["-a", "127.0.0.1", "-p", port]));
+    let line = process.logs("Listening for client connections on");
+    let port = line.rsplit(':').next().and_then(|port| port.trim().parse().ok());
+    (process, port.unwrap_or_else(|| panic!("no port in {line}")))
+}
 
-    fn on(port: &str) -> Self {
-        let path = std::env::var("PATH").unwrap_or_default();
-        let mut command = Command::new("nats-server");
-        command.args(["-a", "127.0.0.1", "-p", port]).env("PATH", format!("{path}:{ALSO_IN}"));
-        let mut process = Process::start(&mut command);
-        let line = process.logs("Listening for client connections on");
-        let port = line.rsplit(':').next().and_then(|port| port.trim().parse().ok());
-        Self { process, port: port.unwrap_or_else(|| panic!("no port in {line}")) }
-    }
+/// A server's program, to be given its arguments.
+fn server(program: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(program);
+    command.env("PATH", format!("{path}:{ALSO_IN}"));
+    command
 }
