@@ -3,27 +3,17 @@
 mod support;
 
 use std::iter;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use gusher::bus::local::LocalBus;
-use gusher::bus::{self, Bus, BusEvent, NotSent};
-use gusher::config::read::{self, Overlay};
+use gusher::bus::{BusEvent, NotSent};
+use support::bus_node::BusNode;
 use support::servers::BusServer;
-use support::soon;
-use tokio::sync::mpsc::Receiver;
 
 /// A bus that nodes can join.
 enum Network {
     Local(LocalBus),
     Server(BusServer),
-}
-
-/// A node on it.
-struct Node {
-    name: String,
-    bus: Arc<dyn Bus>,
-    events: Receiver<BusEvent>,
 }
 
 impl Network {
@@ -33,24 +23,15 @@ impl Network {
     }
 
     /// Joins a node, and waits until its bus is up.
-    async fn join(&self, name: &str) -> Node {
-        let (bus, events) = match self {
-            Self::Local(network) => network.join(name, 10_000),
-            Self::Server(server) => {
-                let mut flags = Overlay::default();
-                let settings = server.settings();
-                settings.iter().for_each(|(key, value)| flags.set(key, value.as_str()));
-                let config = read::dev([], &flags).expect("the settings are valid").bus;
-                bus::connect(&config.expect("there is a bus")).await.expect("nothing is wrong with it")
-            }
-        };
-        let mut node = Node { name: name.to_owned(), bus, events };
-        assert_eq!(node.next().await, BusEvent::Up);
-        node
+    async fn join(&self, name: &str) -> BusNode {
+        match self {
+            Self::Local(network) => BusNode::new(name, network.join(name, 10_000)).await,
+            Self::Server(server) => BusNode::join(name, &server.settings()).await,
+        }
     }
 
     /// The bus of these nodes fails, and is back when `meanwhile` is over.
-    async fn fail(&mut self, nodes: &mut [&mut Node], meanwhile: impl Fn(&Node)) {
+    async fn fail(&mut self, nodes: &mut [&mut BusNode], meanwhile: impl Fn(&BusNode)) {
         match self {
             Self::Local(network) => nodes.iter().for_each(|node| network.take_down(&node.name)),
             Self::Server(server) => server.kill(),
@@ -66,28 +47,6 @@ impl Network {
         for node in nodes.iter_mut() {
             assert_eq!(node.next().await, BusEvent::Up);
         }
-    }
-}
-
-impl Node {
-    async fn next(&mut self) -> BusEvent {
-        soon("an event of the bus", self.events.recv()).await.expect("the bus is there")
-    }
-
-    async fn hears(&mut self, text: &'static str) {
-        assert_eq!(self.next().await, BusEvent::Frame(Bytes::from_static(text.as_bytes())), "{}", self.name);
-    }
-
-    fn says(&self, subject: &str, text: &'static str) {
-        self.bus.send(subject, Bytes::from_static(text.as_bytes())).expect("the bus takes it");
-    }
-
-    /// Returns when all that was followed is followed, and nothing else was heard.
-    async fn settle(&mut self) {
-        let own = format!("own.{}", self.name);
-        self.bus.follow(&own);
-        self.says(&own, "settled");
-        self.hears("settled").await;
     }
 }
 
@@ -166,15 +125,4 @@ async fn what_was_taken_goes_out_before_the_bus_is_closed() {
         drop(one);
         other.hears("the last word").await;
     }
-}
-
-#[tokio::test]
-async fn what_trying_again_cannot_mend_is_said_at_once_and_without_a_secret() {
-    let mut flags = Overlay::default();
-    for (key, value) in [("bus.kind", "nats"), ("bus.url", "nats://user:Xsecret@host:no-port")] {
-        flags.set(key, value);
-    }
-    let config = read::dev([], &flags).expect("the settings are valid").bus;
-    let error = bus::connect(&config.expect("there is a bus")).await.expect_err("no such URL").to_string();
-    assert!(error.contains("bus.url") && !error.contains("Xsecret"), "{error}");
 }

@@ -112,7 +112,8 @@ async fn gc_006_a_node_is_ready_while_its_bus_is_there() {
         assert_eq!(cluster.nodes[0].get("/readyz").await.text, "ready");
         cluster.bus.kill();
         until("it is not ready", async || !cluster.nodes[0].is_ready().await).await;
-        assert_eq!(cluster.nodes[0].get("/readyz").await.text, "nats not connected");
+        let [(_, name), _] = cluster.bus.settings();
+        assert_eq!(cluster.nodes[0].get("/readyz").await.text, format!("{name} not connected"));
         cluster.bus.restart();
         let back = Instant::now();
         until("it is ready again", async || cluster.nodes[0].is_ready().await).await;

@@ -19,6 +19,9 @@
 mod events;
 pub mod local;
 mod nats;
+mod orders;
+mod redis;
+mod tls;
 pub mod wire;
 
 use std::fmt;
@@ -65,6 +68,7 @@ impl std::error::Error for BusError {}
 pub async fn connect(config: &BusConfig) -> Result<(Arc<dyn Bus>, mpsc::Receiver<BusEvent>), BusError> {
     match config.kind {
         BusKind::Nats => nats::NatsBus::connect(config, EVENTS_MAX).await,
+        BusKind::Redis => redis::RedisBus::connect(config, EVENTS_MAX).await,
     }
 }
 
@@ -91,6 +95,9 @@ impl fmt::Display for NotSent {
 
 /// To the other nodes. The module says what it promises.
 pub trait Bus: fmt::Debug + Send + Sync {
+    /// What operators call it, such as `nats`.
+    fn name(&self) -> &'static str;
+
     /// Sends a frame to all that follow `subject`.
     ///
     /// # Errors
