@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::iter;
 
 use bytes::Bytes;
@@ -124,5 +125,76 @@ async fn what_was_taken_goes_out_before_the_bus_is_closed() {
         one.bus.close().await;
         drop(one);
         other.hears("the last word").await;
+    }
+}
+
+#[tokio::test]
+async fn each_node_hears_each_other_in_order_under_load() {
+    const FRAMES: usize = 2_000;
+    for network in Network::of_each_kind() {
+        let mut nodes = [network.join("a").await, network.join("b").await];
+        for node in &mut nodes {
+            node.bus.follow("s");
+            node.settle().await;
+        }
+        for number in 0..FRAMES {
+            for node in &nodes {
+                node.bus.send("s", format!("{} {number}", node.name).into()).expect("there is room");
+            }
+            // What waits may go out, at times.
+            if number % 100 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for node in &mut nodes {
+            let mut heard = [0, 0];
+            while heard != [FRAMES, FRAMES] {
+                let BusEvent::Frame(frame) = node.next().await else { panic!("nothing is lost") };
+                let sender = usize::from(frame[0] == b'b');
+                assert_eq!(&frame[2..], heard[sender].to_string().as_bytes(), "of {sender}");
+                heard[sender] += 1;
+            }
+            node.settle().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_ordered_during_an_outage_holds_after_it() {
+    for mut network in Network::of_each_kind() {
+        let (mut one, mut other) = (network.join("one").await, network.join("other").await);
+        other.bus.follow("s");
+        other.settle().await;
+        network
+            .fail(&mut [&mut one, &mut other], |node| {
+                node.bus.follow("new");
+                node.bus.unfollow("s");
+            })
+            .await;
+        for node in [&mut one, &mut other] {
+            node.settle().await;
+        }
+        one.says("s", "not heard");
+        one.says("new", "heard");
+        other.hears("heard").await;
+    }
+}
+
+#[tokio::test]
+async fn many_subjects_are_followed_again_after_an_outage() {
+    const SUBJECTS: usize = 2_500;
+    for mut network in Network::of_each_kind() {
+        let (mut one, mut other) = (network.join("one").await, network.join("other").await);
+        (0..SUBJECTS).for_each(|number| other.bus.follow(&format!("s.{number}")));
+        other.settle().await;
+        network.fail(&mut [&mut one, &mut other], |_| {}).await;
+        for number in 0..SUBJECTS {
+            one.bus.send(&format!("s.{number}"), number.to_string().into()).expect("there is room");
+        }
+        let mut heard = BTreeSet::new();
+        while heard.len() < SUBJECTS {
+            let BusEvent::Frame(frame) = other.next().await else { panic!("nothing is lost") };
+            assert!(heard.insert(frame), "it was heard before");
+        }
     }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use gusher::bus::BusEvent;
+use gusher::bus::{BusEvent, NotSent};
 use gusher::config::BusKind;
 use redis::{Value, cmd};
 use rustix::process::Signal;
@@ -14,6 +14,7 @@ use support::certificates::Certificates;
 use support::log::Log;
 use support::real_nodes::until;
 use support::servers::{BusServer, Sentinel, free_port};
+use support::soon;
 
 /// A password that no line of a log may have in it.
 const PASSWORD: &str = "Xsecret";
@@ -188,6 +189,39 @@ async fn a_server_that_stands_still_is_told_as_an_outage() {
         node.says("s", "again");
         node.hears("again").await;
     }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_server_that_stands_still_is_bounded() {
+    for kind in BusServer::KINDS {
+        let server = BusServer::start(kind);
+        let mut node = BusNode::join("one", &and(&server, &[("bus.buffer_bytes_max", "65536")])).await;
+        server.signal(Signal::STOP);
+        let full = async {
+            while node.bus.send("s", vec![0; 8_192].into()) != Err(NotSent::Full) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("it is full", full).await;
+        assert_eq!(node.next().await, BusEvent::Down);
+        server.signal(Signal::CONT);
+        assert_eq!(node.next().await, BusEvent::Up);
+        // There is room again.
+        node.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_bus_that_is_closed_or_dropped_leaves_the_server() {
+    let server = BusServer::start(BusKind::Redis);
+    let clients = async || ask(server.port, "CLIENT LIST").await.matches(" addr=").count();
+    let alone = clients().await;
+    let closed = BusNode::join("closed", &server.settings()).await;
+    let dropped = BusNode::join("dropped", &server.settings()).await;
+    assert_eq!(clients().await, alone + 2);
+    closed.bus.close().await;
+    drop(dropped);
+    until("both are gone", async || clients().await == alone).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@
 //!    followed.
 //! 5. The events say when the bus went down and when it is up again; it comes back by itself, and every subject is followed
 //!    again before the `Up` is told. What others sent meanwhile is lost.
-//! 6. Frames that were dropped on the way because this node was too slow are told as `Lost`, never silently.
+//! 6. Frames that were dropped on the way because this node was too slow are told as `Lost`, or by going down; never
+//!    silently.
 //! 7. What waits to go out is bounded; one frame more is refused. Nothing waits while the bus is down.
 //! 8. Closing lets what was taken go out first, for a bounded time.
 

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use self::server::{Hear, Line, Servers, Unusable, check_standing};
 use super::events::Events;
@@ -37,14 +37,20 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// After so many questions without hearing anything the connection counts as dead.
 const SILENT_MAX: u32 = 3;
 
+/// After so many questions without any answer it does as well: frames may still come, but nothing goes out.
+const UNANSWERED_MAX: u32 = 10;
+
 /// How long the first attempt to connect may hold up the start.
 const FIRST_WITHIN: Duration = Duration::from_secs(2);
 
-/// The pause after an attempt that failed; each is twice as long as the one before.
+/// The pause before the next attempt to connect; each is twice as long as the one before.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// The longest of them.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
+
+/// After a connection that lasted longer than this the pauses begin anew.
+const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// The largest frame. Redis would carry more, and then make slow nodes pay for it: see `client-output-buffer-limit`.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
@@ -153,26 +159,25 @@ impl Carrier {
         let hear = Arc::clone(&self.hear);
         let (mut attempt, mut pause, mut told) = (first, RETRY_AFTER, String::new());
         loop {
-            match attempt {
+            let reason = match attempt {
                 Ok(line) => {
-                    let to = line.to.clone();
-                    tracing::debug!(server = %to, "connected to Redis");
+                    let (to, since) = (line.to.clone(), Instant::now());
                     let end = self.serve(line).await;
                     self.events.set_up(false);
                     let Err(reason) = end else { return };
-                    tracing::warn!(server = %to, "lost the connection to Redis, and connects again: {reason}");
-                    (pause, told) = (RETRY_AFTER, String::new());
-                }
-                Err(unusable) => {
-                    let reason = unusable.to_string();
-                    if told != reason {
-                        tracing::warn!("there is no Redis to use, and it is tried again: {reason}");
-                        told = reason;
+                    if since.elapsed() > STEADY_AFTER {
+                        (pause, told) = (RETRY_AFTER, String::new());
                     }
-                    let Ok(()) = self.meanwhile(sleep(pause)).await else { return };
-                    pause = (pause * 2).min(RETRY_AFTER_MAX);
+                    format!("the connection to Redis at {to} is lost: {reason}")
                 }
+                Err(unusable) => format!("there is no Redis to use: {unusable}"),
+            };
+            if told != reason {
+                tracing::warn!("{reason}; it is tried again");
+                told = reason;
             }
+            let Ok(()) = self.meanwhile(sleep(pause)).await else { return };
+            pause = (pause * 2).min(RETRY_AFTER_MAX);
             let Ok(next) = self.meanwhile(servers.connect(&hear)).await else { return };
             attempt = next;
         }
@@ -212,11 +217,12 @@ impl Carrier {
         self.events.set_up(true);
         let mut pings = interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut silent = 0;
+        let (mut silent, mut unanswered) = (0, 0);
         loop {
             tokio::select! {
                 Some(answer) = answers.next() => {
                     self.is_heard.store(true, Ordering::Relaxed);
+                    unanswered = 0;
                     answer?;
                 }
                 order = self.orders.recv(), if answers.under_way.len() < UNDER_WAY_MAX => {
@@ -231,9 +237,10 @@ impl Carrier {
                 }
                 _ = pings.tick() => {
                     silent = if self.is_heard.swap(false, Ordering::Relaxed) { 0 } else { silent + 1 };
-                    if silent >= SILENT_MAX {
-                        return Err(format!("nothing was heard for {:?}", PING_EVERY * SILENT_MAX));
+                    if silent >= SILENT_MAX || unanswered >= UNANSWERED_MAX {
+                        return Err("the server does not answer".to_owned());
                     }
+                    unanswered += 1;
                     answers.request(Batch::ping()).await;
                 }
             }
@@ -251,7 +258,7 @@ impl Carrier {
                     return Ok(Some(Closed));
                 }
                 let answered = timeout(FOLLOW_WITHIN, answers.all()).await;
-                answered.unwrap_or_else(|_| Err("it does not answer".to_owned()))?;
+                answered.unwrap_or_else(|_| Err("the server does not answer".to_owned()))?;
             }
             match self.orders.try_recv() {
                 Ok(order) => batches.push_back(self.gather(order)),
