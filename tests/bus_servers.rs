@@ -308,6 +308,23 @@ async fn nodes_follow_the_master_that_sentinels_choose() {
     hear_each_other(&mut one, &mut other).await;
 }
 
+#[tokio::test]
+async fn an_operator_who_mistakes_a_sentinel_or_its_master_is_told() {
+    let (log, _guard) = Log::here();
+    let master = BusServer::start(BusKind::Redis);
+    let sentinel = Sentinel::start(master.port);
+    for (scheme, path, told) in [
+        ("redis", "", "must then begin with redis-sentinel://"),
+        ("redis-sentinel", "/other", "knows no master \"other\""),
+    ] {
+        let url = format!("{scheme}://127.0.0.1:{}{path}", sentinel.port);
+        let (bus, _events) =
+            connect(&[("bus.kind", "redis"), ("bus.url", &url)]).await.expect("it is tried again");
+        until("it is told", async || log.count(told) == 1).await;
+        assert!(!bus.is_up());
+    }
+}
+
 /// The servers of a Redis Cluster that share all slots.
 async fn redis_cluster() -> Vec<BusServer> {
     let mut servers = Vec::new();

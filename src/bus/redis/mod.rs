@@ -25,7 +25,7 @@ use redis::{Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use self::server::{Hear, Line, Servers, Unusable, check_standing};
+use self::server::{Hear, Line, Servers, Unusable, check_standing, what_are_you};
 use super::events::Events;
 use super::orders::{Order, Orders, Waiting};
 use super::{Bus, BusError, BusEvent, NotSent};
@@ -64,8 +64,15 @@ const FOLLOWED_AT_ONCE: usize = 1_000;
 /// Requests without an answer, beyond which orders wait and go out together.
 const UNDER_WAY_MAX: usize = 64;
 
-/// How long following again may wait for one answer.
-const FOLLOW_WITHIN: Duration = Duration::from_secs(5);
+/// How long to wait for all answers where nothing else can be done meanwhile.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What the operator is told of a connection that broke.
+const BROKEN: &str = "it broke, or the server closed it (if it does so under load, its client-output-buffer-limit for \
+                      pubsub is too small)";
+
+/// And of one over which nothing comes.
+const SILENT: &str = "the server does not answer";
 
 /// A node's place on Redis.
 #[derive(Debug)]
@@ -202,10 +209,10 @@ impl Carrier {
     /// Uses a connection until it breaks, which is an error, or the bus is closed.
     async fn serve(&mut self, line: Line) -> Result<Closed, String> {
         let Line { requests, mut driver, .. } = line;
+        // In turns, so that what comes without end does not keep back what is to go out.
         tokio::select! {
             end = self.converse(requests) => end,
-            () = &mut driver => Err("it broke, or the server closed it; if that happens under load, the server's \
-                                     client-output-buffer-limit for pubsub is too small".to_owned()),
+            () = &mut driver => Err(BROKEN.to_owned()),
         }
     }
 
@@ -238,7 +245,7 @@ impl Carrier {
                 _ = pings.tick() => {
                     silent = if self.is_heard.swap(false, Ordering::Relaxed) { 0 } else { silent + 1 };
                     if silent >= SILENT_MAX || unanswered >= UNANSWERED_MAX {
-                        return Err("the server does not answer".to_owned());
+                        return Err(SILENT.to_owned());
                     }
                     unanswered += 1;
                     answers.request(Batch::ping()).await;
@@ -257,8 +264,7 @@ impl Carrier {
                     let _ = out.send(());
                     return Ok(Some(Closed));
                 }
-                let answered = timeout(FOLLOW_WITHIN, answers.all()).await;
-                answered.unwrap_or_else(|_| Err("the server does not answer".to_owned()))?;
+                answers.all().await?;
             }
             match self.orders.try_recv() {
                 Ok(order) => batches.push_back(self.gather(order)),
@@ -313,7 +319,7 @@ impl Batch {
     /// Asks the server what it is: it may have become a replica.
     fn ping() -> Self {
         let mut batch = Self::default();
-        batch.commands.cmd("HELLO");
+        batch.commands.add_command(what_are_you());
         batch
     }
 
@@ -372,17 +378,19 @@ impl Answers {
         self.under_way.pop_front();
         Some(match answers {
             Ok(answers) => answers.iter().try_for_each(check),
-            // The driver says better what it was.
-            Err(error) => Err(format!("it broke: {error}")),
+            Err(_) => Err(BROKEN.to_owned()),
         })
     }
 
-    /// Waits until all is answered.
+    /// Waits until all is answered; not for ever.
     async fn all(&mut self) -> Result<(), String> {
-        while let Some(answer) = self.next().await {
-            answer?;
-        }
-        Ok(())
+        let all = async {
+            while let Some(answer) = self.next().await {
+                answer?;
+            }
+            Ok(())
+        };
+        timeout(ANSWERS_WITHIN, all).await.unwrap_or_else(|_| Err(SILENT.to_owned()))
     }
 }
 

@@ -121,8 +121,7 @@ impl Servers {
             Ok::<_, SendError>(())
         });
         let mut line = self.dial(at, account, config).await?;
-        // Without an argument it changes nothing, and says what kind of server this is.
-        let standing = line.ask(&redis::cmd("HELLO")).await.map_err(|error| unusable(at, account, &error))?;
+        let standing = line.ask(&what_are_you()).await.map_err(|error| unusable(at, account, &error))?;
         check_standing(&standing).map_err(|reason| Unusable::Absent(format!("{at} {reason}")))?;
         Ok(line)
     }
@@ -194,6 +193,13 @@ async fn sign_in<Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let config = config.set_response_timeout(None).set_pipeline_buffer_size(REQUESTS_MAX);
     let (requests, driver) = MultiplexedConnection::new_with_config(&info, stream, config).await?;
     Ok((requests, Box::pin(driver)))
+}
+
+/// Asks a server what it is. It changes nothing, and needs no permission.
+pub(super) fn what_are_you() -> Cmd {
+    let mut question = redis::cmd("HELLO");
+    question.arg(3);
+    question
 }
 
 /// Whether what is published on a server reaches the subscribers of all others, as it says of itself in its answer to
