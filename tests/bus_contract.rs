@@ -1,94 +1,53 @@
-//! What every kind of bus promises (`src/bus/mod.rs`), on each of them; on NATS with a real server.
+//! What every kind of bus promises (`src/bus/mod.rs`), on each of them, with its real server.
 
 mod support;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::iter;
 
 use bytes::Bytes;
 use gusher::bus::local::LocalBus;
-use gusher::bus::{self, Bus, BusEvent, NotSent};
-use gusher::config::read::{self, Overlay};
-use support::servers::Nats;
-use support::soon;
-use tokio::sync::mpsc::Receiver;
+use gusher::bus::{BusEvent, NotSent};
+use support::bus_node::BusNode;
+use support::servers::BusServer;
 
 /// A bus that nodes can join.
 enum Network {
     Local(LocalBus),
-    Nats(Option<Nats>),
-}
-
-/// A node on it.
-struct Node {
-    name: String,
-    bus: Arc<dyn Bus>,
-    events: Receiver<BusEvent>,
+    Server(BusServer),
 }
 
 impl Network {
-    fn of_each_kind() -> [Self; 2] {
-        [Self::Local(LocalBus::new()), Self::Nats(Some(Nats::start()))]
+    fn of_each_kind() -> impl Iterator<Item = Self> {
+        let servers = BusServer::KINDS.into_iter().map(|kind| Self::Server(BusServer::start(kind)));
+        iter::once(Self::Local(LocalBus::new())).chain(servers)
     }
 
     /// Joins a node, and waits until its bus is up.
-    async fn join(&self, name: &str) -> Node {
-        let (bus, events) = match self {
-            Self::Local(network) => network.join(name, 10_000),
-            Self::Nats(server) => {
-                let mut flags = Overlay::default();
-                let settings = server.as_ref().expect("it runs").settings();
-                settings.iter().for_each(|(key, value)| flags.set(key, value.as_str()));
-                let config = read::dev([], &flags).expect("the settings are valid").bus;
-                bus::connect(&config.expect("there is a bus")).await.expect("nothing is wrong with it")
-            }
-        };
-        let mut node = Node { name: name.to_owned(), bus, events };
-        assert_eq!(node.next().await, BusEvent::Up);
-        node
+    async fn join(&self, name: &str) -> BusNode {
+        match self {
+            Self::Local(network) => BusNode::new(name, network.join(name, 10_000)).await,
+            Self::Server(server) => BusNode::join(name, &server.settings()).await,
+        }
     }
 
     /// The bus of these nodes fails, and is back when `meanwhile` is over.
-    async fn fail(&mut self, nodes: &mut [&mut Node], meanwhile: impl Fn(&Node)) {
-        let restart = match self {
-            Self::Local(network) => {
-                nodes.iter().for_each(|node| network.take_down(&node.name));
-                None
-            }
-            Self::Nats(server) => Some(server.take().expect("it runs").kill()),
-        };
+    async fn fail(&mut self, nodes: &mut [&mut BusNode], meanwhile: impl Fn(&BusNode)) {
+        match self {
+            Self::Local(network) => nodes.iter().for_each(|node| network.take_down(&node.name)),
+            Self::Server(server) => server.kill(),
+        }
         for node in nodes.iter_mut() {
             assert_eq!(node.next().await, BusEvent::Down);
             meanwhile(node);
         }
         match self {
             Self::Local(network) => nodes.iter().for_each(|node| network.bring_up(&node.name)),
-            Self::Nats(server) => *server = restart.map(|restart| restart()),
+            Self::Server(server) => server.restart(),
         }
         for node in nodes.iter_mut() {
             assert_eq!(node.next().await, BusEvent::Up);
         }
-    }
-}
-
-impl Node {
-    async fn next(&mut self) -> BusEvent {
-        soon("an event of the bus", self.events.recv()).await.expect("the bus is there")
-    }
-
-    async fn hears(&mut self, text: &'static str) {
-        assert_eq!(self.next().await, BusEvent::Frame(Bytes::from_static(text.as_bytes())), "{}", self.name);
-    }
-
-    fn says(&self, subject: &str, text: &'static str) {
-        self.bus.send(subject, Bytes::from_static(text.as_bytes())).expect("the bus takes it");
-    }
-
-    /// Returns when all that was followed is followed, and nothing else was heard.
-    async fn settle(&mut self) {
-        let own = format!("own.{}", self.name);
-        self.bus.follow(&own);
-        self.says(&own, "settled");
-        self.hears("settled").await;
     }
 }
 
@@ -170,12 +129,72 @@ async fn what_was_taken_goes_out_before_the_bus_is_closed() {
 }
 
 #[tokio::test]
-async fn what_trying_again_cannot_mend_is_said_at_once_and_without_a_secret() {
-    let mut flags = Overlay::default();
-    for (key, value) in [("bus.kind", "nats"), ("bus.url", "nats://user:Xsecret@host:no-port")] {
-        flags.set(key, value);
+async fn each_node_hears_each_other_in_order_under_load() {
+    const FRAMES: usize = 2_000;
+    for network in Network::of_each_kind() {
+        let mut nodes = [network.join("a").await, network.join("b").await];
+        for node in &mut nodes {
+            node.bus.follow("s");
+            node.settle().await;
+        }
+        for number in 0..FRAMES {
+            for node in &nodes {
+                node.bus.send("s", format!("{} {number}", node.name).into()).expect("there is room");
+            }
+            // What waits may go out, at times.
+            if number % 100 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        for node in &mut nodes {
+            let mut heard = [0, 0];
+            while heard != [FRAMES, FRAMES] {
+                let BusEvent::Frame(frame) = node.next().await else { panic!("nothing is lost") };
+                let sender = usize::from(frame[0] == b'b');
+                assert_eq!(&frame[2..], heard[sender].to_string().as_bytes(), "of {sender}");
+                heard[sender] += 1;
+            }
+            node.settle().await;
+        }
     }
-    let config = read::dev([], &flags).expect("the settings are valid").bus;
-    let error = bus::connect(&config.expect("there is a bus")).await.expect_err("no such URL").to_string();
-    assert!(error.contains("bus.url") && !error.contains("Xsecret"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_ordered_during_an_outage_holds_after_it() {
+    for mut network in Network::of_each_kind() {
+        let (mut one, mut other) = (network.join("one").await, network.join("other").await);
+        other.bus.follow("s");
+        other.settle().await;
+        network
+            .fail(&mut [&mut one, &mut other], |node| {
+                node.bus.follow("new");
+                node.bus.unfollow("s");
+            })
+            .await;
+        for node in [&mut one, &mut other] {
+            node.settle().await;
+        }
+        one.says("s", "not heard");
+        one.says("new", "heard");
+        other.hears("heard").await;
+    }
+}
+
+#[tokio::test]
+async fn many_subjects_are_followed_again_after_an_outage() {
+    const SUBJECTS: usize = 2_500;
+    for mut network in Network::of_each_kind() {
+        let (mut one, mut other) = (network.join("one").await, network.join("other").await);
+        (0..SUBJECTS).for_each(|number| other.bus.follow(&format!("s.{number}")));
+        other.settle().await;
+        network.fail(&mut [&mut one, &mut other], |_| {}).await;
+        for number in 0..SUBJECTS {
+            one.bus.send(&format!("s.{number}"), number.to_string().into()).expect("there is room");
+        }
+        let mut heard = BTreeSet::new();
+        while heard.len() < SUBJECTS {
+            let BusEvent::Frame(frame) = other.next().await else { panic!("nothing is lost") };
+            assert!(heard.insert(frame), "it was heard before");
+        }
+    }
 }

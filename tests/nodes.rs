@@ -1,280 +1,251 @@
-//! Several nodes on a real NATS server, with one database file: they are to clients and backends as one, whatever happens
-//! to the server or to one of them.
+//! Several nodes on a real bus of each kind, with one database file: they are to clients and backends as one, whatever
+//! happens to the server of the bus or to one of them.
 
 mod support;
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::cluster::{ClusterClient, KEY_SETTING, ask, call, post};
-use support::process::{Directory, Serving};
+use support::Server;
+use support::cluster::{ClusterClient, ask, call, post};
 use support::pusher::{self, PusherClient};
-use support::servers::Nats;
-use support::{Server, soon};
-
-/// Nodes of one cluster.
-struct Cluster {
-    nodes: Vec<Server>,
-    directory: Directory,
-    nats: Option<Nats>,
-}
-
-impl Cluster {
-    /// So many nodes, and the app `app`.
-    async fn start(count: usize) -> Self {
-        let mut cluster = Self { nodes: Vec::new(), directory: Directory::new(), nats: Some(Nats::start()) };
-        for _ in 0..count {
-            cluster.add().await;
-        }
-        cluster.nodes[0].register("app").await;
-        for node in &cluster.nodes {
-            until("the app is known", async || node.node_knows("app").await).await;
-        }
-        cluster
-    }
-
-    /// So many nodes, and the app `key` of Pusher Channels.
-    async fn with_pusher(count: usize) -> Self {
-        let cluster = Self::start(count).await;
-        pusher::register(&cluster.nodes[0], json!({})).await;
-        for node in &cluster.nodes {
-            until("the app is known", async || node.node_knows("key").await).await;
-        }
-        cluster
-    }
-
-    async fn add(&mut self) {
-        let file = self.directory.path("apps.sqlite").to_str().unwrap().to_owned();
-        let bus = self.nats.as_ref().unwrap().settings();
-        let bus = bus.iter().map(|(key, value)| (*key, value.as_str()));
-        let settings: Vec<_> = [KEY_SETTING, ("sqlfile", &file)].into_iter().chain(bus).collect();
-        self.nodes.push(Server::with(&settings).await);
-    }
-}
-
-impl Server {
-    async fn node_knows(&self, app: &str) -> bool {
-        call(self, Method::GET, &format!("/api/{app}/settings"), "").await.status == 200
-    }
-
-    async fn is_ready(&self) -> bool {
-        self.get("/readyz").await.status == 200
-    }
-}
-
-/// Asks until it is so.
-async fn until<Asked: Future<Output = bool>>(what: &str, is_so: impl Fn() -> Asked) {
-    soon(what, async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
-}
-
-/// Waits until a node knows that these users are in the channel `c`.
-async fn until_there(server: &Server, users: &[&str]) {
-    until("it is known who is there", async || ask(server, "/channels/c/users").await == json!(users)).await;
-}
+use support::real_nodes::{Cluster, on_each_bus, until, until_there};
 
 #[tokio::test]
 async fn gc_073_a_publication_on_one_node_reaches_a_subscriber_on_another_once() {
-    let cluster = Cluster::start(2).await;
-    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
-    let mut here = ClusterClient::connect(one, "here", &["*"]).await;
-    let mut there = ClusterClient::connect(other, "there", &["*"]).await;
-    here.subscribe("c").await;
-    there.subscribe("c").await;
-    for server in [one, other] {
-        until_there(server, &["here", "there"]).await;
-        assert_eq!(ask(server, "/users/count").await, json!({ "count": 2 }));
-    }
-    for number in 1..=3 {
-        let message = json!({ "event": "e", "data": number });
-        assert_eq!(post(one, "/channels/c/messages", message).await.status, 200);
-    }
-    for client in [&mut here, &mut there] {
-        for number in 1..=3 {
-            assert_eq!(client.next().await, json!({ "channel": "c", "event": "e", "data": number }));
+    on_each_bus(async |kind| {
+        let cluster = Cluster::start(kind, 2).await;
+        let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+        let mut here = ClusterClient::connect(one, "here", &["*"]).await;
+        let mut there = ClusterClient::connect(other, "there", &["*"]).await;
+        here.subscribe("c").await;
+        there.subscribe("c").await;
+        for server in [one, other] {
+            until_there(server, &["here", "there"]).await;
+            assert_eq!(ask(server, "/users/count").await, json!({ "count": 2 }));
         }
-    }
+        for number in 1..=3 {
+            let message = json!({ "event": "e", "data": number });
+            assert_eq!(post(one, "/channels/c/messages", message).await.status, 200);
+        }
+        for client in [&mut here, &mut there] {
+            for number in 1..=3 {
+                assert_eq!(client.next().await, json!({ "channel": "c", "event": "e", "data": number }));
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn gc_074_a_push_to_a_user_reaches_the_sockets_on_all_nodes() {
-    let cluster = Cluster::start(2).await;
-    let mut clients = Vec::new();
-    for server in &cluster.nodes {
-        clients.push(ClusterClient::connect(server, "u", &["*"]).await);
-    }
-    let stats = async || call(&cluster.nodes[0], Method::GET, "/v1/stats", "").await.json();
-    until("both are known", async || stats().await["connections"] == 2).await;
-    assert_eq!(stats().await["users"], 1);
-    let answer = post(&cluster.nodes[0], "/users/u/messages", json!({ "data": { "a": 1 } })).await;
-    assert_eq!(answer.status, 200);
-    for client in &mut clients {
-        assert_eq!(client.next().await, json!({ "a": 1 }));
-    }
+    on_each_bus(async |kind| {
+        let cluster = Cluster::start(kind, 2).await;
+        let mut clients = Vec::new();
+        for server in &cluster.nodes {
+            clients.push(ClusterClient::connect(server, "u", &["*"]).await);
+        }
+        let stats = async || call(&cluster.nodes[0], Method::GET, "/v1/stats", "").await.json();
+        until("both are known", async || stats().await["connections"] == 2).await;
+        assert_eq!(stats().await["users"], 1);
+        let answer = post(&cluster.nodes[0], "/users/u/messages", json!({ "data": { "a": 1 } })).await;
+        assert_eq!(answer.status, 200);
+        for client in &mut clients {
+            assert_eq!(client.next().await, json!({ "a": 1 }));
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_push_by_pattern_counts_and_reaches_the_users_of_all_nodes() {
-    let cluster = Cluster::start(2).await;
-    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
-    let mut here = one.connect("app", "A:1").await;
-    let mut there = other.connect("app", "A:2").await;
-    one.until_online("app", &["A:1", "A:2"]).await;
-    let answer = one.push_to("app", "^A:", "hello").await.json();
-    assert_eq!((&answer["total"], &answer["sockets"]), (&json!(2), &json!(2)));
-    assert_eq!((here.text().await, there.text().await), ("hello".to_owned(), "hello".to_owned()));
+    on_each_bus(async |kind| {
+        let cluster = Cluster::start(kind, 2).await;
+        let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+        let mut here = one.connect("app", "A:1").await;
+        let mut there = other.connect("app", "A:2").await;
+        one.until_online("app", &["A:1", "A:2"]).await;
+        let answer = one.push_to("app", "^A:", "hello").await.json();
+        assert_eq!((&answer["total"], &answer["sockets"]), (&json!(2), &json!(2)));
+        assert_eq!((here.text().await, there.text().await), ("hello".to_owned(), "hello".to_owned()));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn gc_075_nodes_outlive_their_bus_and_find_each_other_again() {
-    let mut cluster = Cluster::start(2).await;
-    let mut there = ClusterClient::connect(&cluster.nodes[1], "there", &["*"]).await;
-    there.subscribe("c").await;
-    until_there(&cluster.nodes[0], &["there"]).await;
-    let restart = cluster.nats.take().unwrap().kill();
-    for server in &cluster.nodes {
-        until("the bus is gone", async || !server.is_ready().await).await;
-    }
-    // What reaches nobody is refused; what is told of the others is what was known last.
-    let message = json!({ "event": "e", "data": 1 });
-    let refused = post(&cluster.nodes[0], "/channels/c/messages", message.clone()).await;
-    assert_eq!((refused.status.as_u16(), &*refused.text), (503, "push error"));
-    there.subscribe("d").await;
-    assert_eq!(ask(&cluster.nodes[0], "/channels/c/users").await, json!(["there"]));
-    cluster.nats = Some(restart());
-    for server in &cluster.nodes {
-        until("it is ready again", async || server.is_ready().await).await;
-    }
-    until("the change is known", async || {
-        ask(&cluster.nodes[0], "/channels/d/users").await == json!(["there"])
+    on_each_bus(async |kind| {
+        let mut cluster = Cluster::start(kind, 2).await;
+        let mut there = ClusterClient::connect(&cluster.nodes[1], "there", &["*"]).await;
+        there.subscribe("c").await;
+        until_there(&cluster.nodes[0], &["there"]).await;
+        cluster.bus.kill();
+        for server in &cluster.nodes {
+            until("the bus is gone", async || !server.is_ready().await).await;
+        }
+        // What reaches nobody is refused; what is told of the others is what was known last.
+        let message = json!({ "event": "e", "data": 1 });
+        let refused = post(&cluster.nodes[0], "/channels/c/messages", message.clone()).await;
+        assert_eq!((refused.status.as_u16(), &*refused.text), (503, "push error"));
+        there.subscribe("d").await;
+        assert_eq!(ask(&cluster.nodes[0], "/channels/c/users").await, json!(["there"]));
+        cluster.bus.restart();
+        for server in &cluster.nodes {
+            until("it is ready again", async || server.is_ready().await).await;
+        }
+        until("the change is known", async || {
+            ask(&cluster.nodes[0], "/channels/d/users").await == json!(["there"])
+        })
+        .await;
+        assert_eq!(post(&cluster.nodes[0], "/channels/c/messages", message).await.status, 200);
+        assert_eq!(there.next().await["data"], 1);
     })
     .await;
-    assert_eq!(post(&cluster.nodes[0], "/channels/c/messages", message).await.status, 200);
-    assert_eq!(there.next().await["data"], 1);
 }
 
 #[tokio::test]
 async fn gc_006_a_node_is_ready_while_its_bus_is_there() {
-    let mut cluster = Cluster::start(1).await;
-    assert_eq!(cluster.nodes[0].get("/readyz").await.text, "ready");
-    let restart = cluster.nats.take().unwrap().kill();
-    until("it is not ready", async || !cluster.nodes[0].is_ready().await).await;
-    assert_eq!(cluster.nodes[0].get("/readyz").await.text, "nats not connected");
-    cluster.nats = Some(restart());
-    let back = Instant::now();
-    until("it is ready again", async || cluster.nodes[0].is_ready().await).await;
-    assert!(back.elapsed() < Duration::from_secs(5), "after {:?}", back.elapsed());
+    on_each_bus(async |kind| {
+        let mut cluster = Cluster::start(kind, 1).await;
+        assert_eq!(cluster.nodes[0].get("/readyz").await.text, "ready");
+        cluster.bus.kill();
+        until("it is not ready", async || !cluster.nodes[0].is_ready().await).await;
+        let [(_, name), _] = cluster.bus.settings();
+        assert_eq!(cluster.nodes[0].get("/readyz").await.text, format!("{name} not connected"));
+        cluster.bus.restart();
+        let back = Instant::now();
+        until("it is ready again", async || cluster.nodes[0].is_ready().await).await;
+        assert!(back.elapsed() < Duration::from_secs(5), "after {:?}", back.elapsed());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_was_done_to_apps_while_the_bus_was_down_holds_when_it_is_back() {
-    let mut cluster = Cluster::start(2).await;
-    let restart = cluster.nats.take().unwrap().kill();
-    until("the bus is gone", async || !cluster.nodes[0].is_ready().await).await;
-    cluster.nodes[0].register("new").await;
-    assert_eq!(cluster.nodes[0].unregister("app").await.status, 200);
-    assert!(!cluster.nodes[1].node_knows("new").await);
-    cluster.nats = Some(restart());
-    until("both are known", async || {
-        cluster.nodes[1].node_knows("new").await && !cluster.nodes[1].node_knows("app").await
+    on_each_bus(async |kind| {
+        let mut cluster = Cluster::start(kind, 2).await;
+        cluster.bus.kill();
+        until("the bus is gone", async || !cluster.nodes[0].is_ready().await).await;
+        cluster.nodes[0].register("new").await;
+        assert_eq!(cluster.nodes[0].unregister("app").await.status, 200);
+        assert!(!cluster.nodes[1].node_knows("new").await);
+        cluster.bus.restart();
+        until("both are known", async || {
+            cluster.nodes[1].node_knows("new").await && !cluster.nodes[1].node_knows("app").await
+        })
+        .await;
     })
     .await;
 }
 
 #[tokio::test]
 async fn what_is_done_to_an_app_on_one_node_holds_on_all() {
-    let cluster = Cluster::start(2).await;
-    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
-    let mut client = other.connect("app", "a").await;
-    let body = json!({ "enabled": false }).to_string();
-    let off = call(one, Method::PATCH, "/api/app/settings", &body).await;
-    assert_eq!(off.status, 200, "{}", off.text);
-    client.closed().await;
-    assert_eq!(one.unregister("app").await.status, 200);
-    until("the app is gone", async || !other.node_knows("app").await).await;
+    on_each_bus(async |kind| {
+        let cluster = Cluster::start(kind, 2).await;
+        let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+        let mut client = other.connect("app", "a").await;
+        let body = json!({ "enabled": false }).to_string();
+        let off = call(one, Method::PATCH, "/api/app/settings", &body).await;
+        assert_eq!(off.status, 200, "{}", off.text);
+        client.closed().await;
+        assert_eq!(one.unregister("app").await.status, 200);
+        until("the app is gone", async || !other.node_knows("app").await).await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_late_node_knows_who_is_there_before_it_listens() {
-    let mut cluster = Cluster::start(1).await;
-    let mut client = ClusterClient::connect(&cluster.nodes[0], "early", &["*"]).await;
-    client.subscribe("c").await;
-    cluster.add().await;
-    assert_eq!(ask(&cluster.nodes[1], "/channels/c/users").await, json!(["early"]));
-    assert!(cluster.nodes[1].is_ready().await);
+    on_each_bus(async |kind| {
+        let mut cluster = Cluster::start(kind, 1).await;
+        let mut client = ClusterClient::connect(&cluster.nodes[0], "early", &["*"]).await;
+        client.subscribe("c").await;
+        cluster.add().await;
+        assert_eq!(ask(&cluster.nodes[1], "/channels/c/users").await, json!(["early"]));
+        assert!(cluster.nodes[1].is_ready().await);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_node_that_stops_takes_its_sockets_with_it_at_once() {
-    let mut cluster = Cluster::start(2).await;
-    let mut client = ClusterClient::connect(&cluster.nodes[1], "there", &["*"]).await;
-    client.subscribe("c").await;
-    until_there(&cluster.nodes[0], &["there"]).await;
-    cluster.nodes.pop().unwrap().stop().await;
-    until_there(&cluster.nodes[0], &[]).await;
+    on_each_bus(async |kind| {
+        let mut cluster = Cluster::start(kind, 2).await;
+        let mut client = ClusterClient::connect(&cluster.nodes[1], "there", &["*"]).await;
+        client.subscribe("c").await;
+        until_there(&cluster.nodes[0], &["there"]).await;
+        cluster.nodes.pop().unwrap().stop().await;
+        until_there(&cluster.nodes[0], &[]).await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn pc_080_members_on_all_nodes_see_each_other() {
-    let cluster = Cluster::with_pusher(2).await;
-    let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
-    let mut here = PusherClient::connect(one).await;
-    here.join("presence-room", json!("here")).await;
-    let members =
-        async || pusher::call(other, Method::GET, "/apps/77/channels/presence-room/users", "").await;
-    until("the first is known", async || members().await.json()["users"] == json!([{ "id": "here" }])).await;
-    let mut there = PusherClient::connect(other).await;
-    let welcome = there.join("presence-room", json!("there")).await;
-    let welcome: Value = serde_json::from_str(welcome["data"].as_str().unwrap()).unwrap();
-    assert_eq!(welcome["presence"]["count"], 2);
-    assert_eq!(welcome["presence"]["ids"], json!(["here", "there"]));
-    let added = here.next().await;
-    assert_eq!(added["event"], "pusher_internal:member_added");
-    assert!(added["data"].as_str().unwrap().contains(r#""user_id":"there""#), "{added}");
-    there.leave("presence-room").await;
-    let removed = here.next().await;
-    assert_eq!(removed["event"], "pusher_internal:member_removed");
-    assert_eq!(removed["data"], json!({ "user_id": "there" }).to_string());
+    on_each_bus(async |kind| {
+        let cluster = Cluster::with_pusher(kind, 2).await;
+        let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+        let mut here = PusherClient::connect(one).await;
+        here.join("presence-room", json!("here")).await;
+        let members =
+            async || pusher::call(other, Method::GET, "/apps/77/channels/presence-room/users", "").await;
+        until("the first is known", async || members().await.json()["users"] == json!([{ "id": "here" }]))
+            .await;
+        let mut there = PusherClient::connect(other).await;
+        let welcome = there.join("presence-room", json!("there")).await;
+        let welcome: Value = serde_json::from_str(welcome["data"].as_str().unwrap()).unwrap();
+        assert_eq!(welcome["presence"]["count"], 2);
+        assert_eq!(welcome["presence"]["ids"], json!(["here", "there"]));
+        let added = here.next().await;
+        assert_eq!(added["event"], "pusher_internal:member_added");
+        assert!(added["data"].as_str().unwrap().contains(r#""user_id":"there""#), "{added}");
+        there.leave("presence-room").await;
+        let removed = here.next().await;
+        assert_eq!(removed["event"], "pusher_internal:member_removed");
+        assert_eq!(removed["data"], json!({ "user_id": "there" }).to_string());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn pc_081_the_members_of_a_killed_node_are_removed_for_the_others() {
-    let cluster = Cluster::with_pusher(1).await;
-    let doomed = process(&cluster);
-    let mut here = PusherClient::connect(&cluster.nodes[0]).await;
-    here.join("presence-room", json!("here")).await;
-    let mut there = PusherClient::connect_at(doomed.public, "/app/key?protocol=7").await;
-    there.join("presence-room", json!("there")).await;
-    assert_eq!(here.next().await["event"], "pusher_internal:member_added");
-    doomed.process.signal(Signal::KILL);
-    let removed = here.next().await;
-    assert_eq!(removed["event"], "pusher_internal:member_removed");
-    assert_eq!(removed["data"], json!({ "user_id": "there" }).to_string());
+    on_each_bus(async |kind| {
+        let cluster = Cluster::with_pusher(kind, 1).await;
+        let doomed = cluster.process();
+        let mut here = PusherClient::connect(&cluster.nodes[0]).await;
+        here.join("presence-room", json!("here")).await;
+        let mut there = PusherClient::connect_at(doomed.public, "/app/key?protocol=7").await;
+        there.join("presence-room", json!("there")).await;
+        assert_eq!(here.next().await["event"], "pusher_internal:member_added");
+        doomed.process.signal(Signal::KILL);
+        let removed = here.next().await;
+        assert_eq!(removed["event"], "pusher_internal:member_removed");
+        assert_eq!(removed["data"], json!({ "user_id": "there" }).to_string());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn pc_171_counts_are_those_of_all_nodes() {
-    let cluster = Cluster::with_pusher(2).await;
-    let mut clients = Vec::new();
-    for server in &cluster.nodes {
-        let mut client = PusherClient::connect(server).await;
-        client.subscribe("news").await;
-        clients.push(client);
-    }
-    pusher::configure(&cluster.nodes[0], json!({ "subscription_count": true })).await;
-    until("both count on both", async || {
-        let mut counts = Vec::new();
+    on_each_bus(async |kind| {
+        let cluster = Cluster::with_pusher(kind, 2).await;
+        let mut clients = Vec::new();
         for server in &cluster.nodes {
-            counts.push(count(server).await);
+            let mut client = PusherClient::connect(server).await;
+            client.subscribe("news").await;
+            clients.push(client);
         }
-        counts == [json!(2), json!(2)]
+        pusher::configure(&cluster.nodes[0], json!({ "subscription_count": true })).await;
+        until("both count on both", async || {
+            let mut counts = Vec::new();
+            for server in &cluster.nodes {
+                counts.push(count(server).await);
+            }
+            counts == [json!(2), json!(2)]
+        })
+        .await;
     })
     .await;
 }
@@ -286,36 +257,35 @@ async fn count(server: &Server) -> Value {
     answer.json()["channels"]["news"]["subscription_count"].clone()
 }
 
-/// A node of a cluster as a process, to be killed.
-fn process(cluster: &Cluster) -> Serving {
-    let bus = json!({ "kind": "nats", "url": cluster.nats.as_ref().unwrap().url() });
-    cluster.directory.configure("config.json", &[("sqlfile", json!("apps.sqlite")), ("bus", bus)]);
-    cluster.directory.serve(&["start"])
-}
-
 #[tokio::test]
 async fn what_a_killed_node_held_is_gone_within_five_seconds() {
-    let cluster = Cluster::start(1).await;
-    let doomed = process(&cluster);
-    let _here = cluster.nodes[0].connect("app", "here").await;
-    let _there = doomed.connect("app", "there").await;
-    cluster.nodes[0].until_online("app", &["here", "there"]).await;
-    doomed.process.signal(Signal::KILL);
-    let killed = Instant::now();
-    cluster.nodes[0].until_online("app", &["here"]).await;
-    assert!(killed.elapsed() < Duration::from_secs(5), "after {:?}", killed.elapsed());
+    on_each_bus(async |kind| {
+        let cluster = Cluster::start(kind, 1).await;
+        let doomed = cluster.process();
+        let _here = cluster.nodes[0].connect("app", "here").await;
+        let _there = doomed.connect("app", "there").await;
+        cluster.nodes[0].until_online("app", &["here", "there"]).await;
+        doomed.process.signal(Signal::KILL);
+        let killed = Instant::now();
+        cluster.nodes[0].until_online("app", &["here"]).await;
+        assert!(killed.elapsed() < Duration::from_secs(5), "after {:?}", killed.elapsed());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_node_that_stood_still_is_back_without_doubles() {
-    let cluster = Cluster::start(1).await;
-    let frozen = process(&cluster);
-    let _there = frozen.connect("app", "there").await;
-    cluster.nodes[0].until_online("app", &["there"]).await;
-    frozen.process.signal(Signal::STOP);
-    cluster.nodes[0].until_online("app", &[]).await;
-    frozen.process.signal(Signal::CONT);
-    cluster.nodes[0].until_online("app", &["there"]).await;
-    let answer = cluster.nodes[0].push("app", "hello").await.json();
-    assert_eq!((&answer["total"], &answer["sockets"]), (&json!(1), &json!(1)));
+    on_each_bus(async |kind| {
+        let cluster = Cluster::start(kind, 1).await;
+        let frozen = cluster.process();
+        let _there = frozen.connect("app", "there").await;
+        cluster.nodes[0].until_online("app", &["there"]).await;
+        frozen.process.signal(Signal::STOP);
+        cluster.nodes[0].until_online("app", &[]).await;
+        frozen.process.signal(Signal::CONT);
+        cluster.nodes[0].until_online("app", &["there"]).await;
+        let answer = cluster.nodes[0].push("app", "hello").await.json();
+        assert_eq!((&answer["total"], &answer["sockets"]), (&json!(1), &json!(1)));
+    })
+    .await;
 }

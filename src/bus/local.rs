@@ -109,6 +109,10 @@ impl LocalNode {
 }
 
 impl Bus for LocalNode {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
     fn send(&self, subject: &str, frame: Bytes) -> Result<(), NotSent> {
         let mut members = self.bus.members();
         if !members.get(&self.name).is_some_and(|member| member.events.is_up()) {

@@ -12,13 +12,17 @@
 //!    followed.
 //! 5. The events say when the bus went down and when it is up again; it comes back by itself, and every subject is followed
 //!    again before the `Up` is told. What others sent meanwhile is lost.
-//! 6. Frames that were dropped on the way because this node was too slow are told as `Lost`, never silently.
+//! 6. Frames that were dropped on the way because this node was too slow are told as `Lost`, or by going down; never
+//!    silently.
 //! 7. What waits to go out is bounded; one frame more is refused. Nothing waits while the bus is down.
 //! 8. Closing lets what was taken go out first, for a bounded time.
 
 mod events;
 pub mod local;
 mod nats;
+mod orders;
+mod redis;
+mod tls;
 pub mod wire;
 
 use std::fmt;
@@ -65,6 +69,7 @@ impl std::error::Error for BusError {}
 pub async fn connect(config: &BusConfig) -> Result<(Arc<dyn Bus>, mpsc::Receiver<BusEvent>), BusError> {
     match config.kind {
         BusKind::Nats => nats::NatsBus::connect(config, EVENTS_MAX).await,
+        BusKind::Redis => redis::RedisBus::connect(config, EVENTS_MAX).await,
     }
 }
 
@@ -91,6 +96,9 @@ impl fmt::Display for NotSent {
 
 /// To the other nodes. The module says what it promises.
 pub trait Bus: fmt::Debug + Send + Sync {
+    /// What operators call it, such as `nats`.
+    fn name(&self) -> &'static str;
+
     /// Sends a frame to all that follow `subject`.
     ///
     /// # Errors

@@ -1,23 +1,23 @@
-//! The bus over NATS. Its client reconnects and follows again by itself; here its subscriptions become one queue of events,
-//! and what waits to go out is bounded.
+//! The bus over NATS. Its client reconnects and follows again by itself; here its subscriptions become one queue of events.
 //!
 //! Always: one task hands frames and subscriptions to the client, in the order in which they were taken, so a frame finds
 //! followed what was followed before it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::{mpsc, oneshot};
+use percent_encoding::percent_decode_str;
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::events::Events;
-use super::{Bus, BusError, BusEvent, NotSent};
+use super::orders::{Order, Orders};
+use super::{Bus, BusError, BusEvent, NotSent, tls};
 use crate::config::BusConfig;
 
 /// How often the connection is tried while nothing is heard. After three in vain it counts as dead.
@@ -26,30 +26,14 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to connect.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(1);
 
-/// How long frames that were taken have to go out when the bus is closed.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
 /// Frames of one subject that may wait in the client before they are in the queue of events.
 const WAITING_MAX: usize = 65_536;
-
-/// What is to be done, in order.
-enum Order {
-    Send(String, Bytes),
-    Follow(String),
-    Unfollow(String),
-    /// Say when all before this is out.
-    Close(oneshot::Sender<()>),
-}
 
 /// A node's place on NATS.
 #[derive(Debug)]
 pub struct NatsBus {
     client: Client,
-    orders: mpsc::UnboundedSender<Order>,
-    events: Events,
-    /// What waits to go out, in bytes; at most `bytes_max`, so the queue of orders is bounded by it.
-    waiting_bytes: Arc<AtomicUsize>,
-    bytes_max: usize,
+    orders: Orders,
 }
 
 impl NatsBus {
@@ -62,75 +46,50 @@ impl NatsBus {
         events_max: usize,
     ) -> Result<(Arc<dyn Bus>, mpsc::Receiver<BusEvent>), BusError> {
         let (events, receiver) = Events::new(events_max);
-        let client = options(config, &events).await?.connect(addresses(config)?).await;
+        let addresses = addresses(config)?;
+        let client = options(config, &addresses, &events).await?.connect(addresses).await;
         let client = client.map_err(|error| BusError(format!("cannot use NATS: {}", error.kind())))?;
-        let (orders, waiting) = mpsc::unbounded_channel();
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let work = carry_out(client.clone(), waiting, events.clone(), Arc::clone(&waiting_bytes));
-        tokio::spawn(work);
-        let bytes_max = config.buffer_bytes_max;
-        Ok((Arc::new(Self { client, orders, events, waiting_bytes, bytes_max }), receiver))
+        let (orders, waiting) = Orders::new(events.clone(), config.buffer_bytes_max);
+        tokio::spawn(carry_out(client.clone(), waiting, events));
+        Ok((Arc::new(Self { client, orders }), receiver))
     }
 }
 
 impl Bus for NatsBus {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
     fn send(&self, subject: &str, frame: Bytes) -> Result<(), NotSent> {
-        if !self.is_up() {
-            return Err(NotSent::Down);
-        }
-        if frame.len() > self.client.max_payload() {
-            return Err(NotSent::TooLarge);
-        }
-        let weight = weight_bytes(subject, &frame);
-        if self.waiting_bytes.load(Ordering::Relaxed) + weight > self.bytes_max {
-            return Err(NotSent::Full);
-        }
-        self.waiting_bytes.fetch_add(weight, Ordering::Relaxed);
-        self.orders.send(Order::Send(subject.to_owned(), frame)).map_err(|_| NotSent::Down)
+        self.orders.send(subject, frame, self.client.max_payload())
     }
 
     fn follow(&self, subject: &str) {
-        // It fails only when the node ends.
-        let _ = self.orders.send(Order::Follow(subject.to_owned()));
+        self.orders.follow(subject);
     }
 
     fn unfollow(&self, subject: &str) {
-        let _ = self.orders.send(Order::Unfollow(subject.to_owned()));
+        self.orders.unfollow(subject);
     }
 
     fn is_up(&self) -> bool {
-        self.events.is_up()
+        self.orders.is_up()
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (out, is_out) = oneshot::channel();
-        let _ = self.orders.send(Order::Close(out));
-        Box::pin(async move {
-            // In vain while the bus is down.
-            let _ = tokio::time::timeout(CLOSE_WITHIN, is_out).await;
-        })
+        self.orders.close()
     }
 }
 
-fn weight_bytes(subject: &str, frame: &Bytes) -> usize {
-    subject.len() + frame.len() + size_of::<Order>()
-}
-
 /// Does what is ordered until the bus is closed or dropped.
-async fn carry_out(
-    client: Client,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    events: Events,
-    waiting_bytes: Arc<AtomicUsize>,
-) {
+async fn carry_out(client: Client, mut orders: mpsc::UnboundedReceiver<Order>, events: Events) {
     let mut followed: HashMap<String, AbortHandle> = HashMap::new();
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Send(subject, frame) => {
-                let weight = weight_bytes(&subject, &frame);
+            Order::Send(subject, frame, waiting) => {
                 // The client refuses only what was checked before.
                 let _ = client.publish(subject, frame).await;
-                waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
+                drop(waiting);
             }
             Order::Follow(subject) if followed.contains_key(&subject) => {}
             Order::Follow(subject) => {
@@ -159,7 +118,11 @@ async fn carry_out(
     followed.into_values().for_each(|forward| forward.abort());
 }
 
-async fn options(config: &BusConfig, events: &Events) -> Result<ConnectOptions, BusError> {
+async fn options(
+    config: &BusConfig,
+    addresses: &[ServerAddr],
+    events: &Events,
+) -> Result<ConnectOptions, BusError> {
     let options = ConnectOptions::new()
         .name("gusher")
         .retry_on_initial_connect()
@@ -170,11 +133,11 @@ async fn options(config: &BusConfig, events: &Events) -> Result<ConnectOptions, 
             Duration::from_millis(50).saturating_mul(attempts as u32).min(RETRY_AFTER_MAX)
         });
     let options = match &config.ca_file {
-        Some(file) => options.add_root_certificates(file.clone()),
+        Some(file) => options.tls_client_config(tls::client_config(Some(file))?),
         None => options,
     };
-    let options = match &config.user {
-        Some(user) => options.user_and_password(user.clone(), config.password.reveal().to_owned()),
+    let options = match account(config, addresses) {
+        Some((user, password)) => options.user_and_password(user, password),
         None => options,
     };
     let options = match &config.creds_file {
@@ -185,19 +148,47 @@ async fn options(config: &BusConfig, events: &Events) -> Result<ConnectOptions, 
     };
     // The client follows everything again before it sends anything, so what is sent after an `Up` is answered.
     let events = events.clone();
+    let told = Arc::new(Mutex::new(String::new()));
     Ok(options.event_callback(move |event| {
-        let events = events.clone();
+        let (events, told) = (events.clone(), Arc::clone(&told));
         async move {
             match event {
-                Event::Connected => events.set_up(true),
+                Event::Connected => {
+                    tell(&told, String::new());
+                    events.set_up(true);
+                }
                 Event::Disconnected | Event::Closed => events.set_up(false),
                 Event::SlowConsumer(_) => events.lost(1),
                 Event::ServerError(error) => tracing::warn!(%error, "the NATS server says no"),
-                Event::ClientError(error) => tracing::debug!(%error, "the NATS client stumbled"),
+                Event::ClientError(error) => tell(&told, error.to_string()),
                 Event::LameDuckMode | Event::Draining => {}
             }
         }
     }))
+}
+
+/// The user and the password of this node; those of the first URL that has some, if none are set.
+fn account(config: &BusConfig, addresses: &[ServerAddr]) -> Option<(String, String)> {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let of_url = |address: &ServerAddr| Some((decoded(address.username()?), decoded(address.password()?)));
+    match &config.user {
+        Some(user) => Some((user.clone(), config.password.reveal().to_owned())),
+        None => addresses.iter().find_map(of_url),
+    }
+}
+
+/// Tells the operator why there is no connection, unless that was told last.
+fn tell(told: &Mutex<String>, reason: String) {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    if *told == reason {
+        return;
+    }
+    let advice =
+        if reason.contains("authori") { ": see bus.user, bus.password and bus.creds_file" } else { "" };
+    if !reason.is_empty() {
+        tracing::warn!("there is no NATS to use, and it is tried again: {reason}{advice}");
+    }
+    *told = reason;
 }
 
 /// The servers, with commas between them.

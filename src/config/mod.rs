@@ -221,6 +221,8 @@ pub struct ClusterConfig {
 pub enum BusKind {
     /// NATS.
     Nats,
+    /// Redis or Valkey.
+    Redis,
 }
 
 /// How this node reaches the others.
@@ -230,11 +232,11 @@ pub struct BusConfig {
     pub kind: BusKind,
     /// Where it is. May hold a password.
     pub url: Secret,
-    /// A file of credentials.
+    /// A file of credentials, for NATS alone.
     pub creds_file: Option<PathBuf>,
     /// Who this node is to the server.
     pub user: Option<String>,
-    /// The proof of that; empty without a user.
+    /// The proof of that. Redis knows passwords without a user.
     pub password: Secret,
     /// A file of certificates that are trusted besides those of the system.
     pub ca_file: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! Tests of reading and validating together: text in, `Config` or findings out.
 
 use super::*;
-use crate::config::{DEFAULT_FILE, Database, Level, LogTarget};
+use crate::config::{BusKind, DEFAULT_FILE, Database, Level, LogTarget};
 use std::time::Duration;
 
 /// A well-formed hash; of what does not matter here.
@@ -406,4 +406,25 @@ fn algorithms_of_tokens_are_named() {
         let refused = with(&format!(r#""cluster": {{ "algorithms": "{bad}" }}"#)).unwrap_err();
         assert!(refused.contains("cluster.algorithms"), "{refused}");
     }
+}
+
+#[test]
+fn a_bus_has_what_its_kind_needs_and_nothing_that_it_does_not_know() {
+    let bus = |members: &str| with(&format!(r#""bus": {{ {members} }}"#));
+    for (members, finding) in [
+        (r#""kind": "rabbit", "url": "x""#, "none, nats or redis"),
+        (r#""kind": "nats""#, "nats://"),
+        (r#""kind": "redis""#, "redis://"),
+        (
+            r#""kind": "redis", "url": "redis://a", "creds_file": "a.creds""#,
+            "bus.creds_file is for NATS alone",
+        ),
+        (r#""kind": "nats", "url": "nats://a", "password": "Xsecret""#, "bus.password needs bus.user"),
+    ] {
+        let error = bus(members).unwrap_err();
+        assert!(error.contains(finding) && !error.contains("Xsecret"), "{error}");
+    }
+    let of_redis = bus(r#""kind": "redis", "url": "redis://a", "password": "Xsecret""#).unwrap().bus.unwrap();
+    assert_eq!((of_redis.kind, of_redis.user.as_deref()), (BusKind::Redis, None));
+    assert!(!format!("{of_redis:?}").contains("Xsecret"));
 }

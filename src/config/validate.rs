@@ -182,17 +182,26 @@ impl Check {
         let join_time_max = self.seconds("bus.join_seconds_max", typed.join_seconds_max, 1..=300);
         let buffer_bytes_max = self.count("bus.buffer_bytes_max", typed.buffer_bytes_max, 64 * KIB..=GIB);
         let kind = match typed.kind.as_str() {
-            "nats" if typed.url.is_empty() => {
-                self.find("bus.url must say where the bus is, such as nats://127.0.0.1:4222");
-                return None;
-            }
             "nats" => BusKind::Nats,
+            "redis" => BusKind::Redis,
             "none" | "" => return None,
             _ => {
-                self.find("bus.kind must be none or nats");
+                self.find("bus.kind must be none, nats or redis");
                 return None;
             }
         };
+        if typed.url.is_empty() {
+            self.find(match kind {
+                BusKind::Nats => "bus.url must say where the bus is, such as nats://127.0.0.1:4222",
+                BusKind::Redis => "bus.url must say where the bus is, such as redis://127.0.0.1:6379",
+            });
+        }
+        if kind == BusKind::Nats && typed.user.is_empty() && !typed.password.is_empty() {
+            self.find("bus.password needs bus.user: NATS knows no passwords without a user");
+        }
+        if kind == BusKind::Redis && !typed.creds_file.is_empty() {
+            self.find("bus.creds_file is for NATS alone: Redis knows nodes by bus.user and bus.password");
+        }
         let file = |name: String| Some(PathBuf::from(name)).filter(|file| !file.as_os_str().is_empty());
         Some(BusConfig {
             kind,

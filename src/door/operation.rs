@@ -21,8 +21,10 @@ pub fn routes() -> Router<Arc<Door>> {
 
 /// A node is ready while it hears of the others.
 async fn ready(State(door): State<Arc<Door>>) -> Response {
-    match door.hub.is_joined() {
-        true => "ready".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "nats not connected").into_response(),
+    match door.hub.bus_name() {
+        Some(bus) if !door.hub.is_joined() => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{bus} not connected")).into_response()
+        }
+        _ => "ready".into_response(),
     }
 }

@@ -50,6 +50,11 @@ impl Hub {
         self.link.as_ref().is_none_or(Link::is_ready)
     }
 
+    /// What operators call the bus, if there is one.
+    pub fn bus_name(&self) -> Option<&'static str> {
+        self.link.as_ref().map(Link::bus_name)
+    }
+
     /// Something happened on the bus. Returns what is to be read again from the store.
     pub fn hear(&self, event: &BusEvent) -> Option<Stale> {
         let link = self.link.as_ref()?;

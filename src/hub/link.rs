@@ -139,6 +139,11 @@ impl Link {
         self.settings.bus.send(subject, wire::encode(self.me(), fact))
     }
 
+    /// What operators call the bus.
+    pub fn bus_name(&self) -> &'static str {
+        self.settings.bus.name()
+    }
+
     /// Lets what was sent go out.
     pub async fn close(&self) {
         self.settings.bus.close().await;

@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_pattern_is_added_once() {
         let permissions = Permissions::new(["a".to_owned()]).with("b").with("a");
-        assert_eq!(permissions.patterns(), &["a".into(), "b".into()]);
+        assert_eq!(permissions.patterns(), &["a", "b"].map(Box::<str>::from));
     }
 
     proptest! {

@@ -4,11 +4,15 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod bus_node;
+pub mod certificates;
 pub mod cluster;
 pub mod hook;
+pub mod log;
 pub mod process;
 pub mod pusher;
 pub mod raw;
+pub mod real_nodes;
 pub mod servers;
 
 use std::future::Future;
