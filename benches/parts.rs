@@ -11,7 +11,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gusher::dialect::Session;
 use gusher::model::UserId;
 use gusher::model::pattern::{Pattern, PatternLimits};
-use gusher::net::websocket::{Reader, Rules, text};
+use gusher::net::websocket::{Deflater, Opcode, Reader, Rules, text};
 use world::{Peer, SETTINGS, World, frame};
 
 const TEXT: u8 = 1;
@@ -35,8 +35,18 @@ fn codec(criterion: &mut Criterion) {
         group.bench_function(format!("write {bytes} bytes"), |bencher| {
             bencher.iter(|| text(black_box(payload.as_bytes())));
         });
+        let json = format!(r#"{{"event":"price","channel":"news","data":"{}"}}"#, digits(bytes));
+        let mut deflater = Deflater::default();
+        group.bench_function(format!("deflate {bytes} digits in JSON"), |bencher| {
+            bencher.iter(|| deflater.message(Opcode::Text, black_box(json.as_bytes()), 0));
+        });
     }
     group.finish();
+}
+
+/// Text that is neither all the same nor random.
+fn digits(count: usize) -> String {
+    (0_u32..).flat_map(|number| number.to_string().into_bytes()).map(char::from).take(count).collect()
 }
 
 /// Publishing to 200 sockets on one shard, the kernel's work included; their clients read in between.
