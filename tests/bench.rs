@@ -2,8 +2,10 @@
 
 mod support;
 
+use gusher::config::BusKind;
 use serde_json::Value;
-use support::process::{Directory, FREE_PORTS, Outcome, Serving, run};
+use support::process::{Directory, FREE_PORTS, Outcome, Process, Serving, run};
+use support::servers::BusServer;
 
 /// A trial run, and where it runs.
 struct Bench {
@@ -93,6 +95,41 @@ fn the_floor_needs_no_server() {
         }
         assert_delivered(&told(&outcome), 25, 250);
     }
+}
+
+#[test]
+fn what_is_published_to_one_node_is_counted_on_another() {
+    let (bus, directory) = (BusServer::start(BusKind::Nats), Directory::new());
+    let serve = || {
+        let mut command = directory.gusher(&[&["start", "--dev"], &FREE_PORTS[..]].concat());
+        command.env("GUSHER_BUS", "nats").env("GUSHER_BUS_URL", bus.url());
+        Serving::new(Process::start(&mut command))
+    };
+    let [one, other] = [serve(), serve()];
+    let line = format!(
+        "bench fanout --subscribers 10 --rate 50 --seconds 0.2 --json --port {} --publish-to {} --pid {} --pid {}",
+        one.public.port(),
+        other.public,
+        one.process.id(),
+        other.process.id()
+    );
+    let words: Vec<&str> = line.split(' ').collect();
+    assert_delivered(&told(&run(&mut directory.gusher(&words))), 10, 100);
+}
+
+#[test]
+fn the_bus_is_measured_without_a_node() {
+    let directory = Directory::new();
+    for kind in BusServer::KINDS {
+        let bus = BusServer::start(kind);
+        let words = ["bench", "bus", &bus.url(), "--messages", "300", "--json"];
+        let figures = told(&run(&mut directory.gusher(&words)));
+        assert_eq!(figures["messages"], 300);
+        assert!(figures["client_cpu_us_per_message"].as_f64() > Some(0.0), "{figures}");
+        assert!(figures["p99_ms"].as_f64() >= figures["p50_ms"].as_f64(), "{figures}");
+    }
+    let nowhere = run(&mut directory.gusher(&["bench", "bus", "redis://127.0.0.1:1"]));
+    assert_eq!((nowhere.code, nowhere.stderr.contains("cannot use Redis")), (Some(1), true), "{nowhere:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! figure that could not be measured is absent rather than zero.
 
 pub mod backend;
+pub mod bus;
 pub mod clock;
 pub mod crowd;
 pub mod delivery;

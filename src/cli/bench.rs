@@ -9,7 +9,6 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::api::{Api, ApiArgs};
 use super::{Failure, print_line};
-use crate::bench::Fault;
 use crate::bench::figures::Figures;
 use crate::bench::floor::{self, Way, sender};
 use crate::bench::flow::{Flow, Pace};
@@ -20,6 +19,7 @@ use crate::bench::scenario::presence::{self, Presence};
 use crate::bench::scenario::{Group, Stage, slow};
 use crate::bench::stamp::{LANES_MAX, NUMBERS_MAX, STAMP_BYTES};
 use crate::bench::target::{Dialect, Target};
+use crate::bench::{Fault, bus};
 
 /// A client's frame and a call of this size still fit into what the kernel takes at once.
 const DATA_BYTES_MAX: u64 = 60_000;
@@ -67,6 +67,12 @@ Examples:
   gusher bench floor --subscribers 1000 --rate 30 --seconds 10
   gusher bench floor --burst 1000 --way send,uring,ten")]
     Floor(FloorArgs),
+    /// The bus between nodes alone: what its own client costs without a node
+    #[command(after_help = "\
+Examples:
+  gusher bench bus nats://127.0.0.1:4222 --pid \"$(pidof nats-server)\"
+  gusher bench bus redis://127.0.0.1:6379")]
+    Bus(BusArgs),
     /// The other process of the floor
     #[command(hide = true, after_help = "Examples:\n  gusher bench floor-sender --sockets 1 --messages 1")]
     FloorSender(SenderArgs),
@@ -96,6 +102,9 @@ struct StageArgs {
         hide_env_values = true
     )]
     secret: String,
+    /// The node that is published to, where several are to their clients as one [default: host and port]
+    #[arg(long, value_name = "HOST:PORT", value_parser = node)]
+    publish_to: Option<(String, u16)>,
     /// What is spoken: Pusher's protocol, or Gusher's own sockets and private API
     #[arg(long, value_enum, default_value_t = Speech::Pusher)]
     dialect: Speech,
@@ -353,6 +362,26 @@ pub struct FloorArgs {
     told: ToldArgs,
 }
 
+/// `gusher bench bus`
+#[derive(Args)]
+pub struct BusArgs {
+    /// Where NATS or Redis is
+    #[arg(value_name = "URL")]
+    url: String,
+    /// Messages
+    #[arg(long, value_name = "N", default_value = "200000", value_parser = messages())]
+    messages: u32,
+    /// Length of a message
+    #[arg(long, value_name = "N", default_value = "200", value_parser = data_bytes())]
+    data_bytes: usize,
+    /// A process of the bus; may be given several times
+    #[arg(long, value_name = "PID")]
+    pid: Vec<u32>,
+    /// Print one line of JSON and no table
+    #[arg(long)]
+    json: bool,
+}
+
 /// `gusher bench floor-sender`
 #[derive(Args)]
 pub struct SenderArgs {
@@ -406,6 +435,11 @@ pub fn run(command: &BenchCommand) -> Result<(), Failure> {
             let figures = fanout::bare(&args.plan(*way), args.rounds, args.told.in_flight);
             args.told.print(&figures.map_err(failed)?)
         }),
+        BenchCommand::Bus(args) => {
+            let plan = bus::Plan { messages: args.messages, data_bytes: args.data_bytes };
+            let servers = Servers::new(args.pid.clone()).map_err(failed)?;
+            print(&bus::run(&args.url, &servers, &plan).map_err(failed)?, args.json)
+        }
         BenchCommand::FloorSender(args) => {
             sender::serve(&args.plan(), &mut io::stdin().lock(), &mut io::stdout().lock()).map_err(failed)
         }
@@ -431,7 +465,11 @@ impl StageArgs {
         let sockets = resolve(&self.host, self.port)?;
         if self.dialect == Speech::Pusher {
             let (app_id, key, secret) = (self.app_id.clone(), self.key.clone(), self.secret.clone());
-            return Ok(Target { sockets, calls: sockets, dialect: Dialect::Pusher { app_id, key, secret } });
+            let calls = match &self.publish_to {
+                Some((host, port)) => resolve(host, *port)?,
+                None => sockets,
+            };
+            return Ok(Target { sockets, calls, dialect: Dialect::Pusher { app_id, key, secret } });
         }
         let (base, account, password) = Api::new(&self.api)?.into_parts();
         let (Some(host), "http") = (base.host_str(), base.scheme()) else {
@@ -453,11 +491,15 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
 
 impl ToldArgs {
     fn print(&self, figures: &Figures) -> Result<(), Failure> {
-        if !self.json {
-            print_line(&figures.table())?;
-        }
-        print_line(&figures.json())
+        print(figures, self.json)
     }
+}
+
+fn print(figures: &Figures, is_json_alone: bool) -> Result<(), Failure> {
+    if !is_json_alone {
+        print_line(&figures.table())?;
+    }
+    print_line(&figures.json())
 }
 
 impl ArrivingArgs {
@@ -570,6 +612,11 @@ fn messages() -> RangedU64ValueParser<u32> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     within(text, SECONDS_MAX)
+}
+
+fn node(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
+    parts.ok_or_else(|| "must be HOST:PORT".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
