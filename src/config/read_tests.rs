@@ -407,3 +407,20 @@ fn algorithms_of_tokens_are_named() {
         assert!(refused.contains("cluster.algorithms"), "{refused}");
     }
 }
+
+#[test]
+fn a_certificate_and_its_key_are_named_together() {
+    let tls = |members: &str| with(&format!(r#""tls": {{ {members} }}"#)).map(|config| config.tls);
+    assert_eq!(tls(""), Ok(None));
+    let both = tls(r#""cert_file": "c.pem", "key_file": "k.pem""#).unwrap().unwrap();
+    assert_eq!((both.cert_file, both.key_file), ("c.pem".into(), "k.pem".into()));
+    assert!(!both.is_private_too);
+    for (members, needed) in [
+        (r#""cert_file": "c.pem""#, "tls.cert_file needs tls.key_file"),
+        (r#""key_file": "k.pem""#, "tls.key_file needs tls.cert_file"),
+        (r#""private": true"#, "tls.private needs tls.cert_file and tls.key_file"),
+    ] {
+        let error = tls(members).unwrap_err();
+        assert!(error.contains(needed), "{error}");
+    }
+}
