@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use serde_json::json;
 use support::cluster::{ClusterClient, KEY_SETTING};
-use support::process::{Directory, run};
+use support::process::{Directory, FREE_PORTS, LISTENING, Process, Serving, run};
 use support::pusher::{self, PusherClient, trigger};
 use support::raw::{Raw, frame, upgrade};
 use support::tls::{Authority, RawTls, shake_hands};
@@ -409,6 +409,37 @@ async fn a_broken_certificate_leaves_the_one_before_in_use() {
 }
 
 #[tokio::test]
+async fn our_own_clients_trust_the_authority_that_they_are_told_of() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let mut start = directory.gusher(&[&["start", "--dev"], &FREE_PORTS[..]].concat());
+    start
+        .env("GUSHER_TLS_CERT_FILE", authority.cert_file())
+        .env("GUSHER_TLS_KEY_FILE", authority.key_file())
+        .env("GUSHER_TLS_PRIVATE", "true");
+    let mut serving = Serving::new(Process::start(&mut start));
+    let invitation = serving.process.prints("gusher listen") + &serving.process.prints("curl");
+    assert!(invitation.contains("wss://") && invitation.contains("https://"), "{invitation}");
+    let (public, private) = (format!("wss://{}", serving.public), format!("https://{}", serving.private));
+    let ca = authority.ca_file();
+    let told = |words: &[&str]| {
+        let mut command = serving.ask(&directory, words);
+        command.env("GUSHER_URL", &public).env("GUSHER_API", &private).env("GUSHER_CA_FILE", &ca);
+        command
+    };
+    let mut listening = Process::start(&mut told(&["listen", "demo", "alice", "--count", "1"]));
+    listening.logs("listening as alice on wss://");
+    let pushed = run(&mut told(&["push", "demo", "hello"]));
+    assert_eq!((pushed.code, pushed.stdout.as_str()), (Some(0), "1 user, 1 socket\n"), "{pushed:?}");
+    assert_eq!(listening.ended().stdout, "hello\n");
+    for words in [&["listen", "demo", "alice"][..], &["push", "demo", "hello"]] {
+        // Nobody on the web knows this authority.
+        let outcome = run(told(words).env_remove("GUSHER_CA_FILE"));
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.stderr.to_lowercase().contains("certificate"), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_used_stop_the_start_with_one_line() {
     let authority = Authority::new();
     let directory = Directory::new();
@@ -439,9 +470,9 @@ async fn an_expired_certificate_is_used_with_a_warning() {
     let directory = Directory::new();
     let tls = json!({ "cert_file": authority.cert_file(), "key_file": authority.key_file() });
     directory.configure("config.json", &[("tls", tls), ("sqlfile", json!(":memory:"))]);
-    let mut process = support::process::Process::start(&mut directory.gusher(&["start"]));
+    let mut process = Process::start(&mut directory.gusher(&["start"]));
     assert!(process.logs("has expired").contains("level=warning"));
-    process.logs(support::process::LISTENING);
+    process.logs(LISTENING);
     drop(process);
     let fresh = Authority::new();
     let tls = json!({ "cert_file": fresh.cert_file(), "key_file": fresh.key_file() });
