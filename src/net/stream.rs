@@ -159,3 +159,14 @@ pub(super) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<u
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_stream_pays_one_pointer_for_tls() {
+        let pointer = size_of::<usize>();
+        assert_eq!(size_of::<Option<Stream>>(), size_of::<TcpStream>().next_multiple_of(pointer) + pointer);
+    }
+}
