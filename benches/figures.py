@@ -3,7 +3,7 @@
 
     cargo build --release
     (cd benches/peers && npm ci)             # for the comparison with uWebSockets.js; left out where it is missing
-    benches/figures.py measure               # some five minutes; a machine that does nothing else
+    benches/figures.py measure               # some five minutes; a machine that does nothing else; with openssl for TLS
     benches/figures.py chart                 # draws docs/performance.svg from the figures
 
 The figures are kept in benches/figures.json. Every one is the median of rounds that take turns with what it is compared
@@ -17,6 +17,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 import urllib.request
@@ -152,6 +153,35 @@ def measure_presence():
     return {"5000": told, "2500": half, "fanout": plain}
 
 
+def openssl(*arguments):
+    subprocess.run(["openssl", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def certificates(directory):
+    """An authority, and a certificate of its for 127.0.0.1 with its key: three files."""
+    ca, cert, key = (directory / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    ca_key, names, new = directory / "ca-key.pem", directory / "names", ["-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    names.write_text("subjectAltName=IP:127.0.0.1\n")
+    openssl("req", "-x509", *new, "-keyout", ca_key, "-out", ca, "-subj", "/CN=figures", "-days", 2)
+    openssl("req", *new, "-keyout", key, "-out", directory / "request", "-subj", "/CN=127.0.0.1")
+    openssl("x509", "-req", "-in", directory / "request", "-CA", ca, "-CAkey", ca_key, "-CAcreateserial",
+            "-extfile", names, "-out", cert, "-days", 2)
+    return ca, cert, key
+
+
+def over_tls(scenario, *arguments, rounds=ROUNDS):
+    """Gusher's figures without TLS and with it, round by round in turn, each with a new server."""
+    plain, tls = [], []
+    with tempfile.TemporaryDirectory() as directory:
+        ca, cert, key = certificates(Path(directory))
+        for _ in range(rounds):
+            with gusher() as node:
+                plain.append(bench(node, scenario, *arguments))
+            with gusher(tls_cert_file=cert, tls_key_file=key) as node:
+                tls.append(bench(node, scenario, *arguments, "--tls", "--ca", ca))
+    return {"plain": medians(plain), "tls": medians(tls)}
+
+
 def measure_start():
     times = []
     for _ in range(5):
@@ -188,6 +218,10 @@ def measure():
     figure("burst", lambda: with_floor("fanout", "--subscribers", 1000, "--burst", 2000))
     figure("mixed", lambda: alone("mixed", "--subscribers", 10_000, "--rate", 2, "--seconds", 8))
     figure("idle", lambda: alone("idle", "--sockets", 15_000, "--subscribe"))
+    figure("idle, TLS", lambda: over_tls("idle", "--sockets", 10_000, "--subscribe", rounds=1))
+    figure("connect, TLS", lambda: over_tls("connect", "--sockets", 3000, "--subscribe"))
+    figure("fanout 1000, TLS", lambda: over_tls("fanout", "--subscribers", 1000, "--rate", 30, "--seconds", 4))
+    figure("burst, TLS", lambda: over_tls("fanout", "--subscribers", 1000, "--burst", 1000))
     figure("slow", lambda: alone("slow", "--stalled", 10, "--subscribers", 100, "--seconds", 8))
     paced = ("--subscribers", 100, "--rate", 200, "--data-bytes", 4096, "--seconds", 8)
     figure("nobody slow", lambda: alone("fanout", *paced))

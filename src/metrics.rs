@@ -35,7 +35,7 @@ pub struct ShardMetrics {
     pub deliveries: Counter,
     /// Pushes that were deflated for those who read that: once each, however many they are.
     pub deflated: Counter,
-    /// Bytes that the kernel took.
+    /// Bytes that were taken, by the kernel or by TLS on the way there: before encryption.
     pub bytes_out: Counter,
     /// Socket writes made.
     pub writes: Counter,
@@ -72,6 +72,8 @@ pub struct NodeMetrics {
     pub refusals: Counter,
     /// Requests whose head did not come in time.
     pub slow_heads: Counter,
+    /// TLS handshakes that failed or did not come in time.
+    pub tls_failures: Counter,
     /// Times that a connection could not be accepted for want of descriptors.
     pub accept_failures: Counter,
 }

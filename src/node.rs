@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::bus::{self, BusEvent};
-use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAddress, SendWay};
+use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAddress, SendWay, TlsConfig};
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
-use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
+use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
@@ -72,6 +72,7 @@ pub struct Node {
     shards: Vec<thread::JoinHandle<()>>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
     doors: Vec<JoinHandle<()>>,
+    certificate: Option<Arc<Certificate>>,
     notices: Notices,
     webhooks: Arc<Webhooks>,
     housekeeping: Vec<JoinHandle<()>>,
@@ -90,6 +91,7 @@ impl Node {
     pub async fn start(config: &Config, first: Option<&App>) -> Result<Self, StartError> {
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
+        let certificate = config.tls.as_ref().map(certificate).transpose()?;
         let apps = Apps::load(open_store(&config.database).await?)
             .await
             .map_err(|error| unusable(&config.database, &error))?;
@@ -122,6 +124,7 @@ impl Node {
         }
         let mut housekeeping =
             vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
+        housekeeping.extend(certificate.clone().map(|certificate| tokio::spawn(certificate.watch())));
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
             housekeeping.push(tokio::spawn(tell_changes(Arc::clone(&hub))));
             hear(Arc::clone(&hub), facts).map_err(system)?;
@@ -143,13 +146,8 @@ impl Node {
             hub,
             shards,
             shard_metrics,
-            doors: [(public, door.public()), (private, door.private())]
-                .into_iter()
-                .map(|(listener, routes)| {
-                    let door = Arc::clone(&door);
-                    tokio::spawn(door.serve(listener, routes, stopping.subscribe(), config.drain.time_max))
-                })
-                .collect(),
+            doors: serve(config, &door, certificate.as_ref(), [public, private], &stopping),
+            certificate,
             stopping,
             drain_time_max: config.drain.time_max,
         };
@@ -164,6 +162,11 @@ impl Node {
     /// What each shard counts.
     pub fn shard_metrics(&self) -> &[Arc<ShardMetrics>] {
         &self.shard_metrics
+    }
+
+    /// Reads the files of the certificate again, if there is one.
+    pub fn reload(&self) {
+        self.certificate.iter().for_each(|certificate| certificate.reload());
     }
 
     /// Stops: accepts nothing more, closes every socket after what was accepted for it, and waits for all to end,
@@ -373,6 +376,32 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
         close_at_expiry: config.cluster.close_at_expiry,
     };
     Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, tokens, settings))
+}
+
+/// Serves both listeners, the public one first.
+fn serve(
+    config: &Config,
+    door: &Arc<Door>,
+    certificate: Option<&Arc<Certificate>>,
+    [public, private]: [tokio::net::TcpListener; 2],
+    stopping: &watch::Sender<bool>,
+) -> Vec<JoinHandle<()>> {
+    let is_private_too = config.tls.as_ref().is_some_and(|tls| tls.is_private_too);
+    let with_tls = [
+        (public, door.public(), certificate),
+        (private, door.private(), certificate.filter(|_| is_private_too)),
+    ];
+    let serve = |(listener, routes, certificate): (_, _, Option<&Arc<Certificate>>)| {
+        let (door, certificate) = (Arc::clone(door), certificate.cloned());
+        let served = door.serve(listener, routes, certificate, stopping.subscribe(), config.drain.time_max);
+        tokio::spawn(served)
+    };
+    with_tls.into_iter().map(serve).collect()
+}
+
+fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
+    let loaded = Certificate::load(&tls.cert_file, &tls.key_file);
+    loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
 }
 
 /// What tells good tokens from bad ones, by the keys in the file that the configuration names.

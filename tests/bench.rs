@@ -6,24 +6,44 @@ use gusher::config::BusKind;
 use serde_json::Value;
 use support::process::{Directory, FREE_PORTS, Outcome, Process, Serving, run};
 use support::servers::BusServer;
+use support::tls::Authority;
 
 /// A trial run, and where it runs.
 struct Bench {
     directory: Directory,
     server: Serving,
+    /// Who has issued its certificate, if both listeners speak TLS.
+    authority: Option<Authority>,
 }
 
 impl Bench {
     fn start() -> Self {
         let directory = Directory::new();
         let server = directory.serve(&[&["start", "--dev"], &FREE_PORTS[..]].concat());
-        Self { directory, server }
+        Self { directory, server, authority: None }
+    }
+
+    fn start_secure() -> Self {
+        let (directory, authority) = (Directory::new(), Authority::new());
+        let mut command = directory.gusher(&[&["start", "--dev"], &FREE_PORTS[..]].concat());
+        command
+            .env("GUSHER_TLS_CERT_FILE", authority.cert_file())
+            .env("GUSHER_TLS_KEY_FILE", authority.key_file())
+            .env("GUSHER_TLS_PRIVATE", "true");
+        let server = Serving::new(Process::start(&mut command));
+        Self { directory, server, authority: Some(authority) }
     }
 
     fn run(&self, line: &str) -> Outcome {
         let pid = self.server.process.id().to_string();
         let words: Vec<&str> = ["bench"].into_iter().chain(line.split(' ')).chain(["--pid", &pid]).collect();
         let mut command = self.server.ask(&self.directory, &words);
+        if let Some(authority) = &self.authority {
+            command
+                .env("PUSHER_SCHEME", "https")
+                .env("GUSHER_CA_FILE", authority.ca_file())
+                .env("GUSHER_API", format!("https://{}", self.server.private));
+        }
         run(command.env("PUSHER_PORT", self.server.public.port().to_string()))
     }
 
@@ -59,6 +79,36 @@ fn fan_outs_are_counted() {
     assert_delivered(&bench.measure("fanout --subscribers 10 --burst 50"), 50, 500);
     let multi = bench.measure("multi --channels 5 --subscribers 2 --rate 200 --seconds 0.1 --connections 2");
     assert_delivered(&multi, 20, 40);
+}
+
+#[test]
+fn a_server_is_measured_over_tls() {
+    let bench = Bench::start_secure();
+    assert_delivered(&bench.measure("fanout --subscribers 10 --rate 50 --seconds 0.2"), 10, 100);
+    let long = bench.measure("fanout --subscribers 5 --burst 50 --data-bytes 10000");
+    assert_delivered(&long, 50, 250);
+    let own = bench.measure("fanout --dialect gusher --key demo --subscribers 3 --burst 20");
+    assert_delivered(&own, 20, 60);
+    let connect = bench.measure("connect --sockets 10 --subscribe --in-flight 3");
+    assert_eq!((&connect["sockets"], &connect["refused"]), (&10.into(), &0.into()));
+    let idle = bench.measure("idle --sockets 10 --rest-seconds 0.1");
+    assert_eq!((&idle["sockets"], &idle["closed"]), (&10.into(), &0.into()));
+    let nobody_trusted = bench.run("connect --sockets 1 --json --ca /dev/null");
+    assert_eq!(nobody_trusted.code, Some(2), "{nobody_trusted:?}");
+}
+
+#[test]
+fn tls_is_not_spoken_to_just_anybody() {
+    let bench = Bench::start_secure();
+    let port = bench.server.public.port().to_string();
+    let words = ["bench", "connect", "--sockets", "1", "--port", &port, "--tls"];
+    let outcome = run(&mut bench.directory.gusher(&words));
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains("TLS needs --ca FILE"), "{}", outcome.stderr);
+    let stranger = Authority::new();
+    let outcome = run(bench.directory.gusher(&words).env("GUSHER_CA_FILE", stranger.ca_file()));
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("certificate"), "{}", outcome.stderr);
 }
 
 #[test]

@@ -10,8 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// Calls `/v1/auth` on the public listener.
 async fn authenticate(server: &Server, method: Method, body: &str) -> Answer {
-    let url = format!("http://{}/v1/auth", server.public());
-    let call = reqwest::Client::new().request(method, url).header("Origin", "https://example.com");
+    let call = server.public_call(method, "/v1/auth").header("Origin", "https://example.com");
     send(call.body(body.to_owned())).await
 }
 
@@ -140,8 +139,8 @@ async fn gc_019_a_token_works_at_once() {
 #[tokio::test]
 async fn gc_020_a_request_that_is_no_upgrade_is_refused() {
     let server = serve().await;
-    let url = format!("http://{}/v1/apps/app/ws?token={}", server.public(), token("u", &[]));
-    let answer = send(reqwest::Client::new().get(url)).await;
+    let path = format!("/v1/apps/app/ws?token={}", token("u", &[]));
+    let answer = send(server.public_call(Method::GET, &path)).await;
     assert_eq!((answer.status.as_u16(), answer.text.as_str()), (400, "Bad Request\n"));
 }
 
@@ -468,12 +467,11 @@ async fn gc_076_a_client_that_does_not_read_holds_up_nobody() {
 async fn gc_005_a_node_says_that_it_lives() {
     let server = serve().await;
     for (path, text) in [("/healthz", "ok"), ("/readyz", "ready"), ("/version", env!("CARGO_PKG_VERSION"))] {
-        for address in [server.public(), server.private()] {
-            let url = format!("http://{address}{path}");
-            let answer = send(reqwest::Client::new().get(&url)).await;
+        for call in [Server::public_call, Server::call] {
+            let answer = send(call(&server, Method::GET, path)).await;
             assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, text));
             assert!(answer.header("content-type").starts_with("text/plain"));
-            assert_eq!(send(reqwest::Client::new().head(&url)).await.status, 200);
+            assert_eq!(send(call(&server, Method::HEAD, path)).await.status, 200);
         }
     }
 }

@@ -52,7 +52,9 @@ async fn pc_010_any_version_of_a_library_is_welcome() {
 
 #[tokio::test]
 async fn pc_021_a_node_that_stops_sends_newcomers_elsewhere() {
-    let server = serve(json!({})).await;
+    // What is sent in two pieces is sent as it is written.
+    let server = Server::plain(&[]).await;
+    register(&server, json!({})).await;
     // Accepted before the node stops, heard to the end after.
     let mut late = TcpStream::connect(server.public()).await.expect("accepted");
     late.write_all(b"GET /app/key?protocol=7 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n")
@@ -147,9 +149,7 @@ async fn pc_033_unknown_members_are_ignored() {
 async fn pc_036_a_close_says_why() {
     let server = serve(json!({})).await;
     for path in ["/app/unknown", "/app/key?protocol=x", "/app/key?protocol=99", "/nowhere"] {
-        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}{path}", server.public()))
-            .await
-            .expect("upgraded");
+        let (socket, _) = server.open(server.url("ws", server.public(), path)).await.expect("upgraded");
         let mut client = support::Client { socket };
         client.text().await;
         let (code, reason) = client.closed().await;

@@ -4,17 +4,19 @@
 //! One call at a time gives what is published on one connection an order, which is what receivers check. All
 //! connections are served by the thread that publishes.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream as Blocking};
+use std::io::ErrorKind;
+use std::net::TcpStream as Blocking;
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Poll, Registry, Token};
 
 use super::clock::now_ns;
 use super::receiver::find;
 use super::tally::Delays;
+use super::target::Endpoint;
 use super::{Fault, Outcome, PATIENCE};
+use crate::net::stream::Stream;
 
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -30,7 +32,7 @@ pub struct Answered {
 
 /// The connections of a backend.
 pub struct Backend {
-    address: SocketAddr,
+    endpoint: Endpoint,
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
@@ -43,7 +45,7 @@ pub struct Backend {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// What the kernel has not taken yet of a call.
     unsent: Vec<u8>,
     answer: Vec<u8>,
@@ -68,12 +70,12 @@ impl Backend {
     ///
     /// # Errors
     /// Nobody is there.
-    pub fn connect(address: SocketAddr, connections: usize) -> Outcome<Self> {
+    pub fn connect(endpoint: Endpoint, connections: usize) -> Outcome<Self> {
         let poll = Poll::new().map_err(|error| Fault::because("cannot wait for answers", error))?;
-        let open = |place| Connection::open(address, poll.registry(), Token(place));
+        let open = |place| Connection::open(&endpoint, poll.registry(), Token(place));
         Ok(Self {
-            address,
             connections: (0..connections).map(open).collect::<Outcome<_>>()?,
+            endpoint,
             poll,
             events: Events::with_capacity(64),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
@@ -106,7 +108,7 @@ impl Backend {
         let asked_ns = now_ns();
         if self.connections[connection].is_spent {
             let registry = self.poll.registry();
-            self.connections[connection] = Connection::open(self.address, registry, Token(connection))?;
+            self.connections[connection] = Connection::open(&self.endpoint, registry, Token(connection))?;
             self.reopened += 1;
         }
         let connection = &mut self.connections[connection];
@@ -161,27 +163,27 @@ pub(super) fn no_answer() -> Fault {
 }
 
 impl Connection {
-    fn open(address: SocketAddr, registry: &Registry, token: Token) -> Outcome<Self> {
+    fn open(endpoint: &Endpoint, registry: &Registry, token: Token) -> Outcome<Self> {
         let connect = || {
-            let stream = Blocking::connect_timeout(&address, PATIENCE)?;
+            let stream = Blocking::connect_timeout(&endpoint.address, PATIENCE)?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
-            let mut stream = TcpStream::from_std(stream);
-            registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            let mut stream = endpoint.stream(TcpStream::from_std(stream))?;
+            stream.register(registry, token)?;
             Ok(stream)
         };
         let stream = connect().map_err(|error: std::io::Error| {
-            Fault::because(&format!("cannot connect to {address}"), error)
+            Fault::because(&format!("cannot connect to {}", endpoint.address), error)
         })?;
         Ok(Self { stream, unsent: Vec::new(), answer: Vec::new(), asked_ns: None, is_spent: false })
     }
 
     fn flush(&mut self) -> Outcome<()> {
+        self.stream.send_on().map_err(lost)?;
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
                 Ok(length) => drop(self.unsent.drain(..length)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(lost(error)),
             }
         }
@@ -198,7 +200,6 @@ impl Connection {
                 }
                 Ok(length) => self.answer.extend_from_slice(&buffer[..length]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(lost(error)),
             }
             if self.answer.len() > ANSWER_BYTES_MAX {
@@ -263,6 +264,8 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
 
     #[test]
@@ -296,7 +299,7 @@ mod tests {
                     .unwrap();
             }
         });
-        let mut backend = Backend::connect(address, 1).unwrap();
+        let mut backend = Backend::connect(Endpoint::plain(address), 1).unwrap();
         for _ in 0..2 {
             backend.call(0, b"call").unwrap();
             backend.finish(|answered| assert!(answered.is_accepted)).unwrap();

@@ -3,11 +3,11 @@
 //! All are read into one buffer, and frames are looked at where they lie; a receiver has memory of its own only while a
 //! frame of it is incomplete. Receivers are told apart by their group, which has one tally, and counted by channel.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Poll, Registry, Token};
 use slab::Slab;
 
 use super::clock::now_ns;
@@ -112,9 +112,10 @@ impl<'t> Crowd<'t> {
 
     fn begin(&mut self, wish: Wish) {
         let place = self.room.receivers.vacant_key();
-        let begun = TcpStream::connect(self.room.shared.target.sockets).and_then(|mut stream| {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, Token(place), interest)?;
+        let endpoint = &self.room.shared.target.sockets;
+        let begun = TcpStream::connect(endpoint.address).and_then(|tcp| {
+            let mut stream = endpoint.stream(tcp)?;
+            stream.register(self.poll.registry(), Token(place))?;
             Ok(stream)
         });
         self.asked += 1;
@@ -213,8 +214,7 @@ impl<'t> Crowd<'t> {
         for (place, receiver) in &mut self.room.receivers {
             if receiver.phase == Phase::Stalled {
                 receiver.phase = Phase::Revived;
-                let stream = &mut receiver.stream;
-                let registered = self.poll.registry().register(stream, Token(place), Interest::READABLE);
+                let registered = receiver.stream.register(self.poll.registry(), Token(place));
                 registered.map_err(|error| Fault::because("cannot wait for a socket", error))?;
             }
         }
@@ -258,7 +258,7 @@ impl Room<'_> {
         if let Some(receiver) = self.receivers.get_mut(place) {
             receiver.phase = Phase::Stalled;
             // Fails for no stream that is registered, and this one is.
-            let _ = registry.deregister(&mut receiver.stream);
+            let _ = receiver.stream.deregister(registry);
         }
     }
 
@@ -300,7 +300,6 @@ fn read(
             Ok(0) => return Err("closed by the server".to_owned()),
             Ok(length) => length,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.to_string()),
         };
         buffer[..held].copy_from_slice(&receiver.carry);
@@ -313,7 +312,7 @@ fn read(
             receiver.carry = Vec::new();
         }
         // A read that did not fill the buffer took all there was; whatever comes later is another event.
-        if held + length < buffer.len() && !is_ending {
+        if held + length < buffer.len() && !is_ending && !receiver.stream.has_ended() {
             return Ok(());
         }
     }

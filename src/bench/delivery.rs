@@ -47,7 +47,7 @@ pub struct Delivered {
 /// # Errors
 /// The server is not there or refuses.
 pub fn prepare<'s>(flow: &'s Flow, target: &'s Target) -> Outcome<Sender<'s>> {
-    let mut backend = Backend::connect(target.calls, flow.connections)?;
+    let mut backend = Backend::connect(target.calls.clone(), flow.connections)?;
     for connection in 0..flow.connections {
         backend.call(connection, &target.call("bench-nobody", "warm"))?;
     }

@@ -2,7 +2,7 @@
 //!
 //! It shares its machine with the server, so what it spends is kept small: all sockets are read by one thread into one
 //! buffer ([`crowd`]), and of a message only the stamp is looked at ([`stamp`]), which says when it was sent and the
-//! how-manyth it is. A second thread publishes ([`flow`]). Nothing here is a general client: no fragment, no compression, no TLS.
+//! how-manyth it is. A second thread publishes ([`flow`]). Nothing here is a general client: no fragment, no compression.
 //!
 //! What always holds: every loop ends by itself, be it for want of progress; what was not delivered is counted; and a
 //! figure that could not be measured is absent rather than zero.

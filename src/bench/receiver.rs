@@ -1,14 +1,11 @@
 //! One socket of the crowd: from connecting to being subscribed, and what it makes of the bytes that come.
 
-use std::io::Write;
-
-use mio::net::TcpStream;
-
 use super::clock::now_ns;
 use super::stamp::Stamp;
 use super::tally::Tally;
 use super::target::Target;
 use super::wire;
+use crate::net::stream::Stream;
 use crate::net::websocket::Opcode;
 
 /// What a socket is opened for.
@@ -92,7 +89,7 @@ impl Shared<'_> {
 
 /// One socket.
 pub(super) struct Receiver {
-    pub stream: TcpStream,
+    pub stream: Stream,
     pub phase: Phase,
     pub conduct: Conduct,
     pub group: usize,
@@ -109,7 +106,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub fn new(stream: TcpStream, wish: Wish, number: usize) -> Self {
+    pub fn new(stream: Stream, wish: Wish, number: usize) -> Self {
         Self {
             stream,
             phase: Phase::Connecting,
@@ -135,16 +132,16 @@ impl Receiver {
     /// # Errors
     /// Why it is not going to be.
     pub fn connected(&mut self, target: &Target) -> Result<(), String> {
-        let failure = self.stream.take_error().unwrap_or_else(Some);
+        let failure = self.stream.tcp().take_error().unwrap_or_else(Some);
         if let Some(error) = failure {
             return Err(error.to_string());
         }
-        if self.stream.peer_addr().is_err() {
+        if self.stream.tcp().peer_addr().is_err() {
             return Ok(());
         }
         self.phase = Phase::Upgrading;
         // Whoever measures small messages does not want them held back.
-        self.stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        self.stream.tcp().set_nodelay(true).map_err(|error| error.to_string())?;
         self.write(&target.upgrade(self.number))
     }
 

@@ -2,16 +2,22 @@
 //!
 //! Nothing is sent here; each function makes the bytes of one request or one message.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::Serializer;
 use md5::{Digest, Md5};
+use mio::net::TcpStream;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use crate::dialect::signature::hmac_hex;
+use crate::net::stream::Stream;
 
 /// What a path segment holds as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -21,11 +27,38 @@ const EVENT: &str = "bench";
 /// The server under test. No `Debug`: it holds a secret.
 pub struct Target {
     /// Where sockets connect.
-    pub sockets: SocketAddr,
+    pub sockets: Endpoint,
     /// Where backends call.
-    pub calls: SocketAddr,
+    pub calls: Endpoint,
     /// What it speaks, and the app.
     pub dialect: Dialect,
+}
+
+/// A listener of the server.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How it is spoken to over TLS, and by which name it is to prove itself.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+impl Endpoint {
+    /// One that speaks no TLS.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None }
+    }
+
+    /// What is to be spoken on, given a connection. The handshake comes with the first write and the reads behind it.
+    ///
+    /// # Errors
+    /// TLS cannot begin.
+    pub fn stream(&self, tcp: TcpStream) -> io::Result<Stream> {
+        let stream = Stream::from(tcp);
+        let Some((config, name)) = &self.tls else { return Ok(stream) };
+        let connection = ClientConnection::new(Arc::clone(config), name.clone());
+        connection.map(|connection| stream.under(connection.into())).map_err(io::Error::other)
+    }
 }
 
 /// What a server speaks, and how it knows us.
@@ -73,7 +106,7 @@ impl Target {
         format!(
             "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            self.sockets
+            self.sockets.address
         )
         .into_bytes()
     }
@@ -122,7 +155,7 @@ impl Target {
                 (format!("/api/push/{}", segment(key)), headers, body)
             }
         };
-        let (host, length) = (self.calls, body.len());
+        let (host, length) = (self.calls.address, body.len());
         format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
             .into_bytes()
     }
@@ -148,8 +181,8 @@ mod tests {
     use crate::model::{App, AppSettings};
 
     fn target(dialect: Dialect) -> Target {
-        let address = "127.0.0.1:1".parse().unwrap();
-        Target { sockets: address, calls: address, dialect }
+        let endpoint = Endpoint::plain("127.0.0.1:1".parse().unwrap());
+        Target { sockets: endpoint.clone(), calls: endpoint, dialect }
     }
 
     fn pusher() -> Target {

@@ -26,6 +26,10 @@ pub(super) struct ServerFile {
     listen: Option<String>,
     api_listen: Option<String>,
     auth_account: Option<String>,
+    /// The public listener speaks TLS.
+    has_tls: bool,
+    /// The private one does so as well.
+    has_private_tls: bool,
 }
 
 impl ServerFile {
@@ -60,7 +64,13 @@ impl ServerFile {
         };
         let member =
             |name: &str| filled(members.get_string(name).map(|text| text.as_ref())).map(str::to_owned);
+        let tls = members.get_object("tls");
+        let has_tls =
+            tls.is_some_and(|tls| filled(tls.get_string("cert_file").map(|text| text.as_ref())).is_some());
+        let has_private_tls = has_tls && tls.and_then(|tls| tls.get_boolean("private")) == Some(true);
         Ok(Self {
+            has_tls,
+            has_private_tls,
             listen: member("listen"),
             api_listen: member("api_listen"),
             auth_account: member("auth_account"),
@@ -79,7 +89,12 @@ impl ServerFile {
     pub(super) fn api_url(&self, given: Option<&str>) -> Result<Url, Failure> {
         match filled(given) {
             Some(text) => parse_base(text, &["http", "https"]).map_err(|reason| usage("--api", &reason)),
-            None => self.reachable("http", "api_listen", self.api_listen.as_deref(), PRIVATE_PORT),
+            None => self.reachable(
+                if self.has_private_tls { "https" } else { "http" },
+                "api_listen",
+                self.api_listen.as_deref(),
+                PRIVATE_PORT,
+            ),
         }
     }
 
@@ -90,7 +105,12 @@ impl ServerFile {
     pub(super) fn public_url(&self, given: Option<&str>) -> Result<Url, Failure> {
         match filled(given) {
             Some(text) => socket_base(text).map_err(|reason| usage("--url", &reason)),
-            None => self.reachable("ws", "listen", self.listen.as_deref(), PUBLIC_PORT),
+            None => self.reachable(
+                if self.has_tls { "wss" } else { "ws" },
+                "listen",
+                self.listen.as_deref(),
+                PUBLIC_PORT,
+            ),
         }
     }
 
@@ -205,6 +225,18 @@ mod tests {
         assert_eq!(file.api_url(Some("https://h/x")).unwrap().as_str(), "https://h/x");
         assert_eq!(file.public_url(Some("wss://h")).unwrap().as_str(), "wss://h/");
         assert_eq!(file.account(Some("me")), "me");
+    }
+
+    #[test]
+    fn a_server_with_a_certificate_is_spoken_to_over_tls() {
+        let public = file(r#"{"tls": {"cert_file": "c.pem", "key_file": "k.pem"}}"#);
+        assert_eq!(public.public_url(None).unwrap().as_str(), "wss://127.0.0.1:8001/");
+        assert_eq!(public.api_url(None).unwrap().as_str(), "http://127.0.0.1:8002/");
+        let both = file(r#"{"tls": {"cert_file": "c.pem", "key_file": "k.pem", "private": true}}"#);
+        assert_eq!(both.api_url(None).unwrap().as_str(), "https://127.0.0.1:8002/");
+        let neither = file(r#"{"tls": {"cert_file": "", "private": true}}"#);
+        assert_eq!(neither.public_url(None).unwrap().as_str(), "ws://127.0.0.1:8001/");
+        assert_eq!(neither.api_url(None).unwrap().as_str(), "http://127.0.0.1:8002/");
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
 use super::address::{self, ServerFile};
+use super::trust::TrustArgs;
 use super::{Failure, block_on, one_line};
 
 /// For the whole exchange. A server under load answers in milliseconds; this only ends a hopeless wait.
@@ -34,6 +35,8 @@ pub struct ApiArgs {
     /// Server configuration to take address and account from [default: ./config.json, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
 }
 
 /// The private API of one server, with the credentials to use there.
@@ -55,7 +58,8 @@ impl Api {
         };
         let file = ServerFile::find(args.config.as_deref())?;
         let base = file.api_url(args.api.as_deref())?;
-        Ok(Self { client: client(&base)?, base, account: file.account(args.account.as_deref()), password })
+        let client = client(&base, &args.trust)?;
+        Ok(Self { client, base, account: file.account(args.account.as_deref()), password })
     }
 
     /// Base, account and password, for whoever calls in a way of its own.
@@ -122,11 +126,15 @@ pub(super) fn refusal(status: StatusCode, body: &str) -> Failure {
     Failure::Runtime(format!("{status}: {}", one_line(body)))
 }
 
-fn client(base: &Url) -> Result<Client, Failure> {
+fn client(base: &Url, trust: &TrustArgs) -> Result<Client, Failure> {
     let mut builder = Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).no_proxy();
     if base.scheme() == "http" {
         // Without this even plain HTTP would need the system's root certificates, which small containers lack.
         builder = builder.tls_certs_only([]);
+    } else if let Some(roots) = trust.roots()? {
+        let roots = roots.iter().map(|root| Certificate::from_der(root));
+        let roots = roots.collect::<Result<Vec<_>, _>>().map_err(|error| Failure::Runtime(cause(error)))?;
+        builder = builder.tls_certs_only(roots);
     }
     builder.build().map_err(|error| Failure::Runtime(cause(error)))
 }

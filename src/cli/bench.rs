@@ -1,25 +1,22 @@
 //! `gusher bench`: what may be measured and with which numbers; the measuring itself is `crate::bench`.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::api::{Api, ApiArgs};
-use super::{Failure, print_line};
-use crate::bench::figures::Figures;
+use super::Failure;
+use super::stage::{StageArgs, ToldArgs, at_least_one, failed, print};
+use crate::bench::bus;
 use crate::bench::floor::{self, Way, sender};
 use crate::bench::flow::{Flow, Pace};
 use crate::bench::process::Servers;
 use crate::bench::scenario::arriving::{self, Arriving};
 use crate::bench::scenario::fanout::{self, Fanout, burst, steady};
 use crate::bench::scenario::presence::{self, Presence};
-use crate::bench::scenario::{Group, Stage, slow};
+use crate::bench::scenario::{Group, slow};
 use crate::bench::stamp::{LANES_MAX, NUMBERS_MAX, STAMP_BYTES};
-use crate::bench::target::{Dialect, Target};
-use crate::bench::{Fault, bus};
 
 /// A client's frame and a call of this size still fit into what the kernel takes at once.
 const DATA_BYTES_MAX: u64 = 60_000;
@@ -40,6 +37,7 @@ pub enum BenchCommand {
 Examples:
   gusher bench fanout --subscribers 1000 --rate 30 --seconds 10 --pid 4711
   gusher bench fanout --subscribers 10000 --rate 2 --floor send
+  gusher bench fanout --tls --ca ca.pem
   gusher bench fanout --burst 1000           as fast as the server takes them
   GUSHER_PASSWORD=password gusher bench fanout --dialect gusher --key demo")]
     Fanout(FanoutArgs),
@@ -76,62 +74,6 @@ Examples:
     /// The other process of the floor
     #[command(hide = true, after_help = "Examples:\n  gusher bench floor-sender --sockets 1 --messages 1")]
     FloorSender(SenderArgs),
-}
-
-/// What every scenario is told.
-#[derive(Args)]
-struct StageArgs {
-    /// Host of the server, for sockets and calls
-    #[arg(long, env = "PUSHER_HOST", value_name = "HOST", default_value = "127.0.0.1")]
-    host: String,
-    /// Its port
-    #[arg(long, env = "PUSHER_PORT", value_name = "PORT", default_value = "8001")]
-    port: u16,
-    /// Id of the app
-    #[arg(long, env = "PUSHER_APP_ID", value_name = "ID", default_value = "1")]
-    app_id: String,
-    /// Key of the app
-    #[arg(long, env = "PUSHER_APP_KEY", value_name = "KEY", default_value = "demo")]
-    key: String,
-    /// Secret of the app
-    #[arg(
-        long,
-        env = "PUSHER_APP_SECRET",
-        value_name = "SECRET",
-        default_value = "demo-secret",
-        hide_env_values = true
-    )]
-    secret: String,
-    /// The node that is published to, where several are to their clients as one [default: host and port]
-    #[arg(long, value_name = "HOST:PORT", value_parser = node)]
-    publish_to: Option<(String, u16)>,
-    /// What is spoken: Pusher's protocol, or Gusher's own sockets and private API
-    #[arg(long, value_enum, default_value_t = Speech::Pusher)]
-    dialect: Speech,
-    #[command(flatten)]
-    api: ApiArgs,
-    /// A process of the server; may be given several times
-    #[arg(long, value_name = "PID")]
-    pid: Vec<u32>,
-    #[command(flatten)]
-    told: ToldArgs,
-}
-
-/// How connects are made and the figures told.
-#[derive(Args)]
-struct ToldArgs {
-    /// Connects under way at once
-    #[arg(long, value_name = "N", default_value = "64", value_parser = at_least_one())]
-    in_flight: usize,
-    /// Print one line of JSON and no table
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Speech {
-    Pusher,
-    Gusher,
 }
 
 /// What is published.
@@ -446,62 +388,6 @@ pub fn run(command: &BenchCommand) -> Result<(), Failure> {
     }
 }
 
-fn failed(fault: Fault) -> Failure {
-    Failure::Runtime(fault.0)
-}
-
-impl StageArgs {
-    /// Sets the stage, measures, and prints.
-    fn tell(&self, measure: impl FnOnce(&Stage) -> Result<Figures, Fault>) -> Result<(), Failure> {
-        let stage = Stage {
-            target: self.target()?,
-            servers: Servers::new(self.pid.clone()).map_err(failed)?,
-            in_flight_max: self.told.in_flight,
-        };
-        self.told.print(&measure(&stage).map_err(failed)?)
-    }
-
-    fn target(&self) -> Result<Target, Failure> {
-        let sockets = resolve(&self.host, self.port)?;
-        if self.dialect == Speech::Pusher {
-            let (app_id, key, secret) = (self.app_id.clone(), self.key.clone(), self.secret.clone());
-            let calls = match &self.publish_to {
-                Some((host, port)) => resolve(host, *port)?,
-                None => sockets,
-            };
-            return Ok(Target { sockets, calls, dialect: Dialect::Pusher { app_id, key, secret } });
-        }
-        let (base, account, password) = Api::new(&self.api)?.into_parts();
-        let (Some(host), "http") = (base.host_str(), base.scheme()) else {
-            return Err(Failure::Usage("--api: bench speaks plain HTTP only, http://HOST:PORT".to_owned()));
-        };
-        let calls = resolve(host, base.port_or_known_default().unwrap_or_default())?;
-        let dialect = Dialect::Gusher { key: self.key.clone(), account, password };
-        Ok(Target { sockets, calls, dialect })
-    }
-}
-
-/// The first address of a host. Sockets are opened by the thousand, so this is done once.
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let unknown = |reason: &str| Failure::Runtime(format!("there is no address for {host}: {reason}"));
-    let mut found = (bare, port).to_socket_addrs().map_err(|error| unknown(&error.to_string()))?;
-    found.next().ok_or_else(|| unknown("its name has none"))
-}
-
-impl ToldArgs {
-    fn print(&self, figures: &Figures) -> Result<(), Failure> {
-        print(figures, self.json)
-    }
-}
-
-fn print(figures: &Figures, is_json_alone: bool) -> Result<(), Failure> {
-    if !is_json_alone {
-        print_line(&figures.table())?;
-    }
-    print_line(&figures.json())
-}
-
 impl ArrivingArgs {
     fn plan(&self, rest: Duration) -> Arriving {
         Arriving { sockets: self.sockets, are_subscribed: self.subscribe, rest }
@@ -594,10 +480,6 @@ impl From<WayArg> for Way {
     }
 }
 
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..=10_000_000)
-}
-
 fn connections() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=LANES_MAX as u64)
 }
@@ -612,11 +494,6 @@ fn messages() -> RangedU64ValueParser<u32> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     within(text, SECONDS_MAX)
-}
-
-fn node(text: &str) -> Result<(String, u16), String> {
-    let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
-    parts.ok_or_else(|| "must be HOST:PORT".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

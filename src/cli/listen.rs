@@ -10,10 +10,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use url::Url;
 
 use super::address::{self, ServerFile};
+use super::trust::TrustArgs;
 use super::{Failure, api, block_on, one_line, print_line, tell};
 
 /// A connect may wait 5 s for its turn at the app's hook and 5 s for the hook's answer.
@@ -43,6 +44,8 @@ pub struct ListenArgs {
     /// Server configuration to take the address from [default: ./config.json, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// Connects and prints messages until interrupted, until `--count` is reached, or until the server ends it.
@@ -52,8 +55,9 @@ pub struct ListenArgs {
 /// closes.
 pub fn run(args: &ListenArgs) -> Result<(), Failure> {
     let url = socket_url(args)?;
+    let connector = args.trust.client()?.map(Connector::Rustls);
     block_on(async {
-        let mut stream = connect(&url).await?;
+        let mut stream = connect(&url, connector).await?;
         // Before it says that it listens: whoever reads that may interrupt it at once.
         let interrupt = signal(SignalKind::interrupt())?;
         tell(&format!("listening as {} on {}", one_line(&args.tag), address::shown(&url)));
@@ -78,8 +82,10 @@ fn socket_url(args: &ListenArgs) -> Result<Url, Failure> {
     Ok(url)
 }
 
-async fn connect(url: &Url) -> Result<Stream, Failure> {
-    match timeout(CONNECT_TIMEOUT, connect_async(url.as_str())).await {
+/// Without a connector, TLS trusts the roots of the web.
+async fn connect(url: &Url, connector: Option<Connector>) -> Result<Stream, Failure> {
+    let connected = connect_async_tls_with_config(url.as_str(), None, false, connector);
+    match timeout(CONNECT_TIMEOUT, connected).await {
         Ok(Ok((stream, _response))) => Ok(stream),
         Ok(Err(error)) => Err(not_connected(url, error)),
         Err(_) => {

@@ -21,7 +21,9 @@ pub mod listen;
 pub mod log;
 pub mod push;
 pub mod settings;
+mod stage;
 pub mod start;
+mod trust;
 
 /// Everything that may be typed after `gusher`.
 #[derive(Parser)]

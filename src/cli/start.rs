@@ -77,9 +77,12 @@ async fn serve(config: &Config, first: Option<App>, is_trial: bool) -> Result<()
     tracing::info!(listen = %node.public, api_listen = %node.private, "listening");
     if let Some(app) = first.filter(|_| is_trial) {
         // Nobody may be reading; then there is nobody to be told what to type.
-        let _ = std::io::stdout().write_all(invitation(&node, &config.admin.account, &app).as_bytes());
+        let _ = std::io::stdout().write_all(invitation(&node, config, &app).as_bytes());
     }
-    either(&mut terminate, &mut interrupt).await;
+    tokio::select! {
+        () = either(&mut terminate, &mut interrupt) => {}
+        () = reload_when_told(config, &node) => {}
+    }
     tracing::info!("stopping");
     tokio::select! {
         () = node.stop() => Ok(()),
@@ -94,29 +97,48 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
+/// Has the certificate read again at each SIGHUP. Without one the signal keeps its meaning: the terminal is gone, and so is
+/// what was started in it.
+async fn reload_when_told(config: &Config, node: &Node) {
+    let hangup = config.tls.as_ref().map(|_| signal(SignalKind::hangup()));
+    match hangup {
+        Some(Ok(mut hangup)) => {
+            while hangup.recv().await.is_some() {
+                node.reload();
+            }
+        }
+        Some(Err(error)) => tracing::warn!(%error, "SIGHUP cannot be heard: files are read when they change"),
+        None => {}
+    }
+    std::future::pending().await
+}
+
 fn failed(error: StartError) -> Failure {
     Failure::Runtime(error.to_string())
 }
 
 /// What to type next; each line works as it stands. A password that somebody chose is known here by its hash alone, so
 /// curl is left to ask for it.
-fn invitation(node: &Node, account: &str, app: &App) -> String {
+fn invitation(node: &Node, config: &Config, app: &App) -> String {
+    let account = &config.admin.account;
     let gusher = std::env::args().next().unwrap_or_else(|| "gusher".to_owned());
     let gusher =
         if Path::new(&gusher).is_absolute() || gusher.contains('/') { gusher } else { "gusher".to_owned() };
     let user = match variable(PASSWORD_VARIABLE) {
-        Some(_) => account.to_owned(),
+        Some(_) => account.clone(),
         None => format!("{account}:{DEV_PASSWORD}"),
     };
     let (public, private) = (node.public, node.private);
+    let (ws, scheme) = if config.tls.is_some() { ("wss", "https") } else { ("ws", "http") };
+    let api = if config.tls.as_ref().is_some_and(|tls| tls.is_private_too) { "https" } else { "http" };
     format!(
         "Gusher runs, and forgets everything when it stops. In another terminal, receive:\n\
-         \n  {gusher} listen {key} alice --url ws://{public}\n\
+         \n  {gusher} listen {key} alice --url {ws}://{public}\n\
          \nand in a third one, publish to her:\n\
-         \n  curl -u {user} -d content=hello -d user_tag='^alice$' http://{private}/api/push/{segment}\n\
+         \n  curl -u {user} -d content=hello -d user_tag='^alice$' {api}://{private}/api/push/{segment}\n\
          \nOr use any Pusher SDK; its backend's .env:\n\
          \n  PUSHER_APP_ID={id}\n  PUSHER_APP_KEY={key}\n  PUSHER_APP_SECRET={secret}\n  \
-         PUSHER_HOST={host}\n  PUSHER_PORT={port}\n  PUSHER_SCHEME=http\n\n",
+         PUSHER_HOST={host}\n  PUSHER_PORT={port}\n  PUSHER_SCHEME={scheme}\n\n",
         key = shell_word(app.key.as_str()),
         user = shell_word(&user),
         segment = utf8_percent_encode(app.key.as_str(), SEGMENT),

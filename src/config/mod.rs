@@ -48,6 +48,8 @@ pub struct Config {
     pub max_wait_hook: usize,
     /// Whose word counts on where a request came from, and how.
     pub trusted_proxies: Proxies,
+    /// With what the listeners speak TLS; without it both are plain.
+    pub tls: Option<TlsConfig>,
     /// What one client, one backend or one request may cost.
     pub limits: Limits,
     /// How this node uses its machine.
@@ -64,6 +66,17 @@ pub struct Config {
     pub webhooks: WebhookSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
+}
+
+/// With what the listeners speak TLS. That the files can be read and belong together is not certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The certificate and those between it and its root, in PEM.
+    pub cert_file: PathBuf,
+    /// Its private key, in PEM.
+    pub key_file: PathBuf,
+    /// The private listener speaks TLS as well.
+    pub is_private_too: bool,
 }
 
 /// The super admin (section 1.6).

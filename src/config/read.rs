@@ -25,12 +25,13 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const VARIABLE_PREFIX: &str = "GUSHER_";
 
 /// Variables that the command line itself reads: they are no settings and no mistakes.
-const COMMAND_LINE_VARIABLES: [&str; 7] = [
+const COMMAND_LINE_VARIABLES: [&str; 8] = [
     "GUSHER_API",
     "GUSHER_ACCOUNT",
     "GUSHER_PASSWORD",
     "GUSHER_ADMIN_PASSWORD",
     "GUSHER_APP_SECRET",
+    "GUSHER_CA_FILE",
     "GUSHER_URL",
     "GUSHER_TOKEN",
 ];

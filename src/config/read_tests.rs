@@ -428,3 +428,20 @@ fn a_bus_has_what_its_kind_needs_and_nothing_that_it_does_not_know() {
     assert_eq!((of_redis.kind, of_redis.user.as_deref()), (BusKind::Redis, None));
     assert!(!format!("{of_redis:?}").contains("Xsecret"));
 }
+
+#[test]
+fn a_certificate_and_its_key_are_named_together() {
+    let tls = |members: &str| with(&format!(r#""tls": {{ {members} }}"#)).map(|config| config.tls);
+    assert_eq!(tls(""), Ok(None));
+    let both = tls(r#""cert_file": "c.pem", "key_file": "k.pem""#).unwrap().unwrap();
+    assert_eq!((both.cert_file, both.key_file), ("c.pem".into(), "k.pem".into()));
+    assert!(!both.is_private_too);
+    for (members, needed) in [
+        (r#""cert_file": "c.pem""#, "tls.cert_file needs tls.key_file"),
+        (r#""key_file": "k.pem""#, "tls.key_file needs tls.cert_file"),
+        (r#""private": true"#, "tls.private needs tls.cert_file and tls.key_file"),
+    ] {
+        let error = tls(members).unwrap_err();
+        assert!(error.contains(needed), "{error}");
+    }
+}

@@ -20,6 +20,7 @@ pub(super) struct Typed {
     /// With commas between them, as the environment has no lists.
     pub trusted_proxies: String,
     pub allow_private_webhooks: bool,
+    pub tls: TypedTls,
     pub limits: TypedLimits,
     pub node: TypedNode,
     pub drain: TypedDrain,
@@ -27,6 +28,13 @@ pub(super) struct Typed {
     pub cluster: TypedCluster,
     pub bus: TypedBus,
     pub webhooks: TypedWebhooks,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+pub(super) struct TypedTls {
+    pub cert_file: String,
+    pub key_file: String,
+    pub private: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,6 +128,7 @@ impl Default for Typed {
             max_wait_hook: 10,
             trusted_proxies: String::new(),
             allow_private_webhooks: false,
+            tls: TypedTls::default(),
             limits: TypedLimits::default(),
             node: TypedNode {
                 shards: 0,

@@ -8,8 +8,8 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 use super::{
     Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
     ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY,
-    Secret, SendWay, WebhookSettings,
-    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedNode, TypedPusher},
+    Secret, SendWay, TlsConfig, WebhookSettings,
+    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedNode, TypedPusher, TypedTls},
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
@@ -35,6 +35,7 @@ pub(super) fn validate(
         api_listen,
         database: database(check.or_default(typed.sqlfile, |defaults| &defaults.sqlfile)),
         max_wait_hook: check.max_wait_hook(typed.max_wait_hook),
+        tls: check.tls(typed.tls),
         limits: check.limits(&typed.limits),
         node: check.node(&typed.node),
         pusher: check.pusher(typed.pusher),
@@ -129,6 +130,25 @@ impl Check {
         text.parse().unwrap_or_else(|reason| {
             self.find(format!("trusted_proxies {reason}"));
             Proxies::default()
+        })
+    }
+
+    fn tls(&mut self, typed: TypedTls) -> Option<TlsConfig> {
+        match (typed.cert_file.is_empty(), typed.key_file.is_empty()) {
+            (false, false) => {}
+            (true, true) => {
+                if typed.private {
+                    self.find("tls.private needs tls.cert_file and tls.key_file");
+                }
+                return None;
+            }
+            (true, false) => self.find("tls.key_file needs tls.cert_file"),
+            (false, true) => self.find("tls.cert_file needs tls.key_file"),
+        }
+        Some(TlsConfig {
+            cert_file: PathBuf::from(typed.cert_file),
+            key_file: PathBuf::from(typed.key_file),
+            is_private_too: typed.private,
         })
     }
 

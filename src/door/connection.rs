@@ -1,6 +1,7 @@
-//! One HTTP connection, from its first byte until it ends or becomes a socket.
+//! One HTTP connection, plain or over TLS, from its first byte until it ends or becomes a socket.
 
 use std::future::poll_fn;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +12,21 @@ use axum::Router;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 use axum::response::Response;
+use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
 
 use super::Door;
+use super::certificate::Certificate;
 use super::upgrade::{Handover, Upgraded};
 use crate::net::stream::Stream;
 
@@ -32,9 +36,36 @@ const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nC
 /// How long a client may go on sending behind the last answer.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// The address at the other end, as the routes see it.
+/// Who is at the other end, as the routes see it.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// It speaks TLS with this node.
+    pub is_secure: bool,
+}
+
+/// What carries a connection until a shard takes it over.
+trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The stream for a shard, and all that was read of it: `ahead`, and what follows that.
+    fn hand_over(self, ahead: Bytes) -> io::Result<(Stream, Bytes)>;
+}
+
+impl Transport for TcpStream {
+    fn hand_over(self, ahead: Bytes) -> io::Result<(Stream, Bytes)> {
+        Ok((Stream::new(self.into_std()?)?, ahead))
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn hand_over(self, ahead: Bytes) -> io::Result<(Stream, Bytes)> {
+        let (tcp, mut connection) = self.into_inner();
+        let mut ahead = Vec::from(ahead);
+        // What is decrypted is not in the kernel any more, which will not report it. The error says that it was all.
+        let _ = connection.reader().read_to_end(&mut ahead);
+        Ok((Stream::new(tcp.into_std()?)?.under(connection.into()), ahead.into()))
+    }
+}
 
 /// Between the routes, which admit a socket, and the connection, which hands its stream over.
 #[derive(Default)]
@@ -44,12 +75,56 @@ struct Progress {
     upgraded: Mutex<Option<Upgraded>>,
 }
 
-/// Serves one connection. Its errors concern nobody but its client, who is gone.
+/// Serves one connection, with a certificate over TLS. Its errors concern nobody but its client, who is gone.
 pub async fn serve(
     door: Arc<Door>,
     stream: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
     routes: Router,
+    certificate: Option<Arc<Certificate>>,
+    stopping: watch::Receiver<bool>,
+) {
+    let peer = Peer { address, is_secure: certificate.is_some() };
+    let deadline = Instant::now() + door.settings.limits.head_time_max;
+    match certificate {
+        None => speak(door, stream, peer, routes, deadline, stopping).await,
+        Some(certificate) => {
+            let stream = shake_hands(&door, &certificate, stream, deadline, stopping.clone()).await;
+            if let Some(stream) = stream {
+                speak(door, stream, peer, routes, deadline, stopping).await;
+            }
+        }
+    }
+}
+
+/// The TLS handshake. A client that fails in it, or is still at it when the node stops, is dropped.
+async fn shake_hands(
+    door: &Door,
+    certificate: &Certificate,
+    stream: TcpStream,
+    deadline: Instant,
+    mut stopping: watch::Receiver<bool>,
+) -> Option<TlsStream<TcpStream>> {
+    let outcome = tokio::select! {
+        outcome = timeout_at(deadline, certificate.acceptor().accept(stream)) => outcome,
+        () = stop_asked(&mut stopping) => return None,
+    };
+    let reason = match outcome {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it takes too long".to_owned(),
+    };
+    door.hub.metrics.tls_failures.add(1);
+    tracing::debug!(reason, "a TLS handshake failed");
+    None
+}
+
+async fn speak(
+    door: Arc<Door>,
+    stream: impl Transport,
+    peer: Peer,
+    routes: Router,
+    deadline: Instant,
     mut stopping: watch::Receiver<bool>,
 ) {
     let progress = Arc::new(Progress::default());
@@ -57,13 +132,13 @@ pub async fn serve(
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: Request<Incoming>| {
         seen.is_heard.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(peer);
         strip_prefix(request.uri_mut(), &keeper.settings.path_prefix);
         let (answer, seen) = (routes.call(request), Arc::clone(&seen));
         Box::pin(async move { answer.await.map(|response| keep_upgraded(response, &seen)) })
     });
     let mut connection = builder(&door).serve_connection(TokioIo::new(stream), service);
-    let head_deadline = sleep(door.settings.limits.head_time_max);
+    let head_deadline = sleep_until(deadline);
     tokio::pin!(head_deadline);
     let (mut is_stopping, mut is_waiting) = (false, true);
     let served = loop {
@@ -90,8 +165,8 @@ pub async fn serve(
     match upgraded {
         // Not opened, the admission takes itself back.
         Some(Upgraded::Admitted(admission)) if served.is_ok() => {
-            if let Ok(stream) = stream.into_std().and_then(Stream::new) {
-                admission.open(stream, parts.read_buf);
+            if let Ok((stream, ahead)) = stream.hand_over(parts.read_buf) {
+                admission.open(stream, ahead);
             }
         }
         Some(Upgraded::TurnedAway(frames)) if served.is_ok() => {
@@ -117,7 +192,7 @@ fn strip_prefix(uri: &mut Uri, prefix: &str) {
 
 /// Ends a connection in such a way that a client which is still sending sees its answer: a stream that is dropped
 /// while bytes of it are unread is reset (RFC 9112 section 9.6).
-async fn end(mut stream: TcpStream) {
+async fn end(mut stream: impl Transport) {
     if stream.shutdown().await.is_ok() {
         let _ = timeout(LINGER_MAX, copy(&mut stream, &mut sink())).await;
     }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod body;
+mod certificate;
 mod cluster;
 mod connection;
 mod credentials;
@@ -27,6 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+pub use certificate::{Certificate, CertificateUnusable};
 pub use credentials::{CredentialSettings, Credentials};
 
 use crate::config::Proxies;
@@ -116,11 +118,12 @@ impl Door {
         finish(private::routes(), self)
     }
 
-    /// Serves a listener until `stopping` says so, then lets the requests under way finish for at most `grace`.
+    /// Serves a listener, with a certificate over TLS, until `stopping` says so, then lets the requests under way finish for at most `grace`.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
         routes: Router,
+        certificate: Option<Arc<Certificate>>,
         stopping: watch::Receiver<bool>,
         grace: Duration,
     ) {
@@ -136,8 +139,14 @@ impl Door {
                 _ = stopped.wait_for(|stop| *stop) => break,
                 accepted = next => accepted,
             };
-            let serving =
-                connection::serve(Arc::clone(&self), stream, peer, routes.clone(), stopping.clone());
+            let serving = connection::serve(
+                Arc::clone(&self),
+                stream,
+                peer,
+                routes.clone(),
+                certificate.clone(),
+                stopping.clone(),
+            );
             tokio::spawn(async move {
                 serving.await;
                 drop(place);

@@ -69,11 +69,7 @@ async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Res
         secret: AppSecret(wanted.secret.unwrap_or(secret)),
         admin: Admin { account: wanted.account, hash },
         connect_hook: wanted.connect_hook,
-        request_ip: head
-            .extensions
-            .get::<Peer>()
-            .map(|Peer(address)| address.to_string())
-            .unwrap_or_default(),
+        request_ip: head.extensions.get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default(),
         registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
     };
     let registered =

@@ -195,13 +195,16 @@ fn agree_on_extension(app: &LiveApp, head: &Parts) -> Option<HeaderValue> {
     app.settings().compression.then(|| deflate::agree(&head.headers)).flatten()
 }
 
-/// TLS ends in front of the node, so only a proxy that is trusted can say so. Of several values the last is its own.
+/// What a trusted proxy says counts, as the connection that matters is the one to the proxy; of several values the last is
+/// its own. Otherwise it is a matter of who speaks TLS with this node.
 fn came_over_tls(door: &Door, head: &Parts) -> bool {
-    let is_trusted =
-        head.extensions.get::<Peer>().is_some_and(|peer| door.settings.trusted_proxies.trusts(peer.0.ip()));
+    let Some(peer) = head.extensions.get::<Peer>() else { return false };
     let named = head.headers.get_all("x-forwarded-proto").iter().next_back();
     let scheme = named.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    is_trusted && scheme.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
+    match scheme.filter(|_| door.settings.trusted_proxies.trusts(peer.address.ip())) {
+        Some(scheme) => scheme.trim().eq_ignore_ascii_case("https"),
+        None => peer.is_secure,
+    }
 }
 
 /// Two numbers that every client can read, from 1 to 2^53 - 1, which nobody can guess.

@@ -4,4 +4,5 @@ pub mod descriptors;
 pub mod ring;
 pub mod stream;
 pub mod timer;
+mod tls;
 pub mod websocket;

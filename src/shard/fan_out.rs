@@ -27,7 +27,7 @@ impl Shard {
                 budget -= 1;
                 delivered += u64::from(frames.count);
                 let socket = &mut self.sockets[slot as usize];
-                if socket.is_ready() {
+                if socket.batchable().is_some() {
                     self.batch.add(slot, frames);
                     continue;
                 }
@@ -61,12 +61,8 @@ impl Shard {
     /// The kernel takes bytes for a socket again.
     pub(super) fn resume(&mut self, slot: Slot) {
         let Some((socket, mut delivery)) = self.socket(slot) else { return };
-        if socket.outbox.is_empty() {
-            return;
-        }
-        socket.outbox.unblock();
-        let flushed = socket.flush(&mut delivery);
-        self.settle(slot, flushed);
+        let resumed = socket.resume(&mut delivery);
+        self.settle(slot, resumed);
     }
 
     /// Deals with what came of a delivery.

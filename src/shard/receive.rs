@@ -39,9 +39,10 @@ impl Shard {
         match stream.read(scratch) {
             Ok(0) => self.remove(slot),
             Ok(length) => {
-                self.take_in(slot, &mut scratch[..length]);
                 // Less than there is room for means that there was no more.
-                return length < scratch.len() && !to_the_end;
+                let is_all = length < scratch.len() && !stream.has_ended();
+                self.take_in(slot, &mut scratch[..length]);
+                return is_all && !to_the_end;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.remove(slot),

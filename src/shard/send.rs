@@ -15,7 +15,6 @@ use super::outbox::Frames;
 use super::socket::{Delivery, Socket};
 use crate::metrics::ShardMetrics;
 use crate::net::ring::Ring;
-use crate::net::stream::Stream;
 
 /// From so many sockets on, one system call for all of them is cheaper than one for each.
 const RING_SENDS_MIN: usize = 16;
@@ -55,8 +54,7 @@ impl Batch {
         let Some(ring) = self.ring.as_mut().filter(|_| is_worth_while) else { return };
         let mut written: [Option<io::Result<usize>>; CHUNK] = [const { None }; CHUNK];
         let sends = self.parcels.iter().map(|parcel| {
-            let stream = sockets[parcel.slot as usize].stream.as_ref();
-            (stream.map_or(-1, Stream::descriptor), &parcel.frames.bytes[..])
+            (sockets[parcel.slot as usize].batchable().unwrap_or(-1), &parcel.frames.bytes[..])
         });
         if let Err(error) = ring.send(sends, |place, outcome| written[place] = Some(outcome)) {
             self.ring = None;

@@ -1,6 +1,7 @@
 //! A socket: a stream, who it belongs to, and what waits to go out on it. An idle one owns no memory beside this.
 
 use std::io;
+use std::os::fd::RawFd;
 
 use super::list::Slot;
 use super::outbox::{Frames, Outbox, OutboxLimits, Overflow, Pool};
@@ -170,9 +171,10 @@ impl Socket {
         self.sent(frames, written, delivery)
     }
 
-    /// Whether what it is to get can be written at once.
-    pub fn is_ready(&self) -> bool {
-        self.stream.is_some() && self.outbox.is_empty()
+    /// How the kernel knows its stream, if what it is to get may leave at once together with that of others: not under
+    /// TLS, where each stream encrypts for itself.
+    pub fn batchable(&self) -> Option<RawFd> {
+        self.stream.as_ref().filter(|_| self.outbox.is_empty()).and_then(Stream::descriptor)
     }
 
     /// Notes what the kernel said when it was given frames; what it did not take waits.
@@ -210,6 +212,20 @@ impl Socket {
             self.outbox.block(delivery.now);
         }
         pushed.map_err(|Overflow| Fault::Slow)
+    }
+
+    /// The kernel takes bytes again: first what TLS has kept, then what waits.
+    ///
+    /// # Errors
+    /// [`Fault::Gone`].
+    pub fn resume(&mut self, delivery: &mut Delivery<'_>) -> Result<(), Fault> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        stream.send_on().map_err(|_| Fault::Gone)?;
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        self.outbox.unblock();
+        self.flush(delivery)
     }
 
     /// Writes what waits, as far as the kernel takes it. The last word of a closing socket ends its stream.

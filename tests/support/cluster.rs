@@ -3,10 +3,9 @@
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::{Answer, Client, SUPER, Server, send, soon};
+use super::{Answer, Client, SUPER, Server, send};
 
 /// What signs tokens.
 pub const PRIVATE_KEY: &str = include_str!("../data/cluster/one.private.pem");
@@ -85,8 +84,8 @@ impl ClusterClient {
 
     /// Connects to an app with a token, or says how that was refused.
     pub async fn connect_with(server: &Server, app: &str, token: &str) -> Result<Self, (u16, String)> {
-        let url = format!("ws://{}/v1/apps/{app}/ws?token={token}", server.public());
-        match soon("the upgrade", connect_async(url)).await {
+        let path = format!("/v1/apps/{app}/ws?token={token}");
+        match server.open(server.url("ws", server.public(), &path)).await {
             Ok((socket, _)) => Ok(Self { client: Client { socket } }),
             Err(tungstenite::Error::Http(response)) => {
                 let text =

@@ -14,6 +14,7 @@ pub mod pusher;
 pub mod raw;
 pub mod real_nodes;
 pub mod servers;
+pub mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -26,8 +27,14 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config, connect_async_tls_with_config,
+};
+
+use tls::Authority;
 
 /// The super admin of every test node.
 pub const SUPER: (&str, &str) = ("account", "password");
@@ -50,6 +57,8 @@ pub async fn soon<T>(what: &str, coming: impl Future<Output = T>) -> T {
 pub struct Server {
     /// The running node.
     pub node: Node,
+    /// Who has issued its certificate, if both listeners speak TLS.
+    pub authority: Option<Authority>,
     http: reqwest::Client,
 }
 
@@ -59,25 +68,48 @@ impl Server {
         Self::with(&[]).await
     }
 
-    /// A node with some settings changed, such as `("limits.outbox_bytes_max", "1000")`.
+    /// A node with some settings changed, such as `("limits.outbox_bytes_max", "1000")`; all over TLS if `TEST_TLS` is in
+    /// the environment.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
-        let mut flags = Overlay::default();
-        // Several shards on every machine; hashing at the cost of production is another matter's test.
-        let usual = [
-            ("listen", "127.0.0.1:0"),
-            ("api_listen", "127.0.0.1:0"),
-            ("node.shards", "2"),
-            ("node.bcrypt_cost", "4"),
-        ];
-        let send = std::env::var("TEST_SEND").unwrap_or_else(|_| "auto".to_owned());
-        usual
-            .iter()
-            .chain(&[("node.send", &*send)])
-            .chain(settings)
-            .for_each(|(key, value)| flags.set(key, *value));
-        let config = read::dev([], &flags).expect("the settings are valid");
-        let node = Node::start(&config, None).await.expect("the node starts");
-        Self { node, http: reqwest::Client::new() }
+        match std::env::var_os("TEST_TLS") {
+            Some(_) => Self::secure(settings).await,
+            None => Self::plain(settings).await,
+        }
+    }
+
+    /// The same without TLS, whatever the environment says.
+    pub async fn plain(settings: &[(&str, &str)]) -> Self {
+        Self { node: node(settings).await, authority: None, http: reqwest::Client::new() }
+    }
+
+    /// The same, with TLS on both listeners. All that a test does by way of this is done over TLS.
+    pub async fn secure(settings: &[(&str, &str)]) -> Self {
+        let authority = Authority::new();
+        let tls = authority.settings();
+        let tls = tls.iter().map(|(key, value)| (*key, value.as_str())).chain([("tls.private", "true")]);
+        let settings: Vec<_> = tls.chain(settings.iter().copied()).collect();
+        let root = reqwest::Certificate::from_pem(authority.root_pem().as_bytes()).expect("a root");
+        let http = reqwest::Client::builder().tls_certs_only([root]).build().expect("a client");
+        Self { node: node(&settings).await, authority: Some(authority), http }
+    }
+
+    /// A URL of a listener: `scheme` is `http` or `ws`, to which TLS adds its letter.
+    pub fn url(&self, scheme: &str, address: SocketAddr, path: &str) -> String {
+        let s = if self.authority.is_some() { "s" } else { "" };
+        format!("{scheme}{s}://{address}{path}")
+    }
+
+    /// Opens a WebSocket.
+    pub async fn open(
+        &self,
+        request: impl IntoClientRequest + Unpin,
+    ) -> Result<(WebSocketStream<MaybeTlsStream<TcpStream>>, Response), tungstenite::Error> {
+        let opened = connect_async_tls_with_config(request, None, false, Some(self.connector()));
+        soon("the upgrade", opened).await
+    }
+
+    fn connector(&self) -> Connector {
+        self.authority.as_ref().map_or(Connector::Plain, Authority::connector)
     }
 
     /// Stops the node the way a signal does, and waits for its end.
@@ -97,7 +129,12 @@ impl Server {
 
     /// A call of the private API, to be completed and sent.
     pub fn call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("http://{}{path}", self.private()))
+        self.http.request(method, self.url("http", self.private(), path))
+    }
+
+    /// A call on the public listener, likewise.
+    pub fn public_call(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, self.url("http", self.public(), path))
     }
 
     /// A call as the super admin without parameters.
@@ -170,7 +207,7 @@ impl Server {
 
     /// The address of a user's socket.
     pub fn socket_url(&self, app: &str, tag: &str) -> String {
-        format!("ws://{}/ws/{app}/{tag}", self.public())
+        self.url("ws", self.public(), &format!("/ws/{app}/{tag}"))
     }
 
     /// Connects as a user.
@@ -180,7 +217,7 @@ impl Server {
 
     /// Connects as a user, or says how that was refused. `tag` may carry a query.
     pub async fn try_connect(&self, app: &str, tag: &str) -> Result<Client, (u16, String)> {
-        match soon("the upgrade", connect_async(self.socket_url(app, tag))).await {
+        match self.open(self.socket_url(app, tag)).await {
             Ok((socket, _)) => Ok(Client { socket }),
             Err(tungstenite::Error::Http(response)) => {
                 let text =
@@ -195,6 +232,25 @@ impl Server {
     pub fn count(&self, counter: fn(&gusher::metrics::ShardMetrics) -> u64) -> u64 {
         self.node.shard_metrics().iter().map(|shard| counter(shard)).sum()
     }
+}
+
+async fn node(settings: &[(&str, &str)]) -> Node {
+    let mut flags = Overlay::default();
+    // Several shards on every machine; hashing at the cost of production is another matter's test.
+    let usual = [
+        ("listen", "127.0.0.1:0"),
+        ("api_listen", "127.0.0.1:0"),
+        ("node.shards", "2"),
+        ("node.bcrypt_cost", "4"),
+    ];
+    let send = std::env::var("TEST_SEND").unwrap_or_else(|_| "auto".to_owned());
+    usual
+        .iter()
+        .chain(&[("node.send", &*send)])
+        .chain(settings)
+        .for_each(|(key, value)| flags.set(key, *value));
+    let config = read::dev([], &flags).expect("the settings are valid");
+    Node::start(&config, None).await.expect("the node starts")
 }
 
 /// What a call was answered.
@@ -317,7 +373,8 @@ impl Client {
         let narrow = TcpSocket::new_v4().expect("a descriptor");
         narrow.set_recv_buffer_size(4096).expect("a small buffer");
         let stream = narrow.connect(server.public()).await.expect("the listener accepts");
-        let upgrade = client_async(server.socket_url(app, tag), MaybeTlsStream::Plain(stream));
+        let (url, connector) = (server.socket_url(app, tag), Some(server.connector()));
+        let upgrade = client_async_tls_with_config(url, stream, None, connector);
         let (socket, _) = soon("the upgrade", upgrade).await.expect("it is admitted");
         Self { socket }
     }

@@ -55,8 +55,8 @@ pub async fn call_as(server: &Server, key: &str, method: Method, path: &str, bod
         query.push_str(&format!("&body_md5={}", hex::encode(Md5::digest(body))));
     }
     let signature = hmac_hex(SECRET, &format!("{method}\n{path}\n{query}"));
-    let url = format!("http://{}{path}?{query}&auth_signature={signature}", server.public());
-    send(reqwest::Client::new().request(method, url).body(body.to_owned())).await
+    let signed = format!("{path}?{query}&auth_signature={signature}");
+    send(server.public_call(method, &signed).body(body.to_owned())).await
 }
 
 /// Publishes an event.
@@ -83,14 +83,19 @@ impl PusherClient {
 
     /// Connects at a path, which names an app whose secret is [`SECRET`].
     pub async fn connect_to(server: &Server, path: &str) -> Self {
-        Self::connect_at(server.public(), path).await
+        let (socket, _) = server.open(server.url("ws", server.public(), path)).await.expect("upgraded");
+        Self::greeted(Client { socket }, path).await
     }
 
     /// The same to whoever listens there.
     pub async fn connect_at(address: SocketAddr, path: &str) -> Self {
         let (socket, _) = connect_async(format!("ws://{address}{path}")).await.expect("upgraded");
+        Self::greeted(Client { socket }, path).await
+    }
+
+    async fn greeted(client: Client, path: &str) -> Self {
         let key = path.split(['/', '?']).nth(2).expect("a path with a key").to_owned();
-        let mut client = Self { id: String::new(), key, client: Client { socket } };
+        let mut client = Self { id: String::new(), key, client };
         let greeting = client.next().await["data"].as_str().map(serde_json::from_str::<Value>);
         let greeting = greeting.expect("a text").expect("JSON in it");
         client.id = greeting["socket_id"].as_str().expect("an id").to_owned();

@@ -36,6 +36,9 @@ const DELIVERY_TESTS: &[&str] = &[
     "world_crowds",
 ];
 
+/// What is tried once more over TLS: essential cases of each dialect.
+const TLS_TESTS: &[&str] = &["cluster_sockets", "push", "pusher_messages"];
+
 /// A chore that failed, with the exit code to hand on. What went wrong has been printed by then.
 struct Failed(u8);
 
@@ -69,14 +72,20 @@ fn main() -> ExitCode {
 
 fn test() -> Outcome {
     run(cargo(&["test", "--workspace", "--all-targets"]))?;
-    let mut without_ring = cargo(&["test"]);
-    DELIVERY_TESTS.iter().for_each(|test| {
-        without_ring.args(["--test", test]);
-    });
-    without_ring.env("TEST_SEND", "send");
-    run(without_ring)?;
+    run(again(DELIVERY_TESTS, "TEST_SEND", "send"))?;
+    run(again(TLS_TESTS, "TEST_TLS", "true"))?;
     // `--all-targets` leaves these out.
     run(cargo(&["test", "--workspace", "--doc"]))
+}
+
+/// Some tests, with a variable in their environment.
+fn again(tests: &[&str], variable: &str, value: &str) -> Command {
+    let mut command = cargo(&["test"]);
+    tests.iter().for_each(|test| {
+        command.args(["--test", test]);
+    });
+    command.env(variable, value);
+    command
 }
 
 fn check() -> Outcome {

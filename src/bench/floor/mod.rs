@@ -16,7 +16,7 @@ use super::delivery::{Delivered, Sender, deliver, receive};
 use super::flow::{Pace, Published};
 use super::process::{Servers, require_descriptors};
 use super::receiver::{Conduct, Entry, Wish};
-use super::target::{Dialect, Target, channel};
+use super::target::{Dialect, Endpoint, Target, channel};
 use super::{Fault, Outcome, clock};
 
 /// How a frame leaves.
@@ -74,7 +74,8 @@ pub fn run(plan: &Plan, in_flight_max: usize) -> Outcome<Delivered> {
     let mut process = Process::start(plan)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, process.port()?));
     let nobody = Dialect::Pusher { app_id: String::new(), key: String::new(), secret: String::new() };
-    let target = Target { sockets: address, calls: address, dialect: nobody };
+    let endpoint = Endpoint::plain(address);
+    let target = Target { sockets: endpoint.clone(), calls: endpoint, dialect: nobody };
     let mut crowd = Crowd::new(&target, 1, in_flight_max)?;
     let entry = Entry::Subscribed(channel(0));
     let wish = Wish { group: 0, channel: 0, lanes: 1, entry, conduct: Conduct::Read };
