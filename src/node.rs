@@ -15,7 +15,7 @@ use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAd
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
 use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
-use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, WhenDown};
+use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, Stales, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
 use crate::model::{Admin, App, AppKey, Hash, NodeId, Notice, Refusal};
@@ -37,6 +37,9 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often that is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// How long after a failure the store is asked again what has changed.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Notices on their way from the hub to the disk.
 const NOTICES_MAX: usize = 16_384;
@@ -123,9 +126,11 @@ impl Node {
         let mut housekeeping =
             vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
+            let stales = Arc::<Stales>::default();
             housekeeping.push(tokio::spawn(tell_changes(Arc::clone(&hub))));
-            hear(Arc::clone(&hub), facts).map_err(system)?;
-            join(&hub, bus.join_time_max).await;
+            housekeeping.push(tokio::spawn(read_again(Arc::clone(&hub), Arc::clone(&stales))));
+            hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
+            join(&hub, &stales, bus.join_time_max).await;
         }
         let public = bind(&config.listen, "listen", config.node.send_buffer_bytes).await?;
         let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
@@ -455,10 +460,10 @@ async fn connect(
     Ok((link, facts))
 }
 
-/// Waits until the node knows what the others hold; not for ever.
-async fn join(hub: &Hub, time_max: Duration) {
+/// Waits until the node knows what the others hold, and what they have changed; not for ever.
+async fn join(hub: &Hub, stales: &Stales, time_max: Duration) {
     let joined = async {
-        while !hub.is_joined() {
+        while !hub.is_joined() || !stales.is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -469,19 +474,34 @@ async fn join(hub: &Hub, time_max: Duration) {
 
 /// Hears the other nodes, on a thread of its own: a pattern takes its time, and while the shards have too much mail,
 /// what comes waits.
-fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>) -> io::Result<()> {
+fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>, stales: Arc<Stales>) -> io::Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let listen = move || {
         while let Some(event) = facts.blocking_recv() {
             while !hub.has_room() {
                 runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
             }
-            if let Some(stale) = hub.hear(&event) {
-                runtime.block_on(hub.reread(&stale));
-            }
+            hub.hear(&event).into_iter().for_each(|stale| stales.note(stale));
         }
     };
     thread::Builder::new().name("bus".into()).spawn(listen).map(drop)
+}
+
+/// Reads again what other nodes have changed in the store, until that succeeds.
+async fn read_again(hub: Arc<Hub>, stales: Arc<Stales>) {
+    let mut is_failing = false;
+    loop {
+        let stale = stales.next().await;
+        let reread = hub.reread(&stale).await;
+        if let Err(error) = &reread {
+            if !is_failing {
+                tracing::error!(%error, "cannot read again what other nodes may have changed; tries on");
+            }
+            stales.note(stale);
+            tokio::time::sleep(READ_AGAIN_AFTER).await;
+        }
+        is_failing = reread.is_err();
+    }
 }
 
 /// Tells the other nodes what changes here, some changes at a time.
