@@ -245,6 +245,11 @@ impl Hub {
         Ok(())
     }
 
+    /// How often the store failed.
+    pub fn store_failures(&self) -> u64 {
+        self.apps.store_failures()
+    }
+
     /// Closes the sockets of an app that is gone.
     fn close_app(&self, live: &LiveApp) {
         let mut directory = live.directory();

@@ -41,6 +41,12 @@ pub fn register(form: &Form) -> Result<Registration, Refusal> {
     if account.contains(':') {
         return Err(Refusal::FieldInvalid { field: "auth_account", fault: "contains a colon" });
     }
+    // Not every database has it in a text.
+    for (field, text) in [("auth_account", &account), ("connect_hook", &connect_hook)] {
+        if text.contains('\0') {
+            return Err(Refusal::FieldInvalid { field, fault: "contains a NUL character" });
+        }
+    }
     if account.len() + password.len() > CREDENTIAL_BYTES_MAX {
         let fault = "is longer than 72 bytes together with auth_account";
         return Err(Refusal::FieldInvalid { field: "auth_password", fault });
