@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use gusher::config::read::{self, Overlay};
@@ -12,6 +13,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 use support::servers::{self, Postgres};
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 /// A database that stores can be opened on.
 enum Database {
@@ -71,6 +74,45 @@ impl Database {
                 query.bind(app).fetch_one(&mut servers::connect(url).await).await.unwrap()
             }
         }
+    }
+}
+
+/// Something on the way to a server that may forget connections: they stay open, and nothing passes any more.
+struct Way {
+    url: String,
+    forgotten: Arc<Semaphore>,
+}
+
+impl Way {
+    async fn to(url: &str) -> Self {
+        let server =
+            url.split('@').nth(1).and_then(|rest| rest.split('/').next()).expect("a host").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let here = listener.local_addr().expect("an address").to_string();
+        let forgotten = Arc::new(Semaphore::new(0));
+        let forgets = Arc::clone(&forgotten);
+        let url = url.replace(&server, &here);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (forgets, server) = (Arc::clone(&forgets), server.clone());
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(server).await.expect("the server accepts");
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                        permit = forgets.acquire() => {
+                            permit.expect("it stays open").forget();
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, forgotten }
+    }
+
+    /// Forgets the one connection that there is.
+    fn forget(&self) {
+        self.forgotten.add_permits(1);
     }
 }
 
@@ -390,6 +432,19 @@ async fn a_server_that_is_silent_is_waited_for_once_and_not_long() {
     let (one, other) = (store.apps(None).await, store.apps(None).await);
     assert!(matches!((one, other), (Err(StoreError::Silent), Err(StoreError::Silent))));
     assert!((4..8).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_connection_that_was_forgotten_on_the_way_is_replaced() {
+    let url = Postgres::shared().database().await;
+    let way = Way::to(&url).await;
+    let store = connect(&way.url).await.unwrap();
+    store.insert(&app("a", "1")).await.unwrap();
+    way.forget();
+    let began = Instant::now();
+    store.insert(&app("b", "2")).await.unwrap();
+    assert!(began.elapsed().as_secs() < 4, "{:?}", began.elapsed());
+    assert_eq!(apps(&store).await, told(&[("a", "1"), ("b", "2")]));
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //!
 //! One connection serves, since it is asked a few times an hour. Each call is one transaction on it. Always: a
 //! connection on which something failed, or whose answer was not waited for, is dropped, and with it what was not
-//! committed; the next call makes a new one. Whoever waits for the connection waits within the time of the call.
+//! committed; the next call makes a new one. Whoever waits for the connection waits within the time of the call. Nothing
+//! is left with the server between two transactions, so a pooler such as PgBouncer may stand before it.
 
 use std::time::Duration;
 
@@ -64,6 +65,10 @@ const SELECT_SETTINGS: &str =
 
 const SELECT_TO_CHANGE: &str = "SELECT settings FROM gusher_apps WHERE app_key = $1 FOR UPDATE";
 
+const SAVE_SETTINGS: &str = "UPDATE gusher_apps SET settings = $2 WHERE app_key = $1";
+
+const DELETE: &str = "DELETE FROM gusher_apps WHERE app_key = $1";
+
 /// A database on a server.
 #[derive(Debug)]
 pub struct Postgres {
@@ -95,7 +100,7 @@ impl Postgres {
     pub(super) async fn apps(&self, only: Option<&AppKey>) -> Result<Vec<AppRow>, StoreError> {
         in_time(async {
             let mut session = self.begin().await?;
-            let query = sqlx::query_as(SELECT).bind(only.map(AppKey::as_str));
+            let query = sqlx::query_as(SELECT).persistent(false).bind(only.map(AppKey::as_str));
             let rows = query.fetch_all(&mut session.connection).await?;
             session.commit().await?;
             Ok(rows)
@@ -107,6 +112,7 @@ impl Postgres {
         in_time(async {
             let mut session = self.begin().await?;
             sqlx::query(INSERT)
+                .persistent(false)
                 .bind(app.key.as_str())
                 .bind(&app.id)
                 .bind(&app.secret.0)
@@ -126,7 +132,7 @@ impl Postgres {
     pub(super) async fn remove(&self, key: &AppKey) -> Result<(), StoreError> {
         in_time(async {
             let mut session = self.begin().await?;
-            let query = sqlx::query("DELETE FROM gusher_apps WHERE app_key = $1").bind(key.as_str());
+            let query = sqlx::query(DELETE).persistent(false).bind(key.as_str());
             query.execute(&mut session.connection).await?;
             session.commit().await
         })
@@ -136,7 +142,7 @@ impl Postgres {
     pub(super) async fn settings(&self, only: Option<&AppKey>) -> Result<Vec<(String, String)>, StoreError> {
         in_time(async {
             let mut session = self.begin().await?;
-            let query = sqlx::query_as(SELECT_SETTINGS).bind(only.map(AppKey::as_str));
+            let query = sqlx::query_as(SELECT_SETTINGS).persistent(false).bind(only.map(AppKey::as_str));
             let rows = query.fetch_all(&mut session.connection).await?;
             session.commit().await?;
             Ok(rows)
@@ -151,10 +157,11 @@ impl Postgres {
     ) -> Result<(), StoreError> {
         in_time(async {
             let mut session = self.begin().await?;
-            let query = sqlx::query_scalar(SELECT_TO_CHANGE).bind(key.as_str());
+            let query = sqlx::query_scalar(SELECT_TO_CHANGE).persistent(false).bind(key.as_str());
             let text: Option<String> = query.fetch_optional(&mut session.connection).await?;
             let text = change.apply(key, &text.ok_or(StoreError::Unknown)?)?;
-            sqlx::query("UPDATE gusher_apps SET settings = $2 WHERE app_key = $1")
+            sqlx::query(SAVE_SETTINGS)
+                .persistent(false)
                 .bind(key.as_str())
                 .bind(text)
                 .execute(&mut session.connection)
@@ -167,18 +174,18 @@ impl Postgres {
     async fn migrate(&self) -> Result<(), StoreError> {
         let mut session = self.begin().await?;
         let connection = &mut session.connection;
-        sqlx::query(LOCK).execute(&mut *connection).await?;
-        if !sqlx::query_scalar(HAS_SCHEMA).fetch_one(&mut *connection).await? {
+        sqlx::raw_sql(LOCK).execute(&mut *connection).await?;
+        if !sqlx::query_scalar(HAS_SCHEMA).persistent(false).fetch_one(&mut *connection).await? {
             sqlx::raw_sql(SCHEMA).execute(&mut *connection).await?;
         }
-        let found: i32 =
-            sqlx::query_scalar("SELECT version FROM gusher_schema").fetch_one(&mut *connection).await?;
+        let version = sqlx::query_scalar("SELECT version FROM gusher_schema").persistent(false);
+        let found: i32 = version.fetch_one(&mut *connection).await?;
         let known = MIGRATIONS.len();
         let missing = usize::try_from(found).ok().and_then(|found| MIGRATIONS.get(found..));
         for migration in missing.ok_or(StoreError::Newer { found, known })? {
             sqlx::raw_sql(*migration).execute(&mut *connection).await?;
             let next = "UPDATE gusher_schema SET version = version + 1";
-            sqlx::query(next).execute(&mut *connection).await?;
+            sqlx::raw_sql(next).execute(&mut *connection).await?;
         }
         session.commit().await
     }
@@ -241,6 +248,8 @@ fn options(config: &PostgresConfig) -> Result<PgConnectOptions, StoreError> {
         .password(config.password.reveal())
         .ssl_mode(mode)
         .application_name("gusher")
+        // A pooler would not know it.
+        .extra_float_digits(None)
         .disable_statement_logging();
     let Some(file) = &config.ca_file else { return Ok(options) };
     let pem = std::fs::read(file).map_err(|error| StoreError::Certificates(file.clone(), error))?;
