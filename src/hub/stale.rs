@@ -1,9 +1,9 @@
 //! What of the store other nodes may have changed, until this node has read it again. The store may be away for a while;
 //! whoever hears of changes never waits for it.
 
-use std::collections::HashSet;
 use std::sync::Mutex;
 
+use indexmap::IndexSet;
 use tokio::sync::Notify;
 
 use super::link::lock;
@@ -30,7 +30,7 @@ pub struct Stales {
 
 #[derive(Debug, Default)]
 struct Noted {
-    apps: HashSet<AppKey>,
+    apps: IndexSet<AppKey>,
     any: bool,
     /// Something was taken and is being read.
     is_busy: bool,
@@ -41,11 +41,12 @@ impl Stales {
     pub fn note(&self, stale: Stale) {
         let mut noted = lock(&self.noted);
         match stale {
-            Stale::App(app) if !noted.any && noted.apps.len() < APPS_MAX => drop(noted.apps.insert(app)),
-            _ => noted.any = true,
+            Stale::App(app) => drop(noted.apps.insert(app)),
+            Stale::AnyApp => noted.any = true,
         }
-        if noted.any {
+        if noted.apps.len() > APPS_MAX {
             noted.apps.clear();
+            noted.any = true;
         }
         self.news.notify_one();
     }
@@ -68,9 +69,9 @@ impl Stales {
 
     fn take(&self) -> Option<Stale> {
         let mut noted = lock(&self.noted);
-        let app = noted.apps.iter().next().cloned();
-        let stale = match app {
-            Some(app) => noted.apps.take(&app).map(Stale::App),
+        // Single ones first and in turn: one whose settings are broken keeps none of the others from being read.
+        let stale = match noted.apps.shift_remove_index(0) {
+            Some(app) => Some(Stale::App(app)),
             None => std::mem::take(&mut noted.any).then_some(Stale::AnyApp),
         };
         noted.is_busy = stale.is_some();
@@ -98,10 +99,19 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_waits_behind_all_others() {
+        let stales = Stales::default();
+        [Stale::AnyApp, app(1), app(2)].into_iter().for_each(|stale| stales.note(stale));
+        assert_eq!(stales.take(), Some(app(1)));
+        stales.note(app(1));
+        assert_eq!([stales.take(), stales.take()], [Some(app(2)), Some(app(1))]);
+        assert_eq!([stales.take(), stales.take()], [Some(Stale::AnyApp), None]);
+    }
+
+    #[test]
     fn too_many_apps_are_all_apps() {
         let stales = Stales::default();
-        (0..APPS_MAX + 1).for_each(|number| stales.note(app(number)));
-        stales.note(app(0));
+        (0..=APPS_MAX).for_each(|number| stales.note(app(number)));
         assert_eq!((stales.take(), stales.take()), (Some(Stale::AnyApp), None));
     }
 }
