@@ -1,8 +1,8 @@
 //! What must survive a restart: the registered apps and their settings, and what webhooks have still to tell. Nothing here
 //! is on the way of a publication.
 //!
-//! The apps are in an SQLite file ([`Sqlite`]), or in a PostgreSQL database that nodes on many hosts share ([`Postgres`]).
-//! Both keep the same promises, and pass the same tests (`tests/store_contract.rs`):
+//! The apps are in an SQLite file ([`Store::Sqlite`]), or in a PostgreSQL database that nodes on many hosts share
+//! ([`Store::Postgres`]). Both keep the same promises, and pass the same tests (`tests/store_contract.rs`):
 //!
 //! 1. An app is there with its settings or not at all, whatever fails meanwhile; the same for each change.
 //! 2. No two apps have one key, and no two one id, however many nodes register at once.
