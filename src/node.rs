@@ -1,5 +1,7 @@
 //! One running Gusher: builds store, hub, shards and doors in that order, and drains them in reverse.
 
+mod apps;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -15,13 +17,13 @@ use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAd
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
 use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
-use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, WhenDown};
+use crate::hub::{GATHER, Hub, HubLimits, LinkSettings, Stales, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
-use crate::model::{Admin, App, AppKey, Hash, NodeId, Notice, Refusal};
+use crate::model::{Admin, App, AppKey, Hash, NodeId, Notice};
 use crate::net::{descriptors, stream};
 use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
-use crate::store::{Outbox, OutboxPlace, Store, StoreError};
+use crate::store::{Outbox, OutboxPlace};
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -37,6 +39,9 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often that is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// How long after a failure the store is asked again what has changed.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Notices on their way from the hub to the disk.
 const NOTICES_MAX: usize = 16_384;
@@ -92,9 +97,7 @@ impl Node {
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
         let certificate = config.tls.as_ref().map(certificate).transpose()?;
-        let apps = Apps::load(open_store(&config.database).await?)
-            .await
-            .map_err(|error| unusable(&config.database, &error))?;
+        let apps = apps::load(config).await?;
         let prepared = (0..config.node.shards)
             .map(|_| Shard::prepare())
             .collect::<io::Result<Vec<_>>>()
@@ -113,7 +116,7 @@ impl Node {
         };
         let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone(), link);
         if let Some(app) = first {
-            ensure_app(&hub, app).await?;
+            apps::ensure(&hub, app).await?;
         }
         let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
         for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
@@ -126,9 +129,11 @@ impl Node {
             vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
         housekeeping.extend(certificate.clone().map(|certificate| tokio::spawn(certificate.watch())));
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
+            let stales = Arc::<Stales>::default();
             housekeeping.push(tokio::spawn(tell_changes(Arc::clone(&hub))));
-            hear(Arc::clone(&hub), facts).map_err(system)?;
-            join(&hub, bus.join_time_max).await;
+            housekeeping.push(tokio::spawn(read_again(Arc::clone(&hub), Arc::clone(&stales))));
+            hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
+            join(&hub, &stales, bus.join_time_max).await;
         }
         let public = bind(&config.listen, "listen", config.node.send_buffer_bytes).await?;
         let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
@@ -202,31 +207,10 @@ impl Node {
             silent_cuts = sum(|shard| shard.silent_cuts.get()),
             notices_dropped = self.notices.dropped(),
             outbox_failures = self.webhooks.database_failures(),
+            store_failures = self.hub.store_failures(),
             "stopped"
         );
     }
-}
-
-/// Makes sure that an app is registered, without asking anybody. One that has the same id and secret stays as it
-/// is, whoever administers it.
-async fn ensure_app(hub: &Hub, app: &App) -> Result<(), StartError> {
-    let (key, id) = (&app.key, &app.id);
-    if let Ok(there) = hub.app(key.as_str()) {
-        let is_same = there.app.id == app.id && there.app.secret == app.secret;
-        return is_same.then_some(()).ok_or_else(|| {
-            StartError(format!(
-                "the app {:?} is there with another id or secret: start with those, or with another key",
-                key.as_str()
-            ))
-        });
-    }
-    let reason = match hub.register(app.clone()).await {
-        Ok(_) => return Ok(()),
-        Err(Refusal::AppExists) => "its key is an additional key of another app".to_owned(),
-        Err(Refusal::AppIdTaken) => format!("another app has the id {id}"),
-        Err(_) => "the database failed; the log says why".to_owned(),
-    };
-    Err(StartError(format!("cannot add the app {:?}: {reason}", key.as_str())))
 }
 
 /// Runs a shard on its own thread. A shard that fails takes the node down: with a part of its sockets dead and the
@@ -249,21 +233,15 @@ fn spawn(index: usize, shard: Shard) -> io::Result<thread::JoinHandle<()>> {
     })
 }
 
-async fn open_store(database: &Database) -> Result<Store, StartError> {
-    let opened = match database {
-        Database::File(file) => Store::open(file).await,
-        Database::Memory => Store::in_memory().await,
-    };
-    opened.map_err(|error| unusable(database, &error))
-}
-
 async fn webhooks(
     config: &Config,
     hub: &Arc<Hub>,
     notices: mpsc::Receiver<Notice>,
 ) -> Result<(Webhooks, Option<OutboxPlace>), StartError> {
-    let place = match (&config.database, &config.bus) {
-        (Database::File(file), Some(_)) => Some(OutboxPlace::take(file).map_err(system)?),
+    // Nodes that have their apps in common may have been given one name for the file, too.
+    let is_shared = config.bus.is_some() || config.store.is_some();
+    let place = match &config.database {
+        Database::File(file) if is_shared => Some(OutboxPlace::take(file).map_err(system)?),
         _ => None,
     };
     let opened = match (&config.database, &place) {
@@ -271,7 +249,7 @@ async fn webhooks(
         (Database::File(file), None) => Outbox::open(file, config.webhooks.waiting_max).await,
         (Database::Memory, _) => Outbox::in_memory(config.webhooks.waiting_max).await,
     };
-    let outbox = opened.map_err(|error| unusable(&config.database, &error))?;
+    let outbox = opened.map_err(|error| apps::unusable(&config.database, &error))?;
     let hub = Arc::clone(hub);
     let lookup = move |key: &AppKey| {
         let live = hub.app(key.as_str()).ok()?;
@@ -286,20 +264,6 @@ async fn webhooks(
     let webhooks = Webhooks::start(outbox, notices, Box::new(lookup), settings)
         .map_err(|error| StartError(format!("cannot set up TLS for webhooks: {error}")))?;
     Ok((webhooks, place))
-}
-
-fn unusable(database: &Database, error: &StoreError) -> StartError {
-    match database {
-        Database::File(file) if matches!(error, StoreError::Settings { .. }) => StartError(format!(
-            "cannot use the database {}: {error}: mend or delete its row in the table gusher_settings",
-            file.display()
-        )),
-        Database::File(file) => StartError(format!(
-            "cannot use the database {}: {error}: set sqlfile to a writable SQLite file",
-            file.display()
-        )),
-        Database::Memory => StartError(format!("cannot make a database in memory: {error}")),
-    }
 }
 
 /// Binds the first address that `address` stands for and that can be bound.
@@ -484,10 +448,10 @@ async fn connect(
     Ok((link, facts))
 }
 
-/// Waits until the node knows what the others hold; not for ever.
-async fn join(hub: &Hub, time_max: Duration) {
+/// Waits until the node knows what the others hold, and what they have changed; not for ever.
+async fn join(hub: &Hub, stales: &Stales, time_max: Duration) {
     let joined = async {
-        while !hub.is_joined() {
+        while !hub.is_joined() || !stales.is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -498,19 +462,34 @@ async fn join(hub: &Hub, time_max: Duration) {
 
 /// Hears the other nodes, on a thread of its own: a pattern takes its time, and while the shards have too much mail,
 /// what comes waits.
-fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>) -> io::Result<()> {
+fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>, stales: Arc<Stales>) -> io::Result<()> {
     let runtime = tokio::runtime::Handle::current();
     let listen = move || {
         while let Some(event) = facts.blocking_recv() {
             while !hub.has_room() {
                 runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
             }
-            if let Some(stale) = hub.hear(&event) {
-                runtime.block_on(hub.reread(&stale));
-            }
+            hub.hear(&event).into_iter().for_each(|stale| stales.note(stale));
         }
     };
     thread::Builder::new().name("bus".into()).spawn(listen).map(drop)
+}
+
+/// Reads again what other nodes have changed in the store, until that succeeds.
+async fn read_again(hub: Arc<Hub>, stales: Arc<Stales>) {
+    let mut is_failing = false;
+    loop {
+        let stale = stales.next().await;
+        let reread = hub.reread(&stale).await;
+        if let Err(error) = &reread {
+            if !is_failing {
+                tracing::error!(%error, "cannot read again what other nodes may have changed; tries on");
+            }
+            stales.note(stale);
+            tokio::time::sleep(READ_AGAIN_AFTER).await;
+        }
+        is_failing = reread.is_err();
+    }
 }
 
 /// Tells the other nodes what changes here, some changes at a time.

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gusher::dialect::signature::hmac_hex;
-use gusher::model::{AppSettings, ChannelName, Publication, SocketId, Target, Webhook};
+use gusher::hub::Stale;
+use gusher::model::{AppKey, AppSettings, ChannelName, Publication, SocketId, Target, Webhook};
 use nodes::{APP, Nodes};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -375,4 +376,23 @@ fn rosters_heal_whatever_is_lost_or_late_and_whoever_dies() {
         history.nodes.pass(UNTIL_BURIED);
         history.agrees();
     });
+}
+
+#[test]
+fn what_is_done_to_an_app_while_nobody_can_be_told_is_told_later() {
+    let mut nodes = Nodes::new(2, settings());
+    nodes.nodes.values_mut().for_each(|node| node.stale.clear());
+    nodes.bus.take_down("1");
+    nodes.settle();
+    nodes.nodes[&1].world.register("new");
+    nodes.pass(Duration::from_secs(1));
+    assert_eq!(nodes.nodes[&2].stale, []);
+    nodes.bus.bring_up("1");
+    nodes.pass(Duration::from_secs(1));
+    assert_eq!(nodes.nodes[&1].stale, [Stale::AnyApp]);
+    assert_eq!(nodes.nodes[&2].stale, [Stale::App(AppKey::stored("new"))]);
+    // Of the next message nobody can say what it was.
+    nodes.bus.lose("2", 1);
+    nodes.pass(Duration::from_secs(2));
+    assert_eq!(nodes.nodes[&2].stale.last(), Some(&Stale::AnyApp));
 }

@@ -8,6 +8,7 @@
 
 mod keys;
 mod listen;
+mod postgres;
 mod proxies;
 pub mod read;
 mod secret;
@@ -17,6 +18,7 @@ mod validate;
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 pub use listen::ListenAddress;
+pub use postgres::{PostgresConfig, PostgresTls};
 pub use proxies::Proxies;
 pub use secret::Secret;
 
@@ -42,8 +44,10 @@ pub struct Config {
     pub listen: ListenAddress,
     /// The private listener, for backends.
     pub api_listen: ListenAddress,
-    /// Where apps are kept.
+    /// Where this node keeps what is its own: its apps, unless `store` has them, and what webhooks have still to tell.
     pub database: Database,
+    /// The server that keeps the apps of many nodes.
+    pub store: Option<PostgresConfig>,
     /// Connect hook exchanges in flight at once, at least 1 (D11).
     pub max_wait_hook: usize,
     /// Whose word counts on where a request came from, and how.
@@ -117,7 +121,7 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// Where apps are kept.
+/// Where a node keeps what is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Database {
     /// An SQLite file, made if absent.

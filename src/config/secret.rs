@@ -5,7 +5,7 @@
 use std::fmt;
 
 /// A text, such as a password hash, that prints as `***`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// All settings, unchecked. Holds the password hash in clear, so it has no `Debug`.
+/// All settings, unchecked. Holds secrets in clear, so it has no `Debug`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Typed {
     pub auth_account: String,
@@ -27,6 +27,7 @@ pub(super) struct Typed {
     pub pusher: TypedPusher,
     pub cluster: TypedCluster,
     pub bus: TypedBus,
+    pub store: TypedStore,
     pub webhooks: TypedWebhooks,
 }
 
@@ -68,6 +69,12 @@ pub(super) struct TypedBus {
     pub when_down: String,
     pub join_seconds_max: i64,
     pub buffer_bytes_max: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedStore {
+    pub url: String,
+    pub ca_file: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -164,6 +171,7 @@ impl Default for Typed {
                 join_seconds_max: 5,
                 buffer_bytes_max: 8_388_608,
             },
+            store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000 },
         }
     }

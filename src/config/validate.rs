@@ -7,9 +7,9 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 
 use super::{
     Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
-    ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY,
-    Secret, SendWay, TlsConfig, WebhookSettings,
-    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedNode, TypedPusher, TypedTls},
+    ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, PostgresConfig, Proxies, PusherSettings,
+    SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
+    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedNode, TypedPusher, TypedStore, TypedTls},
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
@@ -41,6 +41,7 @@ pub(super) fn validate(
         pusher: check.pusher(typed.pusher),
         cluster: check.cluster(typed.cluster),
         bus: check.bus(typed.bus),
+        store: check.store(&typed.store),
         webhooks: WebhookSettings {
             allow_private: typed.allow_private_webhooks,
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
@@ -234,6 +235,13 @@ impl Check {
             delivers_locally: typed.when_down == "local",
             join_time_max,
             buffer_bytes_max,
+        })
+    }
+
+    fn store(&mut self, typed: &TypedStore) -> Option<PostgresConfig> {
+        PostgresConfig::parse(&typed.url, &typed.ca_file).unwrap_or_else(|finding| {
+            self.find(finding);
+            None
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use arc_swap::ArcSwap;
 
 use super::Directory;
+use crate::metrics::Counter;
 use crate::model::{App, AppKey, AppNumber, AppSecret, AppSettings, KeyPair, Refusal};
 use crate::store::{Store, StoreError};
 
@@ -80,6 +81,16 @@ impl Known {
         Some(live)
     }
 
+    /// Finds everything anew, after several apps changed at once: what one of them gave up another may have.
+    fn index(&mut self) {
+        self.by_id.clear();
+        self.by_additional_key.clear();
+        for live in self.by_key.values().cloned().collect::<Vec<_>>() {
+            self.by_id.insert(live.app.id.clone(), Arc::clone(&live));
+            self.insert_additional_keys(&live);
+        }
+    }
+
     fn insert_additional_keys(&mut self, live: &Arc<LiveApp>) {
         for pair in &live.settings().additional_keys {
             self.by_additional_key.entry(pair.key.clone()).or_insert_with(|| Arc::clone(live));
@@ -128,6 +139,7 @@ pub struct Apps {
     next_number: AtomicU32,
     /// Changes go one at a time, so that store and memory agree on their order.
     change: tokio::sync::Mutex<()>,
+    failures: Counter,
 }
 
 impl Apps {
@@ -136,8 +148,8 @@ impl Apps {
     /// # Errors
     /// The store cannot be read, or has broken settings.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
-        let apps = store.apps().await?;
-        let mut settings = store.settings().await?;
+        let apps = store.apps(None).await?;
+        let mut settings = store.settings(None).await?;
         let mut known = Known::default();
         for (number, app) in (0..).map(AppNumber).zip(apps) {
             let settings = settings.remove(app.key.as_str()).unwrap_or_default();
@@ -149,7 +161,13 @@ impl Apps {
             }
         }
         let next_number = AtomicU32::new(known.by_key.len() as u32);
-        Ok(Self { store, known: RwLock::new(known), next_number, change: tokio::sync::Mutex::default() })
+        Ok(Self {
+            store,
+            known: RwLock::new(known),
+            next_number,
+            change: tokio::sync::Mutex::default(),
+            failures: Counter::default(),
+        })
     }
 
     /// The app of that key.
@@ -186,7 +204,7 @@ impl Apps {
     /// # Errors
     /// [`Refusal::Internal`] when the store cannot be read.
     pub async fn list(&self) -> Result<Vec<App>, Refusal> {
-        self.store.apps().await.map_err(internal)
+        self.store.apps(None).await.map_err(|error| self.failed(error))
     }
 
     /// Adds an app, first to the store; while its id is taken, with the next of `spare_ids` instead.
@@ -202,15 +220,16 @@ impl Apps {
         let mut spare_ids = spare_ids.into_iter();
         let _one_at_a_time = self.change.lock().await;
         loop {
-            match self.known().check_new(&app) {
+            let free = self.known().check_new(&app);
+            let inserted = match free {
+                Ok(()) => self.store.insert(&app).await.map_err(|error| self.failed(error)),
+                taken => taken,
+            };
+            match inserted {
                 Err(Refusal::AppIdTaken) => app.id = spare_ids.next().ok_or(Refusal::AppIdTaken)?,
-                checked => break checked?,
+                inserted => break inserted?,
             }
         }
-        self.store.insert(&app).await.map_err(|error| match error {
-            StoreError::Exists => Refusal::AppExists,
-            other => internal(other),
-        })?;
         let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
         let live = LiveApp::new(app, AppSettings::default(), number);
         self.known_to_change().insert(&live);
@@ -230,10 +249,12 @@ impl Apps {
     ) -> Result<Arc<LiveApp>, Refusal> {
         let _one_at_a_time = self.change.lock().await;
         let live = self.find(key)?;
-        let settings = change(&live.settings())?;
+        let before = live.settings();
+        let settings = change(&before)?;
         settings.check().map_err(Refusal::ParametersInvalid)?;
         self.known().check_additional_keys(&live, &settings.additional_keys)?;
-        self.store.save_settings(&live.app.key, &settings).await.map_err(internal)?;
+        let saved = self.store.save_settings(&live.app.key, &before, &settings).await;
+        saved.map_err(|error| self.failed(error))?;
         let mut known = self.known_to_change();
         known.remove_additional_keys(&live);
         live.settings.store(Arc::new(settings));
@@ -248,9 +269,9 @@ impl Apps {
     /// The store cannot be read, or has broken settings.
     pub async fn reread(&self, only: Option<&AppKey>) -> Result<Vec<Reread>, StoreError> {
         let _one_at_a_time = self.change.lock().await;
-        let stored = self.store.apps().await?.into_iter().map(|app| (app.key.clone(), app));
+        let stored = self.store.apps(only).await?.into_iter().map(|app| (app.key.clone(), app));
         let mut stored: HashMap<AppKey, App> = stored.collect();
-        let mut settings = self.store.settings().await?;
+        let mut settings = self.store.settings(only).await?;
         let mut known = self.known_to_change();
         let keys: HashSet<AppKey> = match only {
             Some(key) => HashSet::from([key.clone()]),
@@ -258,30 +279,36 @@ impl Apps {
         };
         let reread = keys.into_iter().map(|key| {
             let settings = settings.remove(key.as_str()).unwrap_or_default();
-            self.replace(&mut known, &key, stored.remove(&key), settings)
+            self.replace(&mut known.by_key, &key, stored.remove(&key), settings)
         });
-        Ok(reread.collect())
+        let reread = reread.collect();
+        known.index();
+        Ok(reread)
     }
 
     /// Makes an app in memory what it is in the store.
-    fn replace(&self, known: &mut Known, key: &AppKey, app: Option<App>, settings: AppSettings) -> Reread {
+    fn replace(
+        &self,
+        by_key: &mut HashMap<AppKey, Arc<LiveApp>>,
+        key: &AppKey,
+        app: Option<App>,
+        settings: AppSettings,
+    ) -> Reread {
         let is_same = |live: &LiveApp, app: &App| {
             live.app.id == app.id && live.app.registered.timestamp_ms == app.registered.timestamp_ms
         };
-        match (known.by_key.get(key).cloned(), app) {
+        match (by_key.remove(key), app) {
             (Some(live), Some(app)) if is_same(&live, &app) => {
-                known.remove_additional_keys(&live);
                 live.settings.store(Arc::new(settings));
-                known.insert_additional_keys(&live);
+                by_key.insert(key.clone(), Arc::clone(&live));
                 Reread { gone: None, live: Some(live) }
             }
             (gone, app) => {
-                known.remove(key);
                 let live = app.map(|app| {
                     let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
                     LiveApp::new(app, settings, number)
                 });
-                live.iter().for_each(|live| known.insert(live));
+                by_key.extend(live.iter().map(|live| (key.clone(), Arc::clone(live))));
                 Reread { gone, live }
             }
         }
@@ -293,8 +320,28 @@ impl Apps {
     /// [`Refusal::AppUnknown`], or [`Refusal::Internal`] when the store cannot be written.
     pub async fn unregister(&self, key: &AppKey) -> Result<Arc<LiveApp>, Refusal> {
         let _one_at_a_time = self.change.lock().await;
-        self.store.remove(key).await.map_err(internal)?;
+        self.store.remove(key).await.map_err(|error| self.failed(error))?;
         self.known_to_change().remove(key).ok_or(Refusal::AppUnknown)
+    }
+
+    /// How often the store failed.
+    pub fn store_failures(&self) -> u64 {
+        self.failures.get()
+    }
+
+    /// What the store refused; the cause of a failure goes to the log, not to the caller.
+    fn failed(&self, error: StoreError) -> Refusal {
+        match error {
+            // Another node was quicker.
+            StoreError::Exists => Refusal::AppExists,
+            StoreError::IdTaken => Refusal::AppIdTaken,
+            StoreError::Unknown => Refusal::AppUnknown,
+            error => {
+                self.failures.add(1);
+                tracing::error!(%error, "the database failed");
+                Refusal::Internal
+            }
+        }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
@@ -304,12 +351,6 @@ impl Apps {
     fn known_to_change(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The cause goes to the log, not to the caller.
-fn internal(error: StoreError) -> Refusal {
-    tracing::error!(%error, "the database failed");
-    Refusal::Internal
 }
 
 #[cfg(test)]
@@ -392,6 +433,38 @@ mod tests {
         assert_eq!(*apps.find("a").unwrap().settings(), AppSettings::default());
         let unknown = apps.configure("c", |now| Ok(now.clone())).await;
         assert_eq!(unknown.err(), Some(Refusal::AppUnknown));
+    }
+
+    #[tokio::test]
+    async fn what_one_app_gave_up_in_the_store_is_found_with_the_one_that_has_it_now() {
+        let apps = apps().await;
+        give(&apps, "a", &["x"]).await.unwrap();
+        // As another node does it; whichever is read again first.
+        for (old, new) in [("a", "c"), ("c", "d"), ("d", "e"), ("e", "f")] {
+            let before = AppSettings::default();
+            let additional_keys = apps.find(old).unwrap().settings().additional_keys.clone();
+            apps.store.remove(&AppKey::stored(old)).await.unwrap();
+            apps.store.insert(&app(new, "1")).await.unwrap();
+            let after = AppSettings { additional_keys, ..AppSettings::default() };
+            apps.store.save_settings(&AppKey::stored(new), &before, &after).await.unwrap();
+            apps.reread(None).await.unwrap();
+            assert_eq!((found(&apps, old), found(&apps, "x")), (None, Some(new.into())));
+            assert_eq!(apps.find_by_id("1").unwrap().app.key.as_str(), new);
+        }
+        assert_eq!(apps.find_by_id("2").unwrap().app.key.as_str(), "b");
+    }
+
+    #[tokio::test]
+    async fn whoever_was_slower_than_another_node_is_told_what_is_taken() {
+        let apps = apps().await;
+        apps.store.insert(&app("c", "3")).await.unwrap();
+        assert_eq!(apps.register(app("c", "4"), []).await.err(), Some(Refusal::AppExists));
+        assert_eq!(apps.register(app("d", "3"), []).await.err(), Some(Refusal::AppIdTaken));
+        let made_up = ["3", "1", "4"].map(str::to_owned);
+        assert_eq!(apps.register(app("d", "3"), made_up).await.unwrap().app.id, "4");
+        apps.store.remove(&AppKey::stored("b")).await.unwrap();
+        assert_eq!(give(&apps, "b", &["x"]).await.err(), Some(Refusal::AppUnknown));
+        assert_eq!(apps.store_failures(), 0);
     }
 
     #[tokio::test]

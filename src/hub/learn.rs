@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::link::lock;
 use super::peers::{Heard, Page, Peers};
 use super::publish::matching;
-use super::{Hub, Link, LiveApp, WhenDown};
+use super::{Hub, Link, LiveApp, Stale, WhenDown};
 use crate::bus::{BusEvent, NotSent, wire};
 use crate::model::{
     AppHoldings, AppKey, Audience, Content, Fact, Holding, Item, Kept, KeptEvent, Member, NodeId, NoticeKind,
@@ -34,15 +34,6 @@ const HOLDINGS_MAX: usize = 1_000;
 
 /// How long changes are gathered before they are told.
 pub const GATHER: Duration = Duration::from_millis(5);
-
-/// What of the store other nodes may have changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stale {
-    /// This app.
-    App(AppKey),
-    /// Any: nobody could be heard for a while.
-    AnyApp,
-}
 
 impl Hub {
     /// Whether this node knows what the others hold, and hears of each change; always, when there are none.
@@ -70,6 +61,8 @@ impl Hub {
             BusEvent::Lost(frames) => {
                 self.metrics.facts_lost.add(*frames);
                 tracing::warn!(frames, "messages of other nodes were lost: this node was too slow");
+                // One of them may have told of an app.
+                return Some(Stale::AnyApp);
             }
             BusEvent::Frame(frame) => match wire::decode(frame) {
                 Ok((sender, _)) if sender == link.me() => {}
@@ -164,10 +157,12 @@ impl Hub {
         }
     }
 
-    /// An app was registered, changed or removed on this node: the others read it again.
+    /// An app was registered, changed or removed on this node: the others read it again. Where that does not get through,
+    /// it is said again later.
     pub(super) fn announce(&self, app: &AppKey) {
-        if let Some(link) = &self.link {
-            let _ = link.send(&link.everybody(), &Fact::AppChanged(app.clone()));
+        let Some(link) = &self.link else { return };
+        if link.send(&link.everybody(), &Fact::AppChanged(app.clone())).is_err() {
+            link.note_unannounced(app);
         }
     }
 
@@ -193,6 +188,7 @@ impl Hub {
         if now / BEAT_EVERY_MS != last / BEAT_EVERY_MS {
             self.beat(link, &peers);
         }
+        link.take_unannounced().iter().for_each(|app| self.announce(app));
         for (node, token) in peers.overdue(now) {
             let _ = link.send(&link.only(node), &Fact::Ask { token });
         }

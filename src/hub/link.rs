@@ -3,7 +3,7 @@
 //! Always: a lock of the link is the last that is taken, except that of the peers, which is held while the directories of
 //! apps are; nothing here waits for the bus.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,6 +60,8 @@ pub struct Link {
     pub number: Mutex<u64>,
     /// Apps in which something changed that was not told yet.
     changed: Mutex<Vec<Arc<LiveApp>>>,
+    /// Apps that were registered, changed or removed here, of which no other node was told yet: few, as each took a call.
+    unannounced: Mutex<BTreeSet<AppKey>>,
     /// The nodes that share the notices among them.
     members: ArcSwap<Vec<NodeId>>,
     notices: Mutex<Notices>,
@@ -89,6 +91,7 @@ impl Link {
             peers: Mutex::default(),
             number: Mutex::default(),
             changed: Mutex::default(),
+            unannounced: Mutex::default(),
             members: ArcSwap::default(),
             notices: Mutex::default(),
             is_ready: AtomicBool::new(false),
@@ -190,6 +193,16 @@ impl Link {
     /// The apps in which something changed since this was last asked.
     pub fn take_changed(&self) -> Vec<Arc<LiveApp>> {
         std::mem::take(&mut lock(&self.changed))
+    }
+
+    /// It could not be told that this app was registered, changed or removed here.
+    pub fn note_unannounced(&self, app: &AppKey) {
+        lock(&self.unannounced).insert(app.clone());
+    }
+
+    /// The apps of which that is still to be told.
+    pub fn take_unannounced(&self) -> BTreeSet<AppKey> {
+        std::mem::take(&mut lock(&self.unannounced))
     }
 
     /// These share the notices among them.

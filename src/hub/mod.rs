@@ -22,6 +22,7 @@ mod peers;
 mod publish;
 mod shares;
 mod sockets;
+mod stale;
 mod users;
 mod values;
 
@@ -36,9 +37,10 @@ use apps::Reread;
 pub use apps::{Apps, LiveApp};
 pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
-pub use learn::{GATHER, Stale};
+pub use learn::GATHER;
 pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
+pub use stale::{Stale, Stales};
 pub use users::Watched;
 pub use values::{Addressee, Attendance};
 
@@ -49,6 +51,7 @@ use crate::model::{
     App, AppKey, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Refusal, Roster, UserId,
 };
 use crate::net::stream::Stream;
+use crate::store::StoreError;
 pub use crate::store::new_identity;
 
 /// What bounds the hub.
@@ -154,10 +157,7 @@ impl Hub {
     /// # Errors
     /// [`Refusal::AppExists`], [`Refusal::AppIdTaken`]; [`Refusal::Internal`] when the store cannot be written.
     pub async fn register(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
-        let live = self.apps.register(app, []).await?;
-        self.announce(&live.app.key);
-        self.adopt(&live.app.key);
-        Ok(live)
+        self.register_under(app, []).await
     }
 
     /// Registers an app whose id nobody chose: if it is taken, under another.
@@ -165,11 +165,28 @@ impl Hub {
     /// # Errors
     /// [`Refusal::AppExists`]; [`Refusal::Internal`] when the store cannot be written.
     pub async fn register_under_any_id(&self, app: App) -> Result<Arc<LiveApp>, Refusal> {
-        let ids = std::iter::from_fn(|| new_identity().ok().map(|(id, _)| id));
-        let live = self.apps.register(app, ids).await?;
-        self.announce(&live.app.key);
-        self.adopt(&live.app.key);
-        Ok(live)
+        self.register_under(app, std::iter::from_fn(|| new_identity().ok().map(|(id, _)| id))).await
+    }
+
+    async fn register_under(
+        &self,
+        app: App,
+        spare_ids: impl IntoIterator<Item = String>,
+    ) -> Result<Arc<LiveApp>, Refusal> {
+        let key = app.key.clone();
+        let registered = self.apps.register(app, spare_ids).await;
+        match &registered {
+            Ok(_) => self.adopt(&key),
+            // The store knows it and we do not: another node was quicker, or the store's answer to an earlier call was lost.
+            Err(Refusal::AppExists) if self.apps.find_by_any_key(key.as_str()).is_err() => {
+                if let Err(error) = self.reread(&Stale::App(key.clone())).await {
+                    tracing::error!(%error, "cannot read an app that is there");
+                }
+            }
+            Err(_) => return registered,
+        }
+        self.announce(&key);
+        registered
     }
 
     /// Changes the settings of an app, and returns what they are now; see [`Apps::configure`]. When it is switched off
@@ -210,22 +227,27 @@ impl Hub {
     }
 
     /// Reads again what other nodes may have changed, and does here what follows from it.
-    pub async fn reread(&self, stale: &Stale) {
+    ///
+    /// # Errors
+    /// The store cannot be read, or has broken settings; nothing has changed.
+    pub async fn reread(&self, stale: &Stale) -> Result<(), StoreError> {
         let only = match stale {
             Stale::App(key) => Some(key),
             Stale::AnyApp => None,
         };
-        let reread = self.apps.reread(only).await.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read again what other nodes may have changed");
-            Vec::new()
-        });
-        for Reread { gone, live } in reread {
+        for Reread { gone, live } in self.apps.reread(only).await? {
             gone.iter().for_each(|gone| self.close_app(gone));
             if let Some(live) = live {
                 self.adopt(&live.app.key);
                 self.apply_settings(&live);
             }
         }
+        Ok(())
+    }
+
+    /// How often the store failed.
+    pub fn store_failures(&self) -> u64 {
+        self.apps.store_failures()
     }
 
     /// Closes the sockets of an app that is gone.

@@ -341,9 +341,9 @@ mod tests {
         let outbox = Outbox::open(&file, 100).await.unwrap();
         let lane = lane("http://a", "c");
         outbox.add(&entries(&lane, &["1", "2"])).await.unwrap();
-        assert_eq!(store.apps().await.unwrap().len(), 0);
+        assert_eq!(store.apps(None).await.unwrap().len(), 0);
         store.remove(&AppKey::stored("x")).await.unwrap();
-        assert_eq!(Store::open(&file).await.unwrap().apps().await.unwrap().len(), 0);
+        assert_eq!(Store::open(&file).await.unwrap().apps(None).await.unwrap().len(), 0);
         drop((store, outbox));
         let outbox = Outbox::open(&file, 100).await.unwrap();
         assert_eq!(outbox.lanes().await.unwrap(), std::slice::from_ref(&lane));

@@ -1,87 +1,71 @@
-//! The settings of the apps: one row for each app that was ever set, holding one JSON object.
+//! The settings of an app as they are stored: one JSON object.
 //!
 //! Only what differs from its default is written, so a default that changes in a later version reaches all who never
-//! chose. A setting that this version does not know is left in its row and told of in the log: it was written by
-//! a newer version, which finds it again. A row that makes no sense otherwise is an error, since an app that forgot
+//! chose. A setting that this version does not know is left where it is and told of in the log: it was written by
+//! a newer version, which finds it again. An object that makes no sense otherwise is an error, since an app that forgot
 //! its limits would be open to what they keep out.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
-use sqlx::{Connection, SqliteConnection};
 
-use super::{Store, StoreError};
+use super::StoreError;
 use crate::model::{AppKey, AppSettings, SettingFault};
 
-const SCHEMA: &str =
-    "CREATE TABLE IF NOT EXISTS gusher_settings (app_key PRIMARY KEY NOT NULL, settings NOT NULL)";
+/// The object of an app that was never set.
+pub(super) const NONE: &str = "{}";
 
-const DELETE_WITHOUT_APP: &str = "DELETE FROM gusher_settings WHERE app_key NOT IN \
-    (SELECT CAST(app_key AS TEXT) FROM appdata WHERE app_key IS NOT NULL)";
-
-const SELECT: &str = "SELECT CAST(app_key AS TEXT), CAST(settings AS TEXT) FROM gusher_settings";
-
-/// `json_patch` (RFC 7396) replaces members one by one and takes away those that are null.
-const SAVE: &str = "INSERT INTO gusher_settings (app_key, settings) VALUES (?1, json_patch('{}', ?2)) \
-    ON CONFLICT (app_key) DO UPDATE SET settings = json_patch(settings, ?2)";
-
-/// Makes the table, and takes the rows away whose app is gone.
-pub(super) async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut transaction = connection.begin().await?;
-    sqlx::query(SCHEMA).execute(&mut *transaction).await?;
-    sqlx::query(DELETE_WITHOUT_APP).execute(&mut *transaction).await?;
-    Ok(transaction.commit().await?)
-}
-
-impl Store {
-    /// The settings of all apps that were ever set, by the key of the app.
-    ///
-    /// # Errors
-    /// [`StoreError::Settings`] when a row is broken; the database failed.
-    pub async fn settings(&self) -> Result<HashMap<String, AppSettings>, StoreError> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as(SELECT).fetch_all(&mut *self.connection.lock().await).await?;
-        let read = |(app, text): (String, String)| match read(&text) {
-            Ok((settings, unknown)) => {
-                for setting in unknown {
-                    tracing::warn!(app, setting, "a setting of a newer version has no effect");
-                }
-                Ok((app, settings))
+/// The settings of all these rows: the key of an app and its object.
+pub(super) fn read_all(rows: Vec<(String, String)>) -> Result<HashMap<String, AppSettings>, StoreError> {
+    let read = |(app, text): (String, String)| match read(&text) {
+        Ok((settings, unknown)) => {
+            for setting in unknown {
+                tracing::warn!(app, setting, "a setting of a newer version has no effect");
             }
-            Err(reason) => Err(StoreError::Settings { app, reason }),
-        };
-        rows.into_iter().map(read).collect()
-    }
-
-    /// Keeps the settings of an app, which is stored.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn save_settings(&self, key: &AppKey, settings: &AppSettings) -> Result<(), StoreError> {
-        let patch = Value::Object(patch(settings)).to_string();
-        let mut connection = self.connection.lock().await;
-        sqlx::query(SAVE).bind(key.as_str()).bind(patch).execute(&mut *connection).await?;
-        Ok(())
-    }
-}
-
-/// Every setting that we know: with its value, or null when that is the default.
-fn patch(settings: &AppSettings) -> Map<String, Value> {
-    let defaults = AppSettings::default().members();
-    let differing = |(name, value): (String, Value)| {
-        let value = if defaults.get(&name) == Some(&value) { Value::Null } else { value };
-        (name, value)
+            Ok((app, settings))
+        }
+        Err(reason) => Err(StoreError::Settings { app, reason }),
     };
-    settings.members().into_iter().map(differing).collect()
+    rows.into_iter().map(read).collect()
 }
 
-/// The settings of a row and the names that mean nothing to us; else what is wrong, as the end of a sentence that
+/// What is to be changed in an object.
+pub(super) struct Change {
+    /// The settings concerned; none in place of a value that is the default.
+    members: Vec<(String, Option<Value>)>,
+}
+
+impl Change {
+    /// From the settings before to those after it.
+    pub(super) fn new(before: &AppSettings, after: &AppSettings) -> Self {
+        let (before, defaults) = (before.members(), AppSettings::default().members());
+        let changed = after.members().into_iter().filter(|(name, value)| before.get(name) != Some(value));
+        let members = changed.map(|(name, value)| {
+            let value = Some(value).filter(|value| defaults.get(&name) != Some(value));
+            (name, value)
+        });
+        Self { members: members.collect() }
+    }
+
+    /// The object of an app after it.
+    pub(super) fn apply(self, app: &AppKey, text: &str) -> Result<String, StoreError> {
+        let mut object =
+            object(text).map_err(|reason| StoreError::Settings { app: app.as_str().to_owned(), reason })?;
+        for (name, value) in self.members {
+            match value {
+                Some(value) => object.insert(name, value),
+                None => object.remove(&name),
+            };
+        }
+        Ok(Value::Object(object).to_string())
+    }
+}
+
+/// The settings of an object and the names that mean nothing to us; else what is wrong, as the end of a sentence that
 /// begins with the settings.
 fn read(text: &str) -> Result<(AppSettings, Vec<String>), String> {
-    let members: Map<String, Value> =
-        serde_json::from_str(text).map_err(|_| "are no JSON object".to_owned())?;
     let (mut settings, mut unknown) = (AppSettings::default(), Vec::new());
-    for (name, value) in members {
+    for (name, value) in object(text)? {
         match settings.set(&name, value) {
             Ok(()) => {}
             Err(SettingFault::Unknown) => unknown.push(name),
@@ -92,84 +76,47 @@ fn read(text: &str) -> Result<(AppSettings, Vec<String>), String> {
     Ok((settings, unknown))
 }
 
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|_| "are no JSON object".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A store that has the app `x`, as the Go version would have written it.
-    async fn store() -> Store {
-        let store = Store::in_memory().await.unwrap();
-        execute(&store, "INSERT INTO appdata (app_key) VALUES ('x')").await;
-        store
+    fn changed(text: &str, before: &AppSettings, after: &AppSettings) -> String {
+        Change::new(before, after).apply(&AppKey::stored("x"), text).unwrap()
     }
 
-    async fn execute(store: &Store, statement: &'static str) {
-        sqlx::query(statement).execute(&mut *store.connection.lock().await).await.unwrap();
+    #[test]
+    fn what_differs_from_its_default_is_written_and_nothing_else() {
+        let plain = AppSettings::default();
+        let set = AppSettings { cache_ttl: 60, max_connections: Some(3), ..AppSettings::default() };
+        let written = changed(NONE, &plain, &set);
+        assert_eq!(written, r#"{"max_connections":3,"cache_ttl":60}"#);
+        assert_eq!(read(&written), Ok((set.clone(), vec![])));
+        assert_eq!(changed(&written, &set, &plain), NONE);
     }
 
-    async fn row(store: &Store) -> String {
-        let all = "SELECT settings FROM gusher_settings WHERE app_key = 'x'";
-        sqlx::query_scalar(all).fetch_one(&mut *store.connection.lock().await).await.unwrap()
+    #[test]
+    fn what_did_not_change_here_stays_as_it_is() {
+        let plain = AppSettings::default();
+        let off = AppSettings { enabled: false, ..AppSettings::default() };
+        let elsewhere = r#"{"colour":"red","cache_ttl":60}"#;
+        assert_eq!(changed(elsewhere, &plain, &off), r#"{"colour":"red","cache_ttl":60,"enabled":false}"#);
     }
 
-    async fn save(store: &Store, settings: &AppSettings) {
-        store.save_settings(&AppKey::stored("x"), settings).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn settings_come_back_and_defaults_are_not_written() {
-        let store = store().await;
-        assert!(store.settings().await.unwrap().is_empty());
-        let mut settings = AppSettings { cache_ttl: 60, max_connections: Some(3), ..AppSettings::default() };
-        save(&store, &settings).await;
-        assert_eq!(store.settings().await.unwrap()["x"], settings);
-        settings.max_connections = None;
-        save(&store, &settings).await;
-        assert_eq!(row(&store).await, r#"{"cache_ttl":60}"#);
-        assert_eq!(store.settings().await.unwrap()["x"], settings);
-    }
-
-    #[tokio::test]
-    async fn a_setting_of_a_newer_version_stays_in_its_row() {
-        let store = store().await;
-        execute(&store, r#"INSERT INTO gusher_settings VALUES ('x', '{"colour":"red","cache_ttl":60}')"#)
-            .await;
-        assert_eq!(store.settings().await.unwrap()["x"].cache_ttl, 60);
-        save(&store, &AppSettings { enabled: false, ..AppSettings::default() }).await;
-        assert_eq!(row(&store).await, r#"{"colour":"red","enabled":false}"#);
-    }
-
-    #[tokio::test]
-    async fn a_broken_row_is_an_error_that_names_the_app_and_no_value() {
-        for (settings, reason) in [
+    #[test]
+    fn what_is_broken_is_named_and_not_shown() {
+        for (text, reason) in [
             ("", "are no JSON object"),
             ("[1]", "are no JSON object"),
             (r#"{"cache_ttl":"hidden"}"#, "have a broken cache_ttl"),
             (r#"{"additional_keys":["hidden"]}"#, "have a broken additional_keys"),
             (r#"{"cache_ttl":0}"#, "break a rule: cache_ttl is not between 1 and 604800"),
         ] {
-            let store = store().await;
-            let insert = "INSERT INTO gusher_settings VALUES ('x', ?)";
-            sqlx::query(insert).bind(settings).execute(&mut *store.connection.lock().await).await.unwrap();
-            let error = store.settings().await.unwrap_err().to_string();
+            let error = read_all(vec![("x".to_owned(), text.to_owned())]).unwrap_err().to_string();
             assert_eq!(error, format!(r#"the settings of the app "x" {reason}"#));
         }
-    }
-
-    #[tokio::test]
-    async fn settings_go_with_their_app() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("gusher.db");
-        let store = Store::open(&file).await.unwrap();
-        execute(&store, "INSERT INTO appdata (app_key) VALUES ('x'), ('y')").await;
-        for key in ["x", "y"] {
-            let settings = AppSettings { enabled: false, ..AppSettings::default() };
-            store.save_settings(&AppKey::stored(key), &settings).await.unwrap();
-        }
-        store.remove(&AppKey::stored("x")).await.unwrap();
-        assert_eq!(store.settings().await.unwrap().into_keys().collect::<Vec<_>>(), ["y"]);
-        execute(&store, "DELETE FROM appdata").await;
-        drop(store);
-        assert!(Store::open(&file).await.unwrap().settings().await.unwrap().is_empty());
     }
 }

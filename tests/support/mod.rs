@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod hook;
 pub mod log;
+pub mod postgres;
 pub mod process;
 pub mod pusher;
 pub mod raw;

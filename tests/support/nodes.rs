@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gusher::bus::BusEvent;
 use gusher::bus::local::LocalBus;
-use gusher::hub::LiveApp;
+use gusher::hub::{LiveApp, Stale};
 use gusher::model::{AppSettings, Notice, NoticeEvent};
 use tokio::sync::mpsc::Receiver;
 
@@ -25,6 +25,8 @@ pub struct Node {
     notices: Receiver<Notice>,
     /// It hears nothing for now, and makes up for it later.
     pub is_deaf: bool,
+    /// What others may have changed in the store.
+    pub stale: Vec<Stale>,
 }
 
 /// Nodes on one bus.
@@ -54,7 +56,7 @@ impl Nodes {
         let (world, events, notices) = World::linked(2, &self.bus, number);
         let app = world.register(APP);
         world.configure(&app, self.settings.clone());
-        self.nodes.insert(number, Node { world, app, events, notices, is_deaf: false });
+        self.nodes.insert(number, Node { world, app, events, notices, is_deaf: false, stale: Vec::new() });
         number
     }
 
@@ -106,7 +108,7 @@ impl Node {
         while !self.is_deaf
             && let Ok(event) = self.events.try_recv()
         {
-            self.world.hub.hear(&event);
+            self.stale.extend(self.world.hub.hear(&event));
             heard += 1;
         }
         self.world.settle();

@@ -41,6 +41,12 @@ pub fn register(form: &Form) -> Result<Registration, Refusal> {
     if account.contains(':') {
         return Err(Refusal::FieldInvalid { field: "auth_account", fault: "contains a colon" });
     }
+    // PostgreSQL has none in a text.
+    for (field, text) in [("auth_account", &account), ("connect_hook", &connect_hook)] {
+        if text.contains('\0') {
+            return Err(Refusal::FieldInvalid { field, fault: "contains a NUL character" });
+        }
+    }
     if account.len() + password.len() > CREDENTIAL_BYTES_MAX {
         let fault = "is longer than 72 bytes together with auth_account";
         return Err(Refusal::FieldInvalid { field: "auth_password", fault });
@@ -257,6 +263,17 @@ mod tests {
         for bad in ["7ad3773", "with+blank", "sécretsecret", &"~".repeat(129)] {
             let refused = register_with("app_secret", bad).err();
             assert!(matches!(refused, Some(Refusal::FieldInvalid { field: "app_secret", .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_no_database_would_keep_is_refused() {
+        let hook = register_with("connect_hook", "http://localhost/%00").err();
+        let query = "app_key=k&auth_account=a%00&auth_password=p";
+        let account = register(&Form::read(true, Some(query), None, b"").unwrap()).err();
+        for (refused, name) in [(hook, "connect_hook"), (account, "auth_account")] {
+            let Some(Refusal::FieldInvalid { field, fault }) = refused else { panic!("{refused:?}") };
+            assert_eq!((field, fault), (name, "contains a NUL character"));
         }
     }
 

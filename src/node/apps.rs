@@ -1,0 +1,78 @@
+//! The apps that a node begins with: those of its store, and the one that it is given.
+
+use super::StartError;
+use crate::config::{Config, Database, PostgresConfig};
+use crate::hub::{Apps, Hub};
+use crate::model::{App, Refusal};
+use crate::store::{Store, StoreError};
+
+/// The apps of the store.
+pub(super) async fn load(config: &Config) -> Result<Apps, StartError> {
+    let store = match (&config.store, &config.database) {
+        (Some(server), _) => Store::connect(server).await,
+        (None, Database::File(file)) => Store::open(file).await,
+        (None, Database::Memory) => Store::in_memory().await,
+    };
+    let loaded = match store {
+        Ok(store) => Apps::load(store).await,
+        Err(error) => Err(error),
+    };
+    loaded.map_err(|error| match &config.store {
+        Some(server) => unusable_server(server, &error),
+        None => unusable(&config.database, &error),
+    })
+}
+
+/// Makes sure that an app is registered, without asking anybody. One that has the same id and secret stays as it
+/// is, whoever administers it.
+pub(super) async fn ensure(hub: &Hub, app: &App) -> Result<(), StartError> {
+    if is_there(hub, app)? {
+        return Ok(());
+    }
+    let reason = match hub.register(app.clone()).await {
+        Ok(_) => return Ok(()),
+        // Another node that starts at the same time was quicker.
+        Err(Refusal::AppExists) if is_there(hub, app)? => return Ok(()),
+        Err(Refusal::AppExists) => "its key is an additional key of another app".to_owned(),
+        Err(Refusal::AppIdTaken) => format!("another app has the id {}", app.id),
+        Err(_) => "the database failed; the log says why".to_owned(),
+    };
+    Err(StartError(format!("cannot add the app {:?}: {reason}", app.key.as_str())))
+}
+
+/// Whether an app is known, with the same id and secret.
+fn is_there(hub: &Hub, app: &App) -> Result<bool, StartError> {
+    let Ok(there) = hub.app(app.key.as_str()) else { return Ok(false) };
+    let is_same = there.app.id == app.id && there.app.secret == app.secret;
+    is_same.then_some(true).ok_or_else(|| {
+        StartError(format!(
+            "the app {:?} is there with another id or secret: start with those, or with another key",
+            app.key.as_str()
+        ))
+    })
+}
+
+/// Why the file or the memory of a node cannot be used, with what to do.
+pub(super) fn unusable(database: &Database, error: &StoreError) -> StartError {
+    match database {
+        Database::File(file) if matches!(error, StoreError::Settings { .. }) => StartError(format!(
+            "cannot use the database {}: {error}: mend or delete its row in the table gusher_settings",
+            file.display()
+        )),
+        Database::File(file) => StartError(format!(
+            "cannot use the database {}: {error}: set sqlfile to a writable SQLite file",
+            file.display()
+        )),
+        Database::Memory => StartError(format!("cannot make a database in memory: {error}")),
+    }
+}
+
+fn unusable_server(server: &PostgresConfig, error: &StoreError) -> StartError {
+    let remedy = match error {
+        StoreError::Settings { .. } => "mend its settings in the table gusher_apps",
+        StoreError::Newer { .. } => "start a newer Gusher",
+        StoreError::Certificates(..) => "set store.ca_file to a file that can be read",
+        _ => "see that it runs and lets this node in, or set store.url to another",
+    };
+    StartError(format!("cannot use the database {server}: {error}: {remedy}"))
+}
