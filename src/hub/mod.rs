@@ -22,6 +22,7 @@ mod peers;
 mod publish;
 mod shares;
 mod sockets;
+mod unregistered;
 mod users;
 mod values;
 
@@ -82,6 +83,8 @@ pub struct Hub {
     draining: std::sync::atomic::AtomicBool,
     /// To the other nodes, if there may be any.
     link: Option<Link>,
+    /// An app was refused, and the log says so; until there is room again.
+    is_full_of_apps: std::sync::atomic::AtomicBool,
     /// Something is to be told to them.
     changes: tokio::sync::Notify,
     /// What the control plane counts.
@@ -112,6 +115,7 @@ impl Hub {
             notices,
             draining: Default::default(),
             link: link.map(Link::new),
+            is_full_of_apps: Default::default(),
             changes: Default::default(),
             metrics: NodeMetrics::default(),
         })
