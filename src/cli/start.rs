@@ -8,7 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::app::shell_word;
 use super::first_app::FirstApp;
-use super::{Failure, StartArgs, log};
+use super::log::{self, Logging};
+use super::{Failure, StartArgs};
 use crate::config::read::{self, DEV_PASSWORD, Overlay};
 use crate::config::{Config, ConfigError};
 use crate::model::App;
@@ -31,12 +32,12 @@ pub fn run(args: &StartArgs) -> Result<(), Failure> {
     let config = settings(args)?;
     let named = FirstApp::find(variable)?;
     let first = named.or_else(|| args.dev.then(FirstApp::demo)).map(|app| app.into_app(&config));
-    let warning = log::start(&config.log);
-    for warning in config.warnings.iter().chain(&warning) {
+    let logging = log::start(&config.log)?;
+    for warning in config.warnings.iter().chain(&logging.warning) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&config, first, args.dev));
+    let served = runtime.block_on(serve(&config, first, args.dev, &logging));
     // Whoever did not finish within the grace time is not waited for.
     runtime.shutdown_background();
     served
@@ -70,7 +71,12 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-async fn serve(config: &Config, first: Option<App>, is_trial: bool) -> Result<(), Failure> {
+async fn serve(
+    config: &Config,
+    first: Option<App>,
+    is_trial: bool,
+    logging: &Logging,
+) -> Result<(), Failure> {
     // Before anything else, so that a signal during the start is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let node = Node::start(config, first.as_ref()).await.map_err(failed)?;
@@ -83,7 +89,10 @@ async fn serve(config: &Config, first: Option<App>, is_trial: bool) -> Result<()
     tracing::info!("stopping");
     tokio::select! {
         () = node.stop() => Ok(()),
-        () = either(&mut terminate, &mut interrupt) => std::process::exit(INTERRUPTED),
+        () = either(&mut terminate, &mut interrupt) => {
+            logging.flush();
+            std::process::exit(INTERRUPTED)
+        }
     }
 }
 

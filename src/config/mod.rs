@@ -82,6 +82,34 @@ pub struct Log {
     pub level: Level,
     /// Where lines go.
     pub target: LogTarget,
+    /// What they look like.
+    pub format: LogFormat,
+    /// Whether they name clients: addresses, paths, users.
+    pub names_clients: bool,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value`.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A file of the log, and when it is set aside (spec 2.1). Each number is at least 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The file.
+    pub file: PathBuf,
+    /// How large it may become, in bytes.
+    pub bytes_max: u64,
+    /// How many files are kept aside.
+    pub backups_max: usize,
+    /// How long each of them is.
+    pub age_max: Duration,
+    /// Whether they are compressed.
+    pub compresses: bool,
 }
 
 /// How important a log line must be to be written.
@@ -102,6 +130,12 @@ pub enum LogTarget {
     Console,
     /// Appended to this file. That it can be opened is not certain (D12).
     File(PathBuf),
+    /// The standard output stream.
+    Stdout,
+    /// Files that follow one another.
+    Rotated(Rotation),
+    /// Both of the latter.
+    Both(Rotation),
 }
 
 /// Where apps are kept.

@@ -20,6 +20,7 @@ pub(super) struct Typed {
     /// With commas between them, as the environment has no lists.
     pub trusted_proxies: String,
     pub allow_private_webhooks: bool,
+    pub log: TypedLog,
     pub limits: TypedLimits,
     pub node: TypedNode,
     pub drain: TypedDrain,
@@ -27,6 +28,17 @@ pub(super) struct Typed {
     pub cluster: TypedCluster,
     pub bus: TypedBus,
     pub webhooks: TypedWebhooks,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedLog {
+    pub output: String,
+    pub file: String,
+    pub format: String,
+    pub max_size_mb: i64,
+    pub max_backups: i64,
+    pub max_age_days: i64,
+    pub compress: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,6 +132,15 @@ impl Default for Typed {
             max_wait_hook: 10,
             trusted_proxies: String::new(),
             allow_private_webhooks: false,
+            log: TypedLog {
+                output: "logfile".into(),
+                file: "./gusher.log".into(),
+                format: "text".into(),
+                max_size_mb: 100,
+                max_backups: 7,
+                max_age_days: 30,
+                compress: false,
+            },
             limits: TypedLimits::default(),
             node: TypedNode {
                 shards: 0,

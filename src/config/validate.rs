@@ -7,9 +7,9 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 
 use super::{
     Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
-    ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, Proxies, PusherSettings, SQLFILE_MEMORY,
-    Secret, SendWay, WebhookSettings,
-    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedNode, TypedPusher},
+    ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, Proxies, PusherSettings,
+    Rotation, SQLFILE_MEMORY, Secret, SendWay, WebhookSettings,
+    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedLog, TypedNode, TypedPusher},
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
@@ -30,7 +30,7 @@ pub(super) fn validate(
     let (listen, api_listen) = check.listeners(&typed);
     let config = Config {
         admin: check.admin(typed.auth_account, typed.auth_password),
-        log: Log { level: check.level(&typed.environment), target: log_target(typed.logfile) },
+        log: check.log(&typed.environment, typed.logfile, typed.log),
         listen,
         api_listen,
         database: database(check.or_default(typed.sqlfile, |defaults| &defaults.sqlfile)),
@@ -109,6 +109,35 @@ impl Check {
             self.find(format!("listen ({listen}) and api_listen ({api_listen}) must not share a port"));
         }
         (listen, api_listen)
+    }
+
+    fn log(&mut self, environment: &str, logfile: String, typed: TypedLog) -> Log {
+        let rotation = Rotation {
+            file: PathBuf::from(self.or_default(typed.file, |defaults| &defaults.log.file)),
+            bytes_max: self.whole::<u64>("log.max_size_mb", typed.max_size_mb, 1..=MIB) * MIB as u64,
+            backups_max: self.count("log.max_backups", typed.max_backups, 1..=100_000),
+            age_max: 24 * 60 * 60 * self.seconds("log.max_age_days", typed.max_age_days, 1..=36_500),
+            compresses: typed.compress,
+        };
+        let target = match typed.output.as_str() {
+            "logfile" | "" => log_target(logfile),
+            "stdout" => LogTarget::Stdout,
+            "file" => LogTarget::Rotated(rotation),
+            "both" => LogTarget::Both(rotation),
+            other => {
+                self.find(format!("log.output must be logfile, stdout, file or both, found {other:?}"));
+                LogTarget::Console
+            }
+        };
+        let format = match typed.format.as_str() {
+            "text" | "" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => {
+                self.find(format!("log.format must be text or json, found {other:?}"));
+                LogFormat::Text
+            }
+        };
+        Log { level: self.level(environment), target, format, names_clients: false }
     }
 
     fn listener(&mut self, key: &str, text: &str, default: impl Fn(&Typed) -> &String) -> ListenAddress {
