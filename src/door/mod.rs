@@ -11,6 +11,7 @@ mod operation;
 mod private;
 mod public;
 mod signed;
+mod ui;
 mod upgrade;
 
 use std::net::SocketAddr;
