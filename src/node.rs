@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::bus::{self, BusEvent};
-use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAddress, SendWay};
+use crate::config::{BusConfig, Config, Database, Limits, ListenAddress, Role, SendWay};
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
-use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
+use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings, SuperAdmin};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
@@ -64,10 +65,10 @@ impl std::error::Error for StartError {}
 
 /// A node that serves.
 pub struct Node {
-    /// Where sockets connect.
-    pub public: SocketAddr,
-    /// Where backends call.
-    pub private: SocketAddr,
+    /// Where sockets connect, unless it is a master.
+    pub public: Option<SocketAddr>,
+    /// Where backends call, unless it is a slave.
+    pub private: Option<SocketAddr>,
     hub: Arc<Hub>,
     shards: Vec<thread::JoinHandle<()>>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
@@ -82,17 +83,17 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node on the current runtime; the app `first` is there before anybody is let in. When this returns, both
-    /// listeners are bound and served.
+    /// Starts a node on the current runtime; the app `first` is there before anybody is let in. When this returns, the
+    /// listeners of its role are bound and served.
     ///
     /// # Errors
     /// The database cannot be opened, `first` cannot be had, a listener cannot be bound, or the system gives no threads.
     pub async fn start(config: &Config, first: Option<&App>) -> Result<Self, StartError> {
+        // First, as nothing else that may be wrong is found as quickly.
+        let tokens = verifier(config)?;
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
-        let apps = Apps::load(open_store(&config.database).await?)
-            .await
-            .map_err(|error| unusable(&config.database, &error))?;
+        let apps = apps(config).await?;
         let prepared = (0..config.node.shards)
             .map(|_| Shard::prepare())
             .collect::<io::Result<Vec<_>>>()
@@ -127,15 +128,14 @@ impl Node {
             hear(Arc::clone(&hub), facts).map_err(system)?;
             join(&hub, bus.join_time_max).await;
         }
-        let public = bind(&config.listen, "listen", config.node.send_buffer_bytes).await?;
-        let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
+        let (public, private) = listeners(config).await?;
         let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
         let webhooks = Arc::new(webhooks);
-        let door = door(config, &hub, &webhooks)?;
+        let door = door(config, &hub, &webhooks, tokens)?;
         let (stopping, _) = watch::channel(false);
         let node = Self {
-            public: public.local_addr().map_err(system)?,
-            private: private.local_addr().map_err(system)?,
+            public: address(public.as_ref())?,
+            private: address(private.as_ref())?,
             housekeeping,
             _outbox_place: outbox_place,
             notices,
@@ -145,6 +145,7 @@ impl Node {
             shard_metrics,
             doors: [(public, door.public()), (private, door.private())]
                 .into_iter()
+                .filter_map(|(listener, routes)| Some((listener?, routes)))
                 .map(|(listener, routes)| {
                     let door = Arc::clone(&door);
                     tokio::spawn(door.serve(listener, routes, stopping.subscribe(), config.drain.time_max))
@@ -197,6 +198,7 @@ impl Node {
             deliveries = sum(|shard| shard.deliveries.get()),
             slow_cuts = sum(|shard| shard.slow_cuts.get()),
             silent_cuts = sum(|shard| shard.silent_cuts.get()),
+            apps_refused = self.hub.metrics.apps_refused.get(),
             notices_dropped = self.notices.dropped(),
             outbox_failures = self.webhooks.database_failures(),
             "stopped"
@@ -254,6 +256,13 @@ async fn open_store(database: &Database) -> Result<Store, StartError> {
     opened.map_err(|error| unusable(database, &error))
 }
 
+async fn apps(config: &Config) -> Result<Apps, StartError> {
+    let loaded = Apps::load(open_store(&config.database).await?).await;
+    let apps = loaded.map_err(|error| unusable(&config.database, &error))?;
+    let is_of_cluster = config.role.is_of_cluster();
+    Ok(if is_of_cluster { apps.without_registration(config.cluster.apps_max) } else { apps })
+}
+
 async fn webhooks(
     config: &Config,
     hub: &Arc<Hub>,
@@ -299,12 +308,32 @@ fn unusable(database: &Database, error: &StoreError) -> StartError {
     }
 }
 
+/// The public listener and the private one, as far as the role has them.
+async fn listeners(config: &Config) -> Result<(Option<TcpListener>, Option<TcpListener>), StartError> {
+    let open = async |address, key| {
+        bind(address, config.role.word_for(key), config.node.send_buffer_bytes).await.map(Some)
+    };
+    let public = match config.role {
+        Role::Master(_) => None,
+        Role::Whole | Role::Slave => open(&config.listen, "listen").await?,
+    };
+    let private = match config.role {
+        Role::Slave => None,
+        Role::Whole | Role::Master(_) => open(&config.api_listen, "api_listen").await?,
+    };
+    Ok((public, private))
+}
+
+fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, StartError> {
+    listener.map(TcpListener::local_addr).transpose().map_err(system)
+}
+
 /// Binds the first address that `address` stands for and that can be bound.
 async fn bind(
     address: &ListenAddress,
     key: &str,
     send_buffer_bytes: usize,
-) -> Result<tokio::net::TcpListener, StartError> {
+) -> Result<TcpListener, StartError> {
     let failed = |error: io::Error| {
         let what = if error.kind() == io::ErrorKind::AddrInUse {
             "the port is in use".to_owned()
@@ -322,7 +351,7 @@ async fn bind(
     };
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in candidates {
-        match stream::listen(candidate, send_buffer_bytes).and_then(tokio::net::TcpListener::from_std) {
+        match stream::listen(candidate, send_buffer_bytes).and_then(TcpListener::from_std) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
             Err(error) => last = error,
@@ -331,7 +360,12 @@ async fn bind(
     Err(failed(last))
 }
 
-fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc<Door>, StartError> {
+fn door(
+    config: &Config,
+    hub: &Arc<Hub>,
+    webhooks: &Arc<Webhooks>,
+    tokens: Option<Verifier>,
+) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
     let hook = ConnectHook::new(ConnectHookLimits {
         exchanges_max: config.max_wait_hook,
@@ -344,10 +378,6 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
         memory: config.node.credential_life,
         computations_max: thread::available_parallelism().map_or(1, usize::from),
     });
-    let admin = Admin {
-        account: config.admin.account.clone(),
-        hash: Hash(config.admin.password_hash.reveal().to_owned()),
-    };
     let door_limits = DoorLimits {
         head_bytes_max: limits.head_bytes_max,
         headers_max: limits.headers_max,
@@ -364,31 +394,60 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
-    let tokens = verifier(&config.cluster)?;
     let settings = DoorSettings {
         limits: door_limits,
         trusted_proxies: config.trusted_proxies.clone(),
         strict_protocol: config.pusher.strict_protocol,
         path_prefix: config.pusher.path_prefix.clone(),
         close_at_expiry: config.cluster.close_at_expiry,
+        only_cluster: config.role.is_of_cluster(),
     };
+    if tokens.is_none() {
+        let word = config.role.word_for("cluster.public_pem_file");
+        match config.role {
+            // It may have been told why.
+            Role::Master(_) if config.cluster.public_pem_file.is_some() => {}
+            Role::Master(_) => tracing::warn!("without {word} no tokens are decoded"),
+            _ => tracing::info!("without {word} no tokens of Gusher Cluster are believed"),
+        }
+    }
+    let admin = super_admin(config);
     Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, tokens, settings))
 }
 
-/// What tells good tokens from bad ones, by the keys in the file that the configuration names.
-fn verifier(cluster: &ClusterConfig) -> Result<Option<Verifier>, StartError> {
-    let Some(file) = &cluster.public_pem_file else {
-        tracing::info!("without cluster.public_pem_file no sockets of Gusher Cluster are served");
-        return Ok(None);
+fn super_admin(config: &Config) -> SuperAdmin {
+    let admin = Admin {
+        account: config.admin.account.clone(),
+        hash: Hash(config.admin.password_hash.reveal().to_owned()),
     };
-    let unusable = |reason: &dyn std::fmt::Display| {
-        StartError(format!(
-            "cannot use the public key file {}: {reason}: set cluster.public_pem_file to RSA public keys in PEM",
-            file.display()
-        ))
+    match &config.role {
+        Role::Whole | Role::Slave => admin.into(),
+        Role::Master(access) => {
+            SuperAdmin { admin, token: access.token.clone(), is_everybody: access.is_open }
+        }
+    }
+}
+
+/// What tells good tokens from bad ones, by the keys in the file that the configuration names. A master does without
+/// (spec 2.1).
+fn verifier(config: &Config) -> Result<Option<Verifier>, StartError> {
+    let (cluster, word) = (&config.cluster, config.role.word_for("cluster.public_pem_file"));
+    let Some(file) = &cluster.public_pem_file else { return Ok(None) };
+    let unusable = |reason: &dyn fmt::Display| {
+        let file = file.display();
+        format!("cannot use the public key file {file}: {reason}: set {word} to RSA public keys in PEM")
     };
-    let pem = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
-    Verifier::new(&pem, &cluster.algorithms).map(Some).map_err(|KeysInvalid(reason)| unusable(&reason))
+    let read = std::fs::read_to_string(file).map_err(|error| unusable(&error)).and_then(|pem| {
+        Verifier::new(&pem, &cluster.algorithms).map_err(|KeysInvalid(reason)| unusable(&reason))
+    });
+    match (read, &config.role) {
+        (Ok(verifier), _) => Ok(Some(verifier)),
+        (Err(reason), Role::Master(_)) => {
+            tracing::warn!("{reason}; without it no tokens are decoded");
+            Ok(None)
+        }
+        (Err(reason), _) => Err(StartError(reason)),
+    }
 }
 
 fn shard_settings(config: &Config) -> ShardSettings {

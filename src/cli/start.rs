@@ -1,6 +1,7 @@
 //! `gusher start`: reads the settings, serves, and stops when told to.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -32,12 +33,32 @@ pub fn run(args: &StartArgs) -> Result<(), Failure> {
     let config = settings(args)?;
     let named = FirstApp::find(variable)?;
     let first = named.or_else(|| args.dev.then(FirstApp::demo)).map(|app| app.into_app(&config));
+    serve(&config, first.as_ref(), |node| {
+        tracing::info!(listen = told(node.public), api_listen = told(node.private), "listening");
+        if let (Some(app), true) = (&first, args.dev) {
+            // Nobody may be reading; then there is nobody to be told what to type.
+            let _ = std::io::stdout().write_all(invitation(node, &config.admin.account, app).as_bytes());
+        }
+    })
+}
+
+/// An address that a node listens on.
+pub(super) fn told(address: Option<SocketAddr>) -> String {
+    address.map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// Runs a node until a signal says stop. It listens when `announce` is called.
+pub(super) fn serve(
+    config: &Config,
+    first: Option<&App>,
+    announce: impl FnOnce(&Node),
+) -> Result<(), Failure> {
     let logging = log::start(&config.log)?;
     for warning in config.warnings.iter().chain(&logging.warning) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&config, first, args.dev, &logging));
+    let served = runtime.block_on(until_stopped(config, first, announce, &logging));
     // Whoever did not finish within the grace time is not waited for.
     runtime.shutdown_background();
     served
@@ -71,20 +92,16 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-async fn serve(
+async fn until_stopped(
     config: &Config,
-    first: Option<App>,
-    is_trial: bool,
+    first: Option<&App>,
+    announce: impl FnOnce(&Node),
     logging: &Logging,
 ) -> Result<(), Failure> {
     // Before anything else, so that a signal during the start is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let node = Node::start(config, first.as_ref()).await.map_err(failed)?;
-    tracing::info!(listen = %node.public, api_listen = %node.private, "listening");
-    if let Some(app) = first.filter(|_| is_trial) {
-        // Nobody may be reading; then there is nobody to be told what to type.
-        let _ = std::io::stdout().write_all(invitation(&node, &config.admin.account, &app).as_bytes());
-    }
+    let node = Node::start(config, first).await.map_err(failed)?;
+    announce(&node);
     either(&mut terminate, &mut interrupt).await;
     tracing::info!("stopping");
     tokio::select! {
@@ -117,7 +134,7 @@ fn invitation(node: &Node, account: &str, app: &App) -> String {
         Some(_) => account.to_owned(),
         None => format!("{account}:{DEV_PASSWORD}"),
     };
-    let (public, private) = (node.public, node.private);
+    let (Some(public), Some(private)) = (node.public, node.private) else { return String::new() };
     format!(
         "Gusher runs, and forgets everything when it stops. In another terminal, receive:\n\
          \n  {gusher} listen {key} alice --url ws://{public}\n\

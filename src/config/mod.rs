@@ -10,6 +10,7 @@ mod keys;
 mod listen;
 mod proxies;
 pub mod read;
+mod role;
 mod secret;
 mod typed;
 mod validate;
@@ -18,6 +19,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 pub use listen::ListenAddress;
 pub use proxies::Proxies;
+pub use role::{MasterAccess, Role, RoleName};
 pub use secret::Secret;
 
 use crate::model::Algorithm;
@@ -34,6 +36,8 @@ const SQLFILE_MEMORY: &str = ":memory:";
 /// The checked settings of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which part of a node it is.
+    pub role: Role,
     /// Who may use every private endpoint.
     pub admin: Admin,
     /// What is logged, and where to.
@@ -71,7 +75,8 @@ pub struct Config {
 pub struct Admin {
     /// Not empty, without `:`, and short enough that the password still counts in the hash.
     pub account: String,
-    /// A well-formed bcrypt hash of the account directly followed by the password.
+    /// A well-formed bcrypt hash of the account directly followed by the password. In a role of Gusher Cluster it may be
+    /// empty, which no password proves.
     pub password_hash: Secret,
 }
 
@@ -84,7 +89,8 @@ pub struct Log {
     pub target: LogTarget,
     /// What they look like.
     pub format: LogFormat,
-    /// Whether they name clients: addresses, paths, users.
+    /// Whether they name clients: addresses, paths, users. As in the original in a role of Gusher Cluster, and never
+    /// elsewhere (D18).
     pub names_clients: bool,
 }
 
@@ -248,6 +254,8 @@ pub struct ClusterConfig {
     pub must_subscribe: bool,
     /// A socket is closed when its token expires.
     pub close_at_expiry: bool,
+    /// Apps at once that nobody registered, where that is not needed.
+    pub apps_max: usize,
 }
 
 /// What carries messages between nodes.

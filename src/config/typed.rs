@@ -58,6 +58,7 @@ pub(super) struct TypedCluster {
     pub message_bytes_max: i64,
     pub must_subscribe: bool,
     pub close_at_expiry: bool,
+    pub apps_max: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -163,6 +164,7 @@ impl Default for Typed {
                 message_bytes_max: 10_240,
                 must_subscribe: false,
                 close_at_expiry: false,
+                apps_max: 10_000,
             },
             bus: TypedBus {
                 kind: "none".into(),
@@ -219,6 +221,18 @@ impl Typed {
             // The backend that is tried out is on the same machine.
             allow_private_webhooks: true,
             ..Self::default()
+        }
+    }
+    /// What a role of Gusher Cluster has otherwise than `gusher start`, before the environment says more (spec 2.1):
+    /// nothing is kept, and the log is JSON on standard output.
+    pub fn role() -> Self {
+        let defaults = Self::default();
+        Self {
+            environment: "DEVELOPMENT".into(),
+            sqlfile: super::SQLFILE_MEMORY.into(),
+            log: TypedLog { output: "stdout".into(), format: "json".into(), ..defaults.log },
+            bus: TypedBus { kind: "nats".into(), ..defaults.bus },
+            ..defaults
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod hook;
 pub mod process;
 pub mod pusher;
 pub mod raw;
+pub mod roles;
 pub mod servers;
 
 use std::future::Future;
@@ -78,12 +79,12 @@ impl Server {
 
     /// The public listener.
     pub fn public(&self) -> SocketAddr {
-        self.node.public
+        self.node.public.expect("it has a public listener")
     }
 
     /// The private listener.
     pub fn private(&self) -> SocketAddr {
-        self.node.private
+        self.node.private.expect("it has a private listener")
     }
 
     /// A call of the private API, to be completed and sent.
