@@ -88,6 +88,17 @@ fn gc_002_a_slave_without_a_key_that_can_be_read_does_not_start() {
     }
 }
 
+#[test]
+fn what_nats_is_told_wrongly_is_called_by_its_variable() {
+    let directory = Directory::new();
+    let told = refused(&directory, &["slave"], &slave_variables("nats://u:Xsecret@ no host"));
+    assert!(told.contains("GUSHER_NATS_ADDR must be URLs") && !told.contains("Xsecret"), "{told}");
+    let creds =
+        [&slave_variables("nats://127.0.0.1:1")[..], &[("GUSHER_NATS_CREDS", "absent.creds")]].concat();
+    let told = refused(&directory, &["slave"], &creds);
+    assert!(told.contains("absent.creds"), "{told}");
+}
+
 #[tokio::test]
 async fn a_master_without_a_key_serves_but_decodes_no_tokens() {
     let (directory, nats) = (Directory::new(), Nats::start());

@@ -38,7 +38,10 @@ pub fn run(name: RoleName, args: &RoleArgs) -> Result<(), Failure> {
     let environment = environment(args.env_file.as_deref())?;
     let config = read::role(name, environment, &flags);
     let config = config.map_err(|error| Failure::Runtime(error.to_string()))?;
-    start::serve(&config, None, |node| announce(name, &config, node))
+    start::serve(&config, None, |node| announce(name, &config, node)).map_err(|failure| match failure {
+        Failure::Runtime(reason) => Failure::Runtime(name.in_its_words(reason)),
+        other => other,
+    })
 }
 
 /// The variables of this process, and behind them those of the file.

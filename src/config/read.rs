@@ -145,7 +145,7 @@ pub fn role(
         validate::validate(typed, role, findings, warnings)
     });
     config.map_err(|findings| {
-        let findings = findings.into_iter().map(|finding| role::in_its_words(name, finding)).collect();
+        let findings = findings.into_iter().map(|finding| name.in_its_words(finding)).collect();
         ConfigError::Invalid { file: None, findings }
     })
 }

@@ -26,6 +26,18 @@ pub enum RoleName {
     Master,
 }
 
+impl RoleName {
+    /// A complaint that begins with a setting, which is then called as the operator of this role calls it.
+    pub fn in_its_words(self, complaint: String) -> String {
+        let Some((key, rest)) = complaint.split_once(' ') else { return complaint };
+        match variable_of(self, key) {
+            Some(variable) => format!("{variable} {rest}"),
+            None if key == "auth_password" => format!("{} {rest}", keys::variable(key)),
+            None => complaint,
+        }
+    }
+}
+
 /// Who may call a master, besides its super admin.
 #[derive(Clone, Debug)]
 pub struct MasterAccess {
@@ -109,16 +121,6 @@ fn meaning(name: RoleName, variable: &str) -> Option<Meaning> {
 fn variable_of(name: RoleName, key: &str) -> Option<&'static str> {
     let is_it = |meaning: Meaning| matches!(meaning, Text(set) | Number(set) | Truth(set) if set == key);
     of_role(name).into_iter().chain(VARIABLES).find(|(_, meaning)| is_it(*meaning)).map(|(known, _)| known)
-}
-
-/// A finding about a setting, with the setting called as the operator of this role calls it.
-pub(super) fn in_its_words(name: RoleName, finding: String) -> String {
-    let Some((key, rest)) = finding.split_once(' ') else { return finding };
-    match variable_of(name, key) {
-        Some(variable) => format!("{variable} {rest}"),
-        None if key == "auth_password" => format!("{} {rest}", keys::variable(key)),
-        None => finding,
-    }
 }
 
 /// The environment of a role, sorted.
