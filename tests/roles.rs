@@ -12,7 +12,7 @@ use support::cluster::{ClusterClient, PUBLIC_KEY_FILE, token, token_for};
 use support::process::{Directory, Outcome, Process, hash, run};
 use support::roles::{MASTER_TOKEN, Role, master_variables, slave_variables};
 use support::servers::Nats;
-use support::{SUPER, send, soon};
+use support::{Client, SUPER, send, soon};
 
 /// A role that must not start: one line says why, and its status is 1.
 fn refused(directory: &Directory, words: &[&str], variables: &[(&str, &str)]) -> String {
@@ -322,6 +322,45 @@ async fn a_master_reaches_the_clients_of_a_slave_in_apps_that_nobody_registered(
     assert_eq!(answer.status, 200, "nobody is there, and that is no error");
     client.client.close().await;
     until("she is gone", async || master.ask("/v1/apps").await.as_array().unwrap().len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_master_also_reaches_the_apps_of_gusher_start() {
+    let (directory, nats) = (Directory::new(), Nats::start());
+    let bus = json!({ "kind": "nats", "url": nats.url() });
+    let cluster = json!({ "public_pem_file": PUBLIC_KEY_FILE });
+    directory.configure("config.json", &[("bus", bus), ("cluster", cluster)]);
+    let node = directory.serve(&["start"]);
+    let master = Role::master(&directory, &nats, &[]);
+    let words = ["app", "add", "chat", "--admin-account", "a", "--admin-password", "b"];
+    assert_eq!(run(&mut node.ask(&directory, &words)).code, Some(0));
+    let url = format!("ws://{}/v1/apps/chat/ws?token={}", node.public, token_for("chat", "anna", &["*"]));
+    let (socket, _) = soon("the upgrade", tokio_tungstenite::connect_async(url)).await.unwrap();
+    let mut client = ClusterClient { client: Client { socket } };
+    client.subscribe("c").await;
+    until("the master knows", async || master.ask("/v1/apps/chat/channels/c/users").await == json!(["anna"]))
+        .await;
+    let event = json!({ "event": "e", "data": 1 });
+    assert_eq!(master.post("/v1/apps/chat/channels/c/messages", event).await.status, 200);
+    assert_eq!(client.next().await["data"], 1);
+    assert_eq!(run(&mut node.ask(&directory, &["app", "remove", "chat"])).code, Some(0));
+    assert_eq!(client.client.closed().await.0, 4001);
+    until("she is gone", async || master.ask("/v1/stats").await["connections"] == 0).await;
+}
+
+#[tokio::test]
+async fn gc_035_the_variable_of_the_original_bounds_what_a_client_sends() {
+    let (directory, nats) = (Directory::new(), Nats::start());
+    let slave = Role::slave(&directory, &nats, &[("GUSHER_RECEIVE_MAX_MESSAGE_SIZE", "512")]);
+    let ping = |bytes: usize| {
+        let empty = json!({ "event": "gusher.ping", "data": "" }).to_string().len();
+        json!({ "event": "gusher.ping", "data": "x".repeat(bytes - empty) }).to_string()
+    };
+    let mut client = slave.connect("app", &token("u", &["*"])).await.unwrap();
+    client.say(&ping(512)).await;
+    assert_eq!(client.next().await["event"], "gusher.pong_succeeded");
+    client.say(&ping(513)).await;
+    assert_eq!(client.client.closed().await.0, 1009);
 }
 
 #[tokio::test]
