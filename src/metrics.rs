@@ -56,6 +56,8 @@ pub struct ShardMetrics {
 pub struct NodeMetrics {
     /// Publications accepted.
     pub publications: Counter,
+    /// Times that an app which nobody registered was refused, as there were as many as there may be.
+    pub apps_refused: Counter,
     /// Publications refused because a shard's mailbox was full, or for the bus.
     pub publications_refused: Counter,
     /// Sockets admitted.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::bus::{self, BusEvent};
-use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAddress, SendWay, TlsConfig};
+use crate::config::{BusConfig, Config, Database, Limits, ListenAddress, Role, SendWay, TlsConfig};
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
-use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
+use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorLimits, DoorSettings, SuperAdmin};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{GATHER, Hub, HubLimits, LinkSettings, Stales, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
@@ -69,10 +70,10 @@ impl std::error::Error for StartError {}
 
 /// A node that serves.
 pub struct Node {
-    /// Where sockets connect.
-    pub public: SocketAddr,
-    /// Where backends call.
-    pub private: SocketAddr,
+    /// Where sockets connect, unless it is a master.
+    pub public: Option<SocketAddr>,
+    /// Where backends call, unless it is a slave.
+    pub private: Option<SocketAddr>,
     hub: Arc<Hub>,
     shards: Vec<thread::JoinHandle<()>>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
@@ -88,12 +89,14 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node on the current runtime; the app `first` is there before anybody is let in. When this returns, both
-    /// listeners are bound and served.
+    /// Starts a node on the current runtime; the app `first` is there before anybody is let in. When this returns, the
+    /// listeners of its role are bound and served.
     ///
     /// # Errors
     /// The database cannot be opened, `first` cannot be had, a listener cannot be bound, or the system gives no threads.
     pub async fn start(config: &Config, first: Option<&App>) -> Result<Self, StartError> {
+        // First, as nothing else that may be wrong is found as quickly.
+        let tokens = verifier(config)?;
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
         let certificate = config.tls.as_ref().map(certificate).transpose()?;
@@ -135,15 +138,14 @@ impl Node {
             hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
             join(&hub, &stales, bus.join_time_max).await;
         }
-        let public = bind(&config.listen, "listen", config.node.send_buffer_bytes).await?;
-        let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
+        let (public, private) = listeners(config).await?;
         let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
         let webhooks = Arc::new(webhooks);
-        let door = door(config, &hub, &webhooks)?;
+        let door = door(config, &hub, &webhooks, tokens)?;
         let (stopping, _) = watch::channel(false);
         let node = Self {
-            public: public.local_addr().map_err(system)?,
-            private: private.local_addr().map_err(system)?,
+            public: address(public.as_ref())?,
+            private: address(private.as_ref())?,
             housekeeping,
             _outbox_place: outbox_place,
             notices,
@@ -205,6 +207,7 @@ impl Node {
             deliveries = sum(|shard| shard.deliveries.get()),
             slow_cuts = sum(|shard| shard.slow_cuts.get()),
             silent_cuts = sum(|shard| shard.silent_cuts.get()),
+            apps_refused = self.hub.metrics.apps_refused.get(),
             notices_dropped = self.notices.dropped(),
             outbox_failures = self.webhooks.database_failures(),
             store_failures = self.hub.store_failures(),
@@ -266,12 +269,32 @@ async fn webhooks(
     Ok((webhooks, place))
 }
 
+/// The public listener and the private one, as far as the role has them.
+async fn listeners(config: &Config) -> Result<(Option<TcpListener>, Option<TcpListener>), StartError> {
+    let open = async |address, key| {
+        bind(address, config.role.word_for(key), config.node.send_buffer_bytes).await.map(Some)
+    };
+    let public = match config.role {
+        Role::Master(_) => None,
+        Role::Whole | Role::Slave => open(&config.listen, "listen").await?,
+    };
+    let private = match config.role {
+        Role::Slave => None,
+        Role::Whole | Role::Master(_) => open(&config.api_listen, "api_listen").await?,
+    };
+    Ok((public, private))
+}
+
+fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, StartError> {
+    listener.map(TcpListener::local_addr).transpose().map_err(system)
+}
+
 /// Binds the first address that `address` stands for and that can be bound.
 async fn bind(
     address: &ListenAddress,
     key: &str,
     send_buffer_bytes: usize,
-) -> Result<tokio::net::TcpListener, StartError> {
+) -> Result<TcpListener, StartError> {
     let failed = |error: io::Error| {
         let what = if error.kind() == io::ErrorKind::AddrInUse {
             "the port is in use".to_owned()
@@ -289,7 +312,7 @@ async fn bind(
     };
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in candidates {
-        match stream::listen(candidate, send_buffer_bytes).and_then(tokio::net::TcpListener::from_std) {
+        match stream::listen(candidate, send_buffer_bytes).and_then(TcpListener::from_std) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
             Err(error) => last = error,
@@ -298,7 +321,12 @@ async fn bind(
     Err(failed(last))
 }
 
-fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc<Door>, StartError> {
+fn door(
+    config: &Config,
+    hub: &Arc<Hub>,
+    webhooks: &Arc<Webhooks>,
+    tokens: Option<Verifier>,
+) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
     let hook = ConnectHook::new(ConnectHookLimits {
         exchanges_max: config.max_wait_hook,
@@ -311,10 +339,6 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
         memory: config.node.credential_life,
         computations_max: thread::available_parallelism().map_or(1, usize::from),
     });
-    let admin = Admin {
-        account: config.admin.account.clone(),
-        hash: Hash(config.admin.password_hash.reveal().to_owned()),
-    };
     let door_limits = DoorLimits {
         head_bytes_max: limits.head_bytes_max,
         headers_max: limits.headers_max,
@@ -331,23 +355,33 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
-    let tokens = verifier(&config.cluster)?;
     let settings = DoorSettings {
         limits: door_limits,
         trusted_proxies: config.trusted_proxies.clone(),
         strict_protocol: config.pusher.strict_protocol,
         path_prefix: config.pusher.path_prefix.clone(),
         close_at_expiry: config.cluster.close_at_expiry,
+        only_cluster: config.role.is_of_cluster(),
     };
+    if tokens.is_none() {
+        let word = config.role.word_for("cluster.public_pem_file");
+        match config.role {
+            // It may have been told why.
+            Role::Master(_) if config.cluster.public_pem_file.is_some() => {}
+            Role::Master(_) => tracing::warn!("without {word} no tokens are decoded"),
+            _ => tracing::info!("without {word} no tokens of Gusher Cluster are believed"),
+        }
+    }
+    let admin = super_admin(config);
     Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, tokens, settings))
 }
 
-/// Serves both listeners, the public one first.
+/// Serves the listeners that there are, the public one first.
 fn serve(
     config: &Config,
     door: &Arc<Door>,
     certificate: Option<&Arc<Certificate>>,
-    [public, private]: [tokio::net::TcpListener; 2],
+    [public, private]: [Option<TcpListener>; 2],
     stopping: &watch::Sender<bool>,
 ) -> Vec<JoinHandle<()>> {
     let is_private_too = config.tls.as_ref().is_some_and(|tls| tls.is_private_too);
@@ -355,12 +389,13 @@ fn serve(
         (public, door.public(), certificate),
         (private, door.private(), certificate.filter(|_| is_private_too)),
     ];
-    let serve = |(listener, routes, certificate): (_, _, Option<&Arc<Certificate>>)| {
+    let serve = |(listener, routes, certificate): (Option<_>, _, Option<&Arc<Certificate>>)| {
+        let listener = listener?;
         let (door, certificate) = (Arc::clone(door), certificate.cloned());
         let served = door.serve(listener, routes, certificate, stopping.subscribe(), config.drain.time_max);
-        tokio::spawn(served)
+        Some(tokio::spawn(served))
     };
-    with_tls.into_iter().map(serve).collect()
+    with_tls.into_iter().filter_map(serve).collect()
 }
 
 fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
@@ -368,20 +403,39 @@ fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
     loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
 }
 
-/// What tells good tokens from bad ones, by the keys in the file that the configuration names.
-fn verifier(cluster: &ClusterConfig) -> Result<Option<Verifier>, StartError> {
-    let Some(file) = &cluster.public_pem_file else {
-        tracing::info!("without cluster.public_pem_file no sockets of Gusher Cluster are served");
-        return Ok(None);
+fn super_admin(config: &Config) -> SuperAdmin {
+    let admin = Admin {
+        account: config.admin.account.clone(),
+        hash: Hash(config.admin.password_hash.reveal().to_owned()),
     };
-    let unusable = |reason: &dyn std::fmt::Display| {
-        StartError(format!(
-            "cannot use the public key file {}: {reason}: set cluster.public_pem_file to RSA public keys in PEM",
-            file.display()
-        ))
+    match &config.role {
+        Role::Whole | Role::Slave => admin.into(),
+        Role::Master(access) => {
+            SuperAdmin { admin, token: access.token.clone(), is_everybody: access.is_open }
+        }
+    }
+}
+
+/// What tells good tokens from bad ones, by the keys in the file that the configuration names. A master does without
+/// (spec 2.1).
+fn verifier(config: &Config) -> Result<Option<Verifier>, StartError> {
+    let (cluster, word) = (&config.cluster, config.role.word_for("cluster.public_pem_file"));
+    let Some(file) = &cluster.public_pem_file else { return Ok(None) };
+    let unusable = |reason: &dyn fmt::Display| {
+        let file = file.display();
+        format!("cannot use the public key file {file}: {reason}: set {word} to RSA public keys in PEM")
     };
-    let pem = std::fs::read_to_string(file).map_err(|error| unusable(&error))?;
-    Verifier::new(&pem, &cluster.algorithms).map(Some).map_err(|KeysInvalid(reason)| unusable(&reason))
+    let read = std::fs::read_to_string(file).map_err(|error| unusable(&error)).and_then(|pem| {
+        Verifier::new(&pem, &cluster.algorithms).map_err(|KeysInvalid(reason)| unusable(&reason))
+    });
+    match (read, &config.role) {
+        (Ok(verifier), _) => Ok(Some(verifier)),
+        (Err(reason), Role::Master(_)) => {
+            tracing::warn!("{reason}; without it no tokens are decoded");
+            Ok(None)
+        }
+        (Err(reason), _) => Err(StartError(reason)),
+    }
 }
 
 fn shard_settings(config: &Config) -> ShardSettings {

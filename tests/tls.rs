@@ -111,8 +111,9 @@ async fn the_private_listener_stays_plain_unless_it_is_asked_for() {
         .chain(usual)
         .for_each(|(key, value)| flags.set(key, value));
     let node = Node::start(&read::dev([], &flags).unwrap(), None).await.expect("the node starts");
-    assert!(shake_hands(authority.client(), node.public).await.is_ok());
-    let answer = send(reqwest::Client::new().get(format!("http://{}/healthz", node.private))).await;
+    assert!(shake_hands(authority.client(), node.public.unwrap()).await.is_ok());
+    let private = node.private.unwrap();
+    let answer = send(reqwest::Client::new().get(format!("http://{private}/healthz"))).await;
     assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, "ok"));
 }
 

@@ -1,18 +1,24 @@
-//! The log: one line per event, `time="..." level=info msg="..." key=value` (section 1.4).
+//! The log: one line per event, as text `time="..." level=info msg="..." key=value` (section 1.4) or as JSON with the same
+//! members (section 2.1). `queue` carries lines to where they go, `rotated` keeps files within bounds.
 //!
 //! Always holds: an event is exactly one line, whatever its values hold, since quotes and everything unprintable in them
 //! are escaped; so nobody can forge a line. Lines of libraries below warning are never written, since libraries may log
-//! URLs, and URLs hold tokens (D18). What our own events say is up to them.
+//! URLs, and URLs hold tokens (D18). What our own events say is up to them. Whoever logs does not wait for a disk or a
+//! terminal.
+
+mod queue;
+mod rotated;
 
 use std::{
     fmt,
     fs::{File, OpenOptions},
-    io,
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Map, Value};
 use tracing::{
     Event, Level as EventLevel, Subscriber,
     field::{Field, Visit},
@@ -20,38 +26,87 @@ use tracing::{
 };
 use tracing_subscriber::{
     filter::Targets,
-    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer, writer::BoxMakeWriter},
+    fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt,
     registry::LookupSpan,
 };
 
-use crate::config::{Level, Log, LogTarget};
+use crate::config::{Level, Log, LogFormat, LogTarget, Rotation};
+use crate::shard::SOCKET_LINES;
+use queue::Queue;
+use rotated::Rotated;
 
 /// The crate whose events are ours.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
-/// Starts logging for the whole process; a second call changes nothing.
-///
-/// If the file cannot be opened, lines go to standard error and the warning to log is returned (D12).
-pub fn start(log: &Log) -> Option<String> {
-    let (writer, warning) = match &log.target {
-        LogTarget::Console => (console(), None),
-        LogTarget::File(path) => match open(path) {
-            Ok(file) => (BoxMakeWriter::new(file), None),
-            Err(reason) => {
-                let warning =
-                    format!("cannot open log file {}: {reason}; logging to standard error", path.display());
-                (console(), Some(warning))
-            }
-        },
-    };
-    // Without `init()` of tracing-subscriber, which would also let in what libraries say through the `log` crate.
-    let _ = tracing::subscriber::set_global_default(subscriber(log.level, writer));
-    warning
+/// A log that was started. What it holds back is written when this is dropped.
+pub struct Logging {
+    /// What is to be logged about the log itself: the file that was named cannot be opened.
+    pub warning: Option<String>,
+    queue: Queue,
 }
 
-fn console() -> BoxMakeWriter {
-    BoxMakeWriter::new(io::stderr)
+impl Logging {
+    /// Writes what waits, for a bounded time.
+    pub fn flush(&self) {
+        self.queue.flush();
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Starts logging for the whole process; a second call changes nothing.
+///
+/// If the file cannot be opened, lines go to the console instead and the warning to log is returned (D12).
+///
+/// # Errors
+/// The system gives no thread.
+pub fn start(log: &Log) -> io::Result<Logging> {
+    let (outputs, warning) = outputs(&log.target);
+    let dropped = move |format, lines: u64| {
+        line(
+            format,
+            "warning",
+            "lines of the log were dropped: it does not keep up",
+            [("lines", lines.into())],
+        )
+    };
+    let format = log.format;
+    let queue = Queue::start(outputs, Box::new(move |lines| dropped(format, lines)))?;
+    // Without `init()` of tracing-subscriber, which would also let in what libraries say through the `log` crate.
+    let _ = tracing::subscriber::set_global_default(subscriber(log, queue.clone()));
+    Ok(Logging { warning, queue })
+}
+
+/// What lines are written to.
+type Outputs = Vec<Box<dyn Write + Send>>;
+
+fn outputs(target: &LogTarget) -> (Outputs, Option<String>) {
+    let console = |to_stdout: bool| -> Box<dyn Write + Send> {
+        if to_stdout { Box::new(io::stdout()) } else { Box::new(io::stderr()) }
+    };
+    let rotated = |rotation: &Rotation| -> io::Result<Box<dyn Write + Send>> {
+        Ok(Box::new(Rotated::open(rotation.clone())?))
+    };
+    let (before, path, file) = match target {
+        LogTarget::Console => return (vec![console(false)], None),
+        LogTarget::Stdout => return (vec![console(true)], None),
+        LogTarget::File(path) => (None, path, open(path).map(|file| Box::new(file) as Box<dyn Write + Send>)),
+        LogTarget::Rotated(rotation) => (None, &rotation.file, rotated(rotation)),
+        LogTarget::Both(rotation) => (Some(console(true)), &rotation.file, rotated(rotation)),
+    };
+    match file {
+        Ok(file) => (before.into_iter().chain([file]).collect(), None),
+        Err(reason) => {
+            let place = if before.is_some() { "standard output" } else { "standard error" };
+            let warning = format!("cannot open log file {}: {reason}; logging to {place}", path.display());
+            (vec![before.unwrap_or_else(|| console(false))], Some(warning))
+        }
+    }
 }
 
 /// Opens a log for appending. Mode 0664 before umask, so that a group may rotate it.
@@ -59,22 +114,27 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o664).open(path)
 }
 
-fn subscriber<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(log: &Log, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let ours = match level {
+    let ours = match log.level {
         Level::Debug => LevelFilter::DEBUG,
         Level::Info => LevelFilter::INFO,
         Level::Warn => LevelFilter::WARN,
     };
-    let filter = Targets::new().with_target(OURS, ours).with_default(LevelFilter::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer).event_format(Line);
+    let sockets = if log.names_clients { ours } else { LevelFilter::OFF };
+    let filter = Targets::new()
+        .with_target(OURS, ours)
+        .with_target(SOCKET_LINES, sockets)
+        .with_default(LevelFilter::WARN);
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer).event_format(Line(log.format));
     tracing_subscriber::registry().with(filter).with(lines)
 }
 
 /// The form of a line.
-struct Line;
+struct Line(LogFormat);
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -90,8 +150,36 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level = level_name(event.metadata().level());
-        write!(writer, "time=\"{}\" level={level} msg={}{}", now(), quoted(&fields.message), fields.others)?;
-        writeln!(writer)
+        writer.write_str(&line(self.0, level, &fields.message, fields.others))
+    }
+}
+
+/// A line with its end, as it is written to the log.
+pub(super) fn line(
+    format: LogFormat,
+    level: &str,
+    message: &str,
+    fields: impl IntoIterator<Item = (&'static str, Value)>,
+) -> String {
+    match format {
+        LogFormat::Text => {
+            let mut line = format!("time=\"{}\" level={level} msg={}", now(), quoted(message));
+            for (name, value) in fields {
+                line.push(' ');
+                line.push_str(name);
+                line.push('=');
+                match value {
+                    Value::String(text) => push_value(&mut line, &text),
+                    other => line.push_str(&other.to_string()),
+                }
+            }
+            line + "\n"
+        }
+        LogFormat::Json => {
+            let head = [("time", now().into()), ("level", level.into()), ("msg", message.into())];
+            let members = head.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value));
+            printable(&Value::Object(members.collect::<Map<_, _>>()).to_string()) + "\n"
+        }
     }
 }
 
@@ -110,29 +198,55 @@ fn level_name(level: &EventLevel) -> &'static str {
     }
 }
 
-/// What an event says: its message, and all other fields already as ` key=value`.
+/// What an event says: its message, and all other fields.
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: String,
+    others: Vec<(&'static str, Value)>,
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => value.clone_into(&mut self.message),
-            name => {
-                self.others.push(' ');
-                self.others.push_str(name);
-                self.others.push('=');
-                push_value(&mut self.others, value);
-            }
+            name => self.others.push((name, value.into())),
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
     }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.others.push((field.name(), value.into()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.others.push((field.name(), value.into()));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.others.push((field.name(), value.into()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.others.push((field.name(), value.into()));
+    }
+}
+
+/// JSON with everything unprintable escaped that JSON itself would let stand.
+fn printable(json: &str) -> String {
+    let mut printable = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char == '\u{7f}' || (!char.is_ascii() && char.escape_debug().len() > 1) {
+            let mut units = [0; 2];
+            let units = char.encode_utf16(&mut units);
+            units.iter().for_each(|unit| printable.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            printable.push(char);
+        }
+    }
+    printable
 }
 
 /// Adds a value, in quotes only if it would else not be seen as one value.
@@ -178,12 +292,21 @@ mod tests {
         }
     }
 
-    /// What is logged by `speak` at `level`, without the times, which are checked.
-    fn logged(level: Level, speak: impl FnOnce()) -> String {
+    fn log_at(level: Level, format: LogFormat) -> Log {
+        Log { level, target: LogTarget::Console, format, names_clients: false }
+    }
+
+    fn written(log: &Log, speak: impl FnOnce()) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        with_default(subscriber(level, move || writer.clone()), speak);
-        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        with_default(subscriber(log, move || writer.clone()), speak);
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// What is logged by `speak` at `level`, without the times, which are checked.
+    fn logged(level: Level, speak: impl FnOnce()) -> String {
+        let text = written(&log_at(level, LogFormat::Text), speak);
         text.split_inclusive('\n').map(without_time).collect()
     }
 
@@ -211,6 +334,33 @@ mod tests {
         let text = logged(Level::Debug, || info!(tag = evil, "{evil}"));
         let escaped = r#""a\nlevel=error\r\u{1b}[2J\0\u{85}\u{2028}\u{202e}\\\"b=c""#;
         assert_eq!(text, format!("level=info msg={escaped} tag={escaped}\n"));
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_object_with_typed_members_that_cannot_be_forged() {
+        let evil = "a\n\r\u{1b}\0\u{7f}\u{85}\u{2028}\u{202e}\\\"";
+        let text = written(&log_at(Level::Info, LogFormat::Json), || {
+            info!(app = "a1", total = 3, dur = 0.5, open = true, below = -1, tag = evil, "said {evil}");
+        });
+        assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+        assert!(text.trim_end().chars().all(|char| char.escape_debug().len() == 1 || "\"\\".contains(char)));
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert!(line["time"].as_str().unwrap().parse::<Timestamp>().is_ok());
+        let object = line.as_object().unwrap();
+        let names: Vec<_> = object.keys().map(String::as_str).collect();
+        assert_eq!(names, ["time", "level", "msg", "app", "total", "dur", "open", "below", "tag"]);
+        assert_eq!((&line["level"], &line["total"], &line["tag"]), (&"info".into(), &3.into(), &evil.into()));
+        assert_eq!((&line["dur"], &line["open"], &line["below"]), (&0.5.into(), &true.into(), &(-1).into()));
+        assert_eq!(line["msg"], format!("said {evil}"));
+    }
+
+    #[test]
+    fn lines_about_single_sockets_are_left_out_unless_clients_may_be_named() {
+        let speak = || info!(target: SOCKET_LINES, user_id = "anna", "connect");
+        let mut log = log_at(Level::Info, LogFormat::Text);
+        assert_eq!(written(&log, speak), "");
+        log.names_clients = true;
+        assert!(written(&log, speak).ends_with("msg=\"connect\" user_id=anna\n"));
     }
 
     fn speak() {
@@ -248,12 +398,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.log");
         std::fs::write(&path, "before\n").unwrap();
-        with_default(subscriber(Level::Info, open(&path).unwrap()), || info!("after"));
+        let file = open(&path).unwrap();
+        with_default(subscriber(&log_at(Level::Info, LogFormat::Text), file), || info!("after"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("before\ntime=") && text.ends_with("msg=\"after\"\n"), "{text}");
 
-        let log = Log { level: Level::Warn, target: LogTarget::File(directory.path().into()) };
-        let warning = start(&log).unwrap();
+        let target = LogTarget::File(directory.path().into());
+        let warning = start(&Log { target, ..log_at(Level::Warn, LogFormat::Text) }).unwrap().warning.clone();
+        let warning = warning.unwrap();
         assert!(warning.contains("standard error") && warning.contains(&*directory.path().to_string_lossy()));
     }
 }

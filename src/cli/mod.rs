@@ -1,7 +1,7 @@
 //! The command line: what may be typed, and which code carries it out.
 //!
-//! Here are the command table, the ways a command can fail, and the exit codes. `init` and `start` belong to the
-//! server; `listen`, `push` and `app` are clients of a running one and speak to it over the network like anybody else.
+//! Here are the command table, the ways a command can fail, and the exit codes. `init`, `start`, `slave` and `master` belong
+//! to the server; `listen`, `push` and `app` are clients of a running one and speak to it over the network like anybody else.
 //! Always true: a command returns its error instead of printing it, and no secret is ever printed.
 
 use std::fmt;
@@ -10,6 +10,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::config::RoleName;
 
 mod address;
 mod api;
@@ -20,6 +22,7 @@ pub mod init;
 pub mod listen;
 pub mod log;
 pub mod push;
+pub mod role;
 pub mod settings;
 mod stage;
 pub mod start;
@@ -75,6 +78,30 @@ Examples:
 With PUSHER_APP_ID, PUSHER_APP_KEY and PUSHER_APP_SECRET in the environment, that app is
 registered unless it is there.")]
     Start(StartArgs),
+    /// Serve the clients of Gusher Cluster, one of many nodes
+    #[command(
+        visible_alias = "sl",
+        after_help = "\
+Examples:
+  gusher slave
+  gusher slave --env-file slave.env
+
+It is set up by the variables of the original: GUSHER_NATS_ADDR, GUSHER_PUBLIC_PEM_FILE and
+GUSHER_API_LISTEN are needed, docs/cluster.md has all of them."
+    )]
+    Slave(role::RoleArgs),
+    /// Serve the backends of Gusher Cluster, one of many nodes
+    #[command(
+        visible_alias = "ma",
+        after_help = "\
+Examples:
+  gusher master
+  gusher master --env-file master.env
+
+It is set up by the variables of the original: GUSHER_NATS_ADDR and GUSHER_MASTER_API_LISTEN are
+needed, and GUSHER_MASTER_TOKEN, which backends show as bearer. docs/cluster.md has all of them."
+    )]
+    Master(role::RoleArgs),
     /// Receive as one user of an app, one message per line
     #[command(after_help = "\
 Examples:
@@ -207,6 +234,8 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             })
         }
         Command::Start(args) => start::run(args),
+        Command::Slave(args) => role::run(RoleName::Slave, args),
+        Command::Master(args) => role::run(RoleName::Master, args),
         Command::Listen(args) => listen::run(args),
         Command::Push(args) => push::run(args),
         Command::App(command) => app::run(command),
@@ -290,6 +319,21 @@ mod tests {
                 let variable = (name.to_string_lossy().into_owned(), "x".to_owned());
                 let config = crate::config::read::dev([variable], &Default::default()).unwrap();
                 assert_eq!(config.warnings, [""; 0], "`{path}` reads it");
+            }
+        }
+    }
+
+    #[test]
+    fn gc_004_the_roles_have_two_names_each() {
+        for (words, is_slave) in [(["slave", "sl"], true), (["master", "ma"], false)] {
+            for word in words {
+                let cli = Cli::try_parse_from(["gusher", word, "-e", "a.env", "-d"]);
+                let args = match cli.map(|cli| cli.command) {
+                    Ok(Command::Slave(args)) if is_slave => args,
+                    Ok(Command::Master(args)) if !is_slave => args,
+                    _ => panic!("{word} is no role"),
+                };
+                assert_eq!((args.env_file.as_deref(), args.debug), (Some(Path::new("a.env")), true));
             }
         }
     }

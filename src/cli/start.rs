@@ -1,6 +1,7 @@
 //! `gusher start`: reads the settings, serves, and stops when told to.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -8,7 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::app::shell_word;
 use super::first_app::FirstApp;
-use super::{Failure, StartArgs, log};
+use super::log::{self, Logging};
+use super::{Failure, StartArgs};
 use crate::config::read::{self, DEV_PASSWORD, Overlay};
 use crate::config::{Config, ConfigError};
 use crate::model::App;
@@ -31,12 +33,32 @@ pub fn run(args: &StartArgs) -> Result<(), Failure> {
     let config = settings(args)?;
     let named = FirstApp::find(variable)?;
     let first = named.or_else(|| args.dev.then(FirstApp::demo)).map(|app| app.into_app(&config));
-    let warning = log::start(&config.log);
-    for warning in config.warnings.iter().chain(&warning) {
+    serve(&config, first.as_ref(), |node| {
+        tracing::info!(listen = told(node.public), api_listen = told(node.private), "listening");
+        if let (Some(app), true) = (&first, args.dev) {
+            // Nobody may be reading; then there is nobody to be told what to type.
+            let _ = std::io::stdout().write_all(invitation(node, &config, app).as_bytes());
+        }
+    })
+}
+
+/// An address that a node listens on.
+pub(super) fn told(address: Option<SocketAddr>) -> String {
+    address.map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// Runs a node until a signal says stop. It listens when `announce` is called.
+pub(super) fn serve(
+    config: &Config,
+    first: Option<&App>,
+    announce: impl FnOnce(&Node),
+) -> Result<(), Failure> {
+    let logging = log::start(&config.log)?;
+    for warning in config.warnings.iter().chain(&logging.warning) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(&config, first, args.dev));
+    let served = runtime.block_on(until_stopped(config, first, announce, &logging));
     // Whoever did not finish within the grace time is not waited for.
     runtime.shutdown_background();
     served
@@ -70,15 +92,16 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-async fn serve(config: &Config, first: Option<App>, is_trial: bool) -> Result<(), Failure> {
+async fn until_stopped(
+    config: &Config,
+    first: Option<&App>,
+    announce: impl FnOnce(&Node),
+    logging: &Logging,
+) -> Result<(), Failure> {
     // Before anything else, so that a signal during the start is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let node = Node::start(config, first.as_ref()).await.map_err(failed)?;
-    tracing::info!(listen = %node.public, api_listen = %node.private, "listening");
-    if let Some(app) = first.filter(|_| is_trial) {
-        // Nobody may be reading; then there is nobody to be told what to type.
-        let _ = std::io::stdout().write_all(invitation(&node, config, &app).as_bytes());
-    }
+    let node = Node::start(config, first).await.map_err(failed)?;
+    announce(&node);
     tokio::select! {
         () = either(&mut terminate, &mut interrupt) => {}
         () = reload_when_told(config, &node) => {}
@@ -86,7 +109,10 @@ async fn serve(config: &Config, first: Option<App>, is_trial: bool) -> Result<()
     tracing::info!("stopping");
     tokio::select! {
         () = node.stop() => Ok(()),
-        () = either(&mut terminate, &mut interrupt) => std::process::exit(INTERRUPTED),
+        () = either(&mut terminate, &mut interrupt) => {
+            logging.flush();
+            std::process::exit(INTERRUPTED)
+        }
     }
 }
 
@@ -128,7 +154,7 @@ fn invitation(node: &Node, config: &Config, app: &App) -> String {
         Some(_) => account.clone(),
         None => format!("{account}:{DEV_PASSWORD}"),
     };
-    let (public, private) = (node.public, node.private);
+    let (Some(public), Some(private)) = (node.public, node.private) else { return String::new() };
     let (ws, scheme) = if config.tls.is_some() { ("wss", "https") } else { ("ws", "http") };
     let api = if config.tls.as_ref().is_some_and(|tls| tls.is_private_too) { "https" } else { "http" };
     format!(

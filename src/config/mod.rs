@@ -11,6 +11,7 @@ mod listen;
 mod postgres;
 mod proxies;
 pub mod read;
+mod role;
 mod secret;
 mod typed;
 mod validate;
@@ -20,6 +21,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 pub use listen::ListenAddress;
 pub use postgres::{PostgresConfig, PostgresTls};
 pub use proxies::Proxies;
+pub use role::{MasterAccess, Role, RoleName};
 pub use secret::Secret;
 
 use crate::model::Algorithm;
@@ -36,6 +38,8 @@ const SQLFILE_MEMORY: &str = ":memory:";
 /// The checked settings of one node.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which part of a node it is.
+    pub role: Role,
     /// Who may use every private endpoint.
     pub admin: Admin,
     /// What is logged, and where to.
@@ -88,7 +92,8 @@ pub struct TlsConfig {
 pub struct Admin {
     /// Not empty, without `:`, and short enough that the password still counts in the hash.
     pub account: String,
-    /// A well-formed bcrypt hash of the account directly followed by the password.
+    /// A well-formed bcrypt hash of the account directly followed by the password. In a role of Gusher Cluster it may be
+    /// empty, which no password proves.
     pub password_hash: Secret,
 }
 
@@ -99,6 +104,35 @@ pub struct Log {
     pub level: Level,
     /// Where lines go.
     pub target: LogTarget,
+    /// What they look like.
+    pub format: LogFormat,
+    /// Whether they name clients: addresses, paths, users. As in the original in a role of Gusher Cluster, and never
+    /// elsewhere (D18).
+    pub names_clients: bool,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value`.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A file of the log, and when it is set aside (spec 2.1). Each number is at least 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The file.
+    pub file: PathBuf,
+    /// How large it may become, in bytes.
+    pub bytes_max: u64,
+    /// How many files are kept aside.
+    pub backups_max: usize,
+    /// How long each of them is.
+    pub age_max: Duration,
+    /// Whether they are compressed.
+    pub compresses: bool,
 }
 
 /// How important a log line must be to be written.
@@ -119,6 +153,12 @@ pub enum LogTarget {
     Console,
     /// Appended to this file. That it can be opened is not certain (D12).
     File(PathBuf),
+    /// The standard output stream.
+    Stdout,
+    /// Files that follow one another.
+    Rotated(Rotation),
+    /// Both of the latter.
+    Both(Rotation),
 }
 
 /// Where a node keeps what is its own.
@@ -231,6 +271,8 @@ pub struct ClusterConfig {
     pub must_subscribe: bool,
     /// A socket is closed when its token expires.
     pub close_at_expiry: bool,
+    /// Apps at once that nobody registered, where that is not needed.
+    pub apps_max: usize,
 }
 
 /// What carries messages between nodes.

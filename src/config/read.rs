@@ -13,7 +13,7 @@ use std::{
 use jsonc_parser::{CollectOptions, ParseOptions, ast, parse_to_ast};
 use serde_json::Value;
 
-use super::{Config, ConfigError, keys, typed::Typed, validate};
+use super::{Config, ConfigError, Role, RoleName, keys, role, typed::Typed, validate};
 
 /// Tried in this order when no file is named (D9).
 const FILE_NAMES: [&str; 2] = ["config.json", "default.json"];
@@ -96,9 +96,9 @@ pub fn parse(
         Ok(()) => {
             layers.lay_environment(environment);
             layers.lay_flags(flags);
-            layers
-                .typed()
-                .and_then(|(typed, findings, warnings)| validate::validate(typed, findings, warnings))
+            layers.typed().and_then(|(typed, findings, warnings)| {
+                validate::validate(typed, Role::Whole, findings, warnings)
+            })
         }
     };
     config.map_err(|findings| ConfigError::Invalid { file: Some(file.to_owned()), findings })
@@ -119,9 +119,36 @@ pub fn dev(
             typed.auth_password =
                 bcrypt::hash(secret, DEV_BCRYPT_COST).map_err(|reason| vec![reason.to_string()])?;
         }
-        validate::validate(typed, findings, warnings)
+        validate::validate(typed, Role::Whole, findings, warnings)
     });
     config.map_err(|findings| ConfigError::Invalid { file: None, findings })
+}
+
+/// The configuration of a role of Gusher Cluster, by the variables of its original (spec 2.1). All other settings may be
+/// given in the environment as ever; flags still count.
+pub fn role(
+    name: RoleName,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Overlay,
+) -> Result<Config, ConfigError> {
+    let mut variables = role::Variables::sort(name, environment);
+    let mut defaults = Typed::role();
+    if name == RoleName::Master {
+        // It holds no sockets.
+        defaults.node.shards = 1;
+    }
+    let mut layers = Layers::over(defaults);
+    layers.lay_environment(std::mem::take(&mut variables.others));
+    layers.lay_flags(&Overlay(std::mem::take(&mut variables.settings)));
+    layers.lay_flags(flags);
+    let config = layers.typed().and_then(|(typed, mut findings, warnings)| {
+        let role = variables.role(!typed.auth_password.is_empty(), &mut findings);
+        validate::validate(typed, role, findings, warnings)
+    });
+    config.map_err(|findings| {
+        let findings = findings.into_iter().map(|finding| name.in_its_words(finding)).collect();
+        ConfigError::Invalid { file: None, findings }
+    })
 }
 
 /// A configuration file as it was named, and what reading it gave.

@@ -20,6 +20,7 @@ pub(super) struct Typed {
     /// With commas between them, as the environment has no lists.
     pub trusted_proxies: String,
     pub allow_private_webhooks: bool,
+    pub log: TypedLog,
     pub tls: TypedTls,
     pub limits: TypedLimits,
     pub node: TypedNode,
@@ -39,6 +40,17 @@ pub(super) struct TypedTls {
 }
 
 #[derive(Serialize, Deserialize)]
+pub(super) struct TypedLog {
+    pub output: String,
+    pub file: String,
+    pub format: String,
+    pub max_size_mb: i64,
+    pub max_backups: i64,
+    pub max_age_days: i64,
+    pub compress: bool,
+}
+
+#[derive(Serialize, Deserialize)]
 pub(super) struct TypedPusher {
     pub message_bytes_max: i64,
     pub channels_max: i64,
@@ -55,6 +67,7 @@ pub(super) struct TypedCluster {
     pub message_bytes_max: i64,
     pub must_subscribe: bool,
     pub close_at_expiry: bool,
+    pub apps_max: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -135,6 +148,15 @@ impl Default for Typed {
             max_wait_hook: 10,
             trusted_proxies: String::new(),
             allow_private_webhooks: false,
+            log: TypedLog {
+                output: "logfile".into(),
+                file: "./gusher.log".into(),
+                format: "text".into(),
+                max_size_mb: 100,
+                max_backups: 7,
+                max_age_days: 30,
+                compress: false,
+            },
             tls: TypedTls::default(),
             limits: TypedLimits::default(),
             node: TypedNode {
@@ -158,6 +180,7 @@ impl Default for Typed {
                 message_bytes_max: 10_240,
                 must_subscribe: false,
                 close_at_expiry: false,
+                apps_max: 10_000,
             },
             bus: TypedBus {
                 kind: "none".into(),
@@ -215,6 +238,18 @@ impl Typed {
             // The backend that is tried out is on the same machine.
             allow_private_webhooks: true,
             ..Self::default()
+        }
+    }
+    /// What a role of Gusher Cluster has otherwise than `gusher start`, before the environment says more (spec 2.1):
+    /// nothing is kept, and the log is JSON on standard output.
+    pub fn role() -> Self {
+        let defaults = Self::default();
+        Self {
+            environment: "DEVELOPMENT".into(),
+            sqlfile: super::SQLFILE_MEMORY.into(),
+            log: TypedLog { output: "stdout".into(), format: "json".into(), ..defaults.log },
+            bus: TypedBus { kind: "nats".into(), ..defaults.bus },
+            ..defaults
         }
     }
 }

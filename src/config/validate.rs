@@ -7,9 +7,11 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 
 use super::{
     Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
-    ListenAddress, Log, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, PostgresConfig, Proxies, PusherSettings,
-    SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
-    typed::{Typed, TypedBus, TypedCluster, TypedLimits, TypedNode, TypedPusher, TypedStore, TypedTls},
+    ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, PostgresConfig, Proxies,
+    PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
+    typed::{
+        Typed, TypedBus, TypedCluster, TypedLimits, TypedLog, TypedNode, TypedPusher, TypedStore, TypedTls,
+    },
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
@@ -20,17 +22,20 @@ const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
 
-/// Checks `typed`; `findings` and `warnings` are what reading it has brought up already.
+/// Checks `typed` for a node of this role; `findings` and `warnings` are what reading it has brought up already.
 pub(super) fn validate(
     typed: Typed,
+    role: Role,
     findings: Vec<String>,
     warnings: Vec<String>,
 ) -> Result<Config, Vec<String>> {
     let mut check = Check { defaults: Typed::default(), findings, warnings };
-    let (listen, api_listen) = check.listeners(&typed);
+    let is_whole = matches!(role, Role::Whole);
+    let (listen, api_listen) = check.listeners(&typed, is_whole);
     let config = Config {
-        admin: check.admin(typed.auth_account, typed.auth_password),
-        log: Log { level: check.level(&typed.environment), target: log_target(typed.logfile) },
+        role,
+        admin: check.admin(typed.auth_account, typed.auth_password, is_whole),
+        log: check.log(&typed.environment, typed.logfile, typed.log, !is_whole),
         listen,
         api_listen,
         database: database(check.or_default(typed.sqlfile, |defaults| &defaults.sqlfile)),
@@ -70,7 +75,8 @@ impl Check {
         if text.is_empty() { default(&self.defaults).clone() } else { text }
     }
 
-    fn admin(&mut self, account: String, password_hash: String) -> Admin {
+    /// In a role of Gusher Cluster nobody needs to be it.
+    fn admin(&mut self, account: String, password_hash: String, is_needed: bool) -> Admin {
         if account.is_empty() || account.contains(':') || account.contains(char::is_control) {
             self.find("auth_account must not be empty and must not hold a colon or control characters");
         }
@@ -79,7 +85,7 @@ impl Check {
                 "auth_account must be shorter than 72 bytes: bcrypt would not look at the password behind it",
             );
         }
-        if !is_bcrypt_hash(&password_hash) {
+        if (is_needed || !password_hash.is_empty()) && !is_bcrypt_hash(&password_hash) {
             self.find(
                 "auth_password must be a bcrypt hash of the account directly followed by the password, \
                  and not the password itself (`gusher init` makes one)",
@@ -104,13 +110,43 @@ impl Check {
         }
     }
 
-    fn listeners(&mut self, typed: &Typed) -> (ListenAddress, ListenAddress) {
+    /// In a role of Gusher Cluster only one of them is opened.
+    fn listeners(&mut self, typed: &Typed, are_both_opened: bool) -> (ListenAddress, ListenAddress) {
         let listen = self.listener("listen", &typed.listen, |defaults| &defaults.listen);
         let api_listen = self.listener("api_listen", &typed.api_listen, |defaults| &defaults.api_listen);
-        if listen.collides_with(&api_listen) {
+        if are_both_opened && listen.collides_with(&api_listen) {
             self.find(format!("listen ({listen}) and api_listen ({api_listen}) must not share a port"));
         }
         (listen, api_listen)
+    }
+
+    fn log(&mut self, environment: &str, logfile: String, typed: TypedLog, names_clients: bool) -> Log {
+        let rotation = Rotation {
+            file: PathBuf::from(self.or_default(typed.file, |defaults| &defaults.log.file)),
+            bytes_max: self.whole::<u64>("log.max_size_mb", typed.max_size_mb, 1..=MIB) * MIB as u64,
+            backups_max: self.count("log.max_backups", typed.max_backups, 1..=100_000),
+            age_max: 24 * 60 * 60 * self.seconds("log.max_age_days", typed.max_age_days, 1..=36_500),
+            compresses: typed.compress,
+        };
+        let target = match typed.output.as_str() {
+            "logfile" | "" => log_target(logfile),
+            "stdout" => LogTarget::Stdout,
+            "file" => LogTarget::Rotated(rotation),
+            "both" => LogTarget::Both(rotation),
+            other => {
+                self.find(format!("log.output must be logfile, stdout, file or both, found {other:?}"));
+                LogTarget::Console
+            }
+        };
+        let format = match typed.format.as_str() {
+            "text" | "" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => {
+                self.find(format!("log.format must be text or json, found {other:?}"));
+                LogFormat::Text
+            }
+        };
+        Log { level: self.level(environment), target, format, names_clients }
     }
 
     fn listener(&mut self, key: &str, text: &str, default: impl Fn(&Typed) -> &String) -> ListenAddress {
@@ -187,6 +223,7 @@ impl Check {
             message_bytes_max: self.count("cluster.message_bytes_max", message_bytes_max, 1..=16 * MIB),
             must_subscribe: typed.must_subscribe,
             close_at_expiry: typed.close_at_expiry,
+            apps_max: self.count("cluster.apps_max", typed.apps_max, 1..=1_000_000),
         }
     }
 

@@ -60,6 +60,14 @@ impl Session {
         }
     }
 
+    /// The name of a socket that came with a token, as its client and backends know it.
+    pub fn uuid(&self) -> Option<String> {
+        match self {
+            Session::Gusher(_) | Session::Pusher(_) => None,
+            Session::Cluster(session) => Some(cluster::socket::uuid(session.socket_id)),
+        }
+    }
+
     /// The public name of the socket, if it has one.
     pub fn socket_id(&self) -> Option<SocketId> {
         match self {

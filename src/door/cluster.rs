@@ -14,7 +14,7 @@ use axum::http::header::{
     ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -28,6 +28,9 @@ use crate::model::{ChannelName, PermissionChange, Refusal, UserId, ValueEvent};
 /// Where the app, and what of it is meant, stand in a path such as `/v1/apps/{app_key}/channels/{channel}/messages`.
 const APP_PLACE: usize = 3;
 const NAME_PLACE: usize = 5;
+
+/// What an answer bears that tells of a part of the nodes.
+const PARTIAL: HeaderName = HeaderName::from_static("x-gusher-partial");
 
 /// The call of clients.
 pub fn public_routes() -> Router<Arc<Door>> {
@@ -150,7 +153,11 @@ struct Call {
 impl Call {
     async fn read(door: &Door, request: Request) -> Result<Self, Refused> {
         let (head, body) = request.into_parts();
-        let live = door.authorize(&head, APP_PLACE).await?;
+        let live = match door.authorize(&head, APP_PLACE).await {
+            // Whoever learns that may do everything. Where apps need not be registered, this one is there now.
+            Err(Refusal::AppUnknown) => door.hub.app_or_new(&answer::segment(head.uri.path(), APP_PLACE)?)?,
+            authorized => authorized?,
+        };
         let body = door.body(body).await?;
         Ok(Self { live, path: head.uri.path().to_owned(), body })
     }
@@ -241,46 +248,56 @@ async fn change_permissions(
 
 async fn channels(State(door): State<Arc<Door>>, head: Parts) -> Answer {
     let channels = door.attended_channels(&head).await?;
-    Ok(json(api::names_told(channels.iter().map(ChannelName::as_str))))
+    Ok(door.presence(api::names_told(channels.iter().map(ChannelName::as_str))))
 }
 
 async fn channel_count(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(json(api::count_told(door.attended_channels(&head).await?.len())))
+    Ok(door.presence(api::count_told(door.attended_channels(&head).await?.len())))
 }
 
 async fn users(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    told_users(door.bearers(&head).await?)
+    Ok(door.told_users(&door.bearers(&head).await?))
 }
 
 async fn user_count(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(json(api::count_told(door.bearers(&head).await?.len())))
+    Ok(door.presence(api::count_told(door.bearers(&head).await?.len())))
 }
 
 async fn users_in(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    told_users(door.bearers_in(&head).await?)
+    Ok(door.told_users(&door.bearers_in(&head).await?))
 }
 
 async fn user_count_in(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(json(api::count_told(door.bearers_in(&head).await?.len())))
-}
-
-fn told_users(users: Vec<UserId>) -> Answer {
-    Ok(json(api::names_told(users.iter().map(UserId::as_str))))
+    Ok(door.presence(api::count_told(door.bearers_in(&head).await?.len())))
 }
 
 async fn stats(State(door): State<Arc<Door>>, head: Parts) -> Answer {
     door.authorize_super(&head).await?;
-    Ok(json(api::stats_told(&door.app_rows())))
+    Ok(door.presence(api::stats_told(&door.app_rows())))
 }
 
 async fn apps(State(door): State<Arc<Door>>, head: Parts) -> Answer {
     door.authorize_super(&head).await?;
-    Ok(json(api::apps_told(&door.app_rows())))
+    Ok(door.presence(api::apps_told(&door.app_rows())))
 }
 
 impl Door {
     async fn body(&self, body: Body) -> Result<Bytes, Refusal> {
         body::read(body, self.settings.limits.body_bytes_max, self.settings.limits.body_time_max).await
+    }
+
+    /// Who is there. While the other nodes are not heard of, or hold apps for which there is no room here, the answer says
+    /// that it may be a part (E22).
+    fn presence(&self, text: String) -> Response {
+        let mut response = json(text);
+        if !self.hub.knows_all() {
+            response.headers_mut().insert(PARTIAL, HeaderValue::from_static("true"));
+        }
+        response
+    }
+
+    fn told_users(&self, users: &[UserId]) -> Response {
+        self.presence(api::names_told(users.iter().map(UserId::as_str)))
     }
 
     /// The app that is asked about, by somebody who may ask; `None` when there is none, and so nobody in it.

@@ -12,6 +12,8 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::config::Secret;
+use crate::dialect::cluster;
 use crate::dialect::gusher::api;
 use crate::model::{Admin, Hash, Refusal};
 
@@ -38,6 +40,35 @@ pub enum Reach {
     OneApp,
 }
 
+/// How somebody shows that they may do everything.
+#[derive(Debug)]
+pub struct SuperAdmin {
+    /// By this account and its password. A hash that is empty is proven by none.
+    pub admin: Admin,
+    /// By this, as bearer.
+    pub token: Option<Secret>,
+    /// Not at all: everybody may.
+    pub is_everybody: bool,
+}
+
+impl SuperAdmin {
+    /// What a client that may not is asked for.
+    pub fn challenge(&self) -> &'static str {
+        let has_password = !self.admin.hash.0.is_empty();
+        if self.token.is_some() && !has_password {
+            "Bearer realm=\"Restricted\""
+        } else {
+            "Basic realm=\"Restricted\""
+        }
+    }
+}
+
+impl From<Admin> for SuperAdmin {
+    fn from(admin: Admin) -> Self {
+        Self { admin, token: None, is_everybody: false }
+    }
+}
+
 type Digest = [u8; 32];
 
 /// Checks and makes credentials.
@@ -59,24 +90,35 @@ impl Credentials {
         Ok(Self { settings, key, remembered: Cache::new(REMEMBERED_MAX), computing })
     }
 
-    /// How far the credentials of an `Authorization` header reach: the super admin's first, then the app's.
+    /// How far the credentials of an `Authorization` header reach: those for everything first, then the app's.
     ///
     /// # Errors
     /// [`Refusal::NotAuthorized`].
     pub async fn reach(
         &self,
         authorization: Option<&[u8]>,
-        admin: &Admin,
+        everything: &SuperAdmin,
         app: Option<&Admin>,
     ) -> Result<Reach, Refusal> {
+        if everything.is_everybody || self.is_bearer(authorization, everything) {
+            return Ok(Reach::Everything);
+        }
         let (account, password) = api::credentials(authorization)?;
-        if self.proves(admin, &account, &password).await? {
+        if self.proves(&everything.admin, &account, &password).await? {
             return Ok(Reach::Everything);
         }
         match app {
             Some(app) if self.proves(app, &account, &password).await? => Ok(Reach::OneApp),
             _ => Err(Refusal::NotAuthorized),
         }
+    }
+
+    /// Digests are compared, so that not even the length of what was expected shows.
+    fn is_bearer(&self, authorization: Option<&[u8]>, everything: &SuperAdmin) -> bool {
+        let (Some(token), Some(shown)) = (&everything.token, cluster::api::bearer(authorization)) else {
+            return false;
+        };
+        self.digest(&[token.reveal()]).ct_eq(&self.digest(&[shown])).into()
     }
 
     /// The hash of an account directly followed by its password (spec 1.6), together at most

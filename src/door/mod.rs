@@ -12,6 +12,7 @@ mod operation;
 mod private;
 mod public;
 mod signed;
+mod ui;
 mod upgrade;
 
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -29,13 +32,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use certificate::{Certificate, CertificateUnusable};
-pub use credentials::{CredentialSettings, Credentials};
+use connection::Peer;
+pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 
 use crate::config::Proxies;
 use crate::dialect::cluster::token::Verifier;
 use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
-use crate::model::{Admin, Pattern, Refusal};
+use crate::model::{Pattern, Refusal};
 
 /// How long a listener rests when the process has no descriptor left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -77,6 +81,8 @@ pub struct DoorSettings {
     pub path_prefix: String,
     /// Sockets of Gusher Cluster are closed when their tokens expire.
     pub close_at_expiry: bool,
+    /// Nothing but the dialect of Gusher Cluster is served, and requests are logged as there: with path and address.
+    pub only_cluster: bool,
 }
 
 /// What the routes of both listeners need.
@@ -86,7 +92,7 @@ pub struct Door {
     hook: ConnectHook,
     webhooks: Arc<Webhooks>,
     credentials: Credentials,
-    admin: Admin,
+    admin: SuperAdmin,
     /// What tells good tokens from bad ones; without it no sockets of Gusher Cluster are served.
     tokens: Option<Verifier>,
     settings: DoorSettings,
@@ -100,7 +106,7 @@ impl Door {
         hook: ConnectHook,
         webhooks: Arc<Webhooks>,
         credentials: Credentials,
-        admin: Admin,
+        admin: SuperAdmin,
         tokens: Option<Verifier>,
         settings: DoorSettings,
     ) -> Arc<Self> {
@@ -110,12 +116,14 @@ impl Door {
 
     /// The routes of the public listener.
     pub fn public(self: &Arc<Self>) -> Router {
-        finish(public::routes(), self)
+        let routes = if self.settings.only_cluster { public::cluster_routes() } else { public::routes() };
+        finish(routes, self)
     }
 
     /// The routes of the private listener.
     pub fn private(self: &Arc<Self>) -> Router {
-        finish(private::routes(), self)
+        let routes = if self.settings.only_cluster { private::cluster_routes() } else { private::routes() };
+        finish(routes, self)
     }
 
     /// Serves a listener, with a certificate over TLS, until `stopping` says so, then lets the requests under way finish for at most `grace`.
@@ -189,27 +197,63 @@ impl Door {
 /// Adds what all routes share: the answers to unknown paths and methods, and the log.
 fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
     routes
-        .fallback(|head: Parts| async move { upgrade::unknown_path(&head) })
+        .fallback(|State(door): State<Arc<Door>>, head: Parts| async move {
+            match door.settings.only_cluster {
+                true => answer::refuse(&Refusal::PathUnknown),
+                false => upgrade::unknown_path(&head),
+            }
+        })
         .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
-        // Last, since it only wraps what is there by now.
+        // Last, since they only wrap what is there by now.
+        .layer(middleware::map_response_with_state(Arc::clone(door), challenge))
         .layer(middleware::from_fn_with_state(Arc::clone(door), log))
         .with_state(Arc::clone(door))
 }
 
-/// One line per request. The route stands for the path and there is no query: no token, no user_tag.
+/// Whoever is to show that it may is asked for what is taken here.
+async fn challenge(State(door): State<Arc<Door>>, mut response: Response) -> Response {
+    if let Some(challenge) = response.headers_mut().get_mut(WWW_AUTHENTICATE) {
+        *challenge = HeaderValue::from_static(door.admin.challenge());
+    }
+    response
+}
+
+/// One line per request. There is no query, and so no token; and the route stands for the path, and so no user_tag, but
+/// in the roles of Gusher Cluster (spec 2.1).
 async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let app = app_in(route, request.uri().path()).to_owned();
+    let named = door.settings.only_cluster.then(|| Named::of(&request));
     let response = next.run(request).await;
-    let ms = begun.elapsed().as_millis() as u64;
+    let taken = begun.elapsed();
     if response.status().is_client_error() || response.status().is_server_error() {
         door.hub.metrics.refusals.add(1);
     }
-    tracing::info!(%method, route, app, status = response.status().as_u16(), ms, "request");
+    let status = response.status().as_u16();
+    match named {
+        None => tracing::info!(%method, route, app, status, ms = taken.as_millis() as u64, "request"),
+        Some(Named { path, remote }) => {
+            let dur = taken.as_micros() as f64 / 1000.0;
+            tracing::info!(%method, path, status, remote, dur, "request");
+        }
+    }
     response
+}
+
+/// What a line about a request tells of its client.
+struct Named {
+    path: String,
+    remote: String,
+}
+
+impl Named {
+    fn of(request: &Request) -> Self {
+        let remote = request.extensions().get::<Peer>().map(|peer| peer.address.to_string());
+        Self { path: request.uri().path().to_owned(), remote: remote.unwrap_or_default() }
+    }
 }
 
 /// The segment of `path` that stands where `route` has the app's key.

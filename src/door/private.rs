@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 
 use super::connection::Peer;
 use super::credentials::Reach;
-use super::{Door, answer, body, cluster, operation, signed};
+use super::{Door, answer, body, cluster, operation, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
@@ -36,9 +36,13 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/api/{app_key}/settings", get(show_settings).patch(change_settings))
         .route("/api/push/webhooks", get(webhooks).post(push))
         .route("/api/{app_key}/webhooks", get(webhooks))
-        .merge(cluster::private_routes())
-        .merge(operation::routes())
         .merge(signed::routes())
+        .merge(cluster_routes())
+}
+
+/// Those of Gusher Cluster, which are all in the role of its master.
+pub fn cluster_routes() -> Router<Arc<Door>> {
+    Router::new().merge(cluster::private_routes()).merge(ui::routes()).merge(operation::routes())
 }
 
 /// A refusal on its way out of a route.

@@ -123,8 +123,13 @@ fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), C
     let claims = tokens.verify(&token).map_err(|Unbelievable| Fault::token_refused())?;
     let user = claims.user().map_err(|Unbelievable| Fault::token_refused())?;
     let key = answer::segment(head.uri.path(), 3)?;
-    let app = door.hub.app(&key).ok().filter(|_| claims.gusher.app_key == key);
-    let app = app.ok_or_else(Fault::wrong_app)?;
+    if claims.gusher.app_key != key {
+        return Err(Fault::wrong_app().into());
+    }
+    let app = door.hub.app_or_new(&key).map_err(|refusal| match refusal {
+        Refusal::AppUnknown => CannotEnter::Faulty(Fault::wrong_app()),
+        other => CannotEnter::Refused(other),
+    })?;
     let accept = handshake::accept(&head.method, head.version, &head.headers);
     let accept = accept.map_err(|_| Refusal::NotAnUpgrade)?;
     let bits = SocketId { high: random_number()?, low: random_number()? };

@@ -8,8 +8,10 @@ use arc_swap::ArcSwap;
 
 use super::Directory;
 use crate::metrics::Counter;
-use crate::model::{App, AppKey, AppNumber, AppSecret, AppSettings, KeyPair, Refusal};
-use crate::store::{Store, StoreError};
+use crate::model::{
+    Admin, App, AppKey, AppNumber, AppSecret, AppSettings, Hash, KeyPair, Refusal, Registered,
+};
+use crate::store::{Store, StoreError, new_identity};
 
 /// A registered app and who is online in it.
 #[derive(Debug)]
@@ -137,6 +139,8 @@ pub struct Apps {
     store: Store,
     known: RwLock<Known>,
     next_number: AtomicU32,
+    /// Set where apps need not be registered: how many there may be at once.
+    unregistered_max: Option<usize>,
     /// Changes go one at a time, so that store and memory agree on their order.
     change: tokio::sync::Mutex<()>,
     failures: Counter,
@@ -165,9 +169,73 @@ impl Apps {
             store,
             known: RwLock::new(known),
             next_number,
+            unregistered_max: None,
             change: tokio::sync::Mutex::default(),
             failures: Counter::default(),
         })
+    }
+
+    /// From now on apps need not be registered, and none is: at most so many are there at once, each while somebody uses
+    /// it (see [`Apps::make`]).
+    pub fn without_registration(mut self, apps_max: usize) -> Self {
+        self.unregistered_max = Some(apps_max);
+        self
+    }
+
+    /// Whether apps need to be registered.
+    pub fn need_registration(&self) -> bool {
+        self.unregistered_max.is_none()
+    }
+
+    /// The app of that key; made, where apps need not be registered and it is not there. It is in memory alone, nobody
+    /// administers it, and no signed call finds it.
+    ///
+    /// # Errors
+    /// [`Refusal::AppUnknown`] where apps need to be registered, or none can be called that; [`Refusal::Overloaded`] when
+    /// there are as many as there may be; [`Refusal::Internal`] when the system gives no randomness.
+    pub fn make(&self, key: &str) -> Result<Arc<LiveApp>, Refusal> {
+        let apps_max = self.unregistered_max.ok_or(Refusal::AppUnknown)?;
+        if let Ok(live) = self.find(key) {
+            return Ok(live);
+        }
+        let key = AppKey::parse(key).map_err(|_| Refusal::AppUnknown)?;
+        // A secret that nobody knows: none that somebody might guess.
+        let (id, secret) = new_identity().map_err(|_| Refusal::Internal)?;
+        let app = App {
+            key: key.clone(),
+            id,
+            secret: AppSecret(secret),
+            admin: Admin { account: String::new(), hash: Hash(String::new()) },
+            connect_hook: String::new(),
+            request_ip: String::new(),
+            registered: Registered { timestamp_ms: 0, date: String::new() },
+        };
+        let mut known = self.known_to_change();
+        if let Some(live) = known.by_key.get(&key) {
+            return Ok(Arc::clone(live));
+        }
+        if known.by_key.len() >= apps_max {
+            return Err(Refusal::Overloaded);
+        }
+        let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
+        let live = LiveApp::new(app, AppSettings::default(), number);
+        known.by_key.insert(key, Arc::clone(&live));
+        Ok(live)
+    }
+
+    /// Forgets the apps that were made and that nobody uses: no socket anywhere, nothing kept, nothing to be done for
+    /// them, and no request under way.
+    pub fn forget_unused(&self) {
+        if self.need_registration() {
+            return;
+        }
+        let mut known = self.known_to_change();
+        // Whoever uses an app holds it. While this lock is held nobody can get hold of one anew.
+        let is_used = |live: &Arc<LiveApp>| Arc::strong_count(live) > 1 || live.directory().all_sockets() > 0;
+        known.by_key.retain(|_, live| is_used(live));
+        if known.by_key.capacity() > 1024 && known.by_key.len() < known.by_key.capacity() / 4 {
+            known.by_key.shrink_to_fit();
+        }
     }
 
     /// The app of that key.
@@ -268,6 +336,9 @@ impl Apps {
     /// # Errors
     /// The store cannot be read, or has broken settings.
     pub async fn reread(&self, only: Option<&AppKey>) -> Result<Vec<Reread>, StoreError> {
+        if !self.need_registration() {
+            return Ok(Vec::new());
+        }
         let _one_at_a_time = self.change.lock().await;
         let stored = self.store.apps(only).await?.into_iter().map(|app| (app.key.clone(), app));
         let mut stored: HashMap<AppKey, App> = stored.collect();
@@ -356,7 +427,6 @@ impl Apps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Admin, Hash, Registered};
 
     fn app(key: &str, id: &str) -> App {
         App {
@@ -397,6 +467,30 @@ mod tests {
         let made_up = ["2", "3", "4"].map(str::to_owned);
         assert_eq!(apps.register(app("c", "1"), made_up).await.unwrap().app.id, "3");
         assert_eq!(apps.register(app("c", "5"), []).await.err(), Some(Refusal::AppExists));
+    }
+
+    #[tokio::test]
+    async fn an_app_that_nobody_registered_is_there_while_somebody_uses_it() {
+        let apps = Apps::load(Store::in_memory().await.unwrap()).await.unwrap();
+        assert_eq!(apps.make("a").err(), Some(Refusal::AppUnknown));
+        let apps = apps.without_registration(2);
+        let used = apps.make("a").unwrap();
+        assert_eq!(apps.make("a").unwrap().number, used.number);
+        assert!(apps.find_by_id(&used.app.id).is_err());
+        drop(apps.make("b").unwrap());
+        assert_eq!(apps.make("c").err(), Some(Refusal::Overloaded));
+        for unfit in ["", "x/y", "x\ny"] {
+            assert_eq!(apps.make(unfit).err(), Some(Refusal::AppUnknown), "{unfit:?}");
+        }
+        apps.forget_unused();
+        assert_eq!((found(&apps, "a"), found(&apps, "b")), (Some("a".into()), None));
+        assert!(apps.make("c").is_ok());
+        assert_eq!(apps.reread(None).await.unwrap().len(), 0, "the store has a say in none of them");
+        let former = used.number;
+        drop(used);
+        apps.forget_unused();
+        assert!(apps.all().is_empty());
+        assert_ne!(apps.make("a").unwrap().number, former);
     }
 
     #[tokio::test]

@@ -337,7 +337,12 @@ impl Hub {
 
     /// A node holds this much now.
     fn count(&self, peers: &mut Peers, node: NodeId, told: AppHoldings) {
-        let live = self.apps.find(told.app.as_str()).ok();
+        let is_there = told.holdings.iter().any(|holding| holding.count > 0);
+        let live = match self.apps.find(told.app.as_str()) {
+            // Where apps need not be registered, it is enough that another node has sockets in it.
+            Err(_) if is_there => self.make_known(told.app.as_str()).ok(),
+            found => found.ok(),
+        };
         let number = live.as_ref().map(|live| live.number);
         let Some(table) = peers.table(node, &told.app) else { return };
         let mut changes = Vec::new();

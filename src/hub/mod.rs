@@ -23,6 +23,7 @@ mod publish;
 mod shares;
 mod sockets;
 mod stale;
+mod unregistered;
 mod users;
 mod values;
 
@@ -85,6 +86,8 @@ pub struct Hub {
     draining: std::sync::atomic::AtomicBool,
     /// To the other nodes, if there may be any.
     link: Option<Link>,
+    /// An app was refused, and the log says so; until there is room again.
+    is_full_of_apps: std::sync::atomic::AtomicBool,
     /// Something is to be told to them.
     changes: tokio::sync::Notify,
     /// What the control plane counts.
@@ -115,6 +118,7 @@ impl Hub {
             notices,
             draining: Default::default(),
             link: link.map(Link::new),
+            is_full_of_apps: Default::default(),
             changes: Default::default(),
             metrics: NodeMetrics::default(),
         })

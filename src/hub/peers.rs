@@ -207,6 +207,17 @@ impl Peers {
         Some(self.known.get_mut(&node)?.tables.entry(app.clone()).or_default())
     }
 
+    /// Forgets what is known of apps in which a peer holds nothing.
+    pub fn forget_empty(&mut self) {
+        self.known.values_mut().for_each(|peer| peer.tables.retain(|_, table| !table.shares.is_empty()));
+    }
+
+    /// The apps of which peers hold something; one that several hold, several times.
+    pub fn apps(&self) -> Vec<AppKey> {
+        let tables = self.known.values().flat_map(|peer| &peer.tables);
+        tables.filter(|(_, table)| !table.shares.is_empty()).map(|(app, _)| app.clone()).collect()
+    }
+
     /// A peer is gone: what it held.
     pub fn remove(&mut self, node: NodeId) -> HashMap<AppKey, Table> {
         self.expected.remove(&node);

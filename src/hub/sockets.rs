@@ -145,6 +145,7 @@ impl Hub {
             directory.next_due().into_iter().for_each(|due| self.agenda.note(due, &app));
         }
         self.tick_link(last);
+        self.tick_unregistered(last);
     }
 
     /// The shares of this node that a subscription is part of have changed.

@@ -17,10 +17,12 @@ pub(super) async fn load(config: &Config) -> Result<Apps, StartError> {
         Ok(store) => Apps::load(store).await,
         Err(error) => Err(error),
     };
-    loaded.map_err(|error| match &config.store {
+    let apps = loaded.map_err(|error| match &config.store {
         Some(server) => unusable_server(server, &error),
         None => unusable(&config.database, &error),
-    })
+    })?;
+    let is_of_cluster = config.role.is_of_cluster();
+    Ok(if is_of_cluster { apps.without_registration(config.cluster.apps_max) } else { apps })
 }
 
 /// Makes sure that an app is registered, without asking anybody. One that has the same id and secret stays as it

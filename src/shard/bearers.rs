@@ -6,9 +6,25 @@
 use super::Shard;
 use super::forms::Forms;
 use super::list::Slot;
-use crate::dialect;
+use crate::dialect::{self, Session};
+use crate::hub::LiveApp;
 use crate::model::{AppNumber, ChannelName, PermissionChange, SocketId, UserId};
 use crate::net::websocket::frame;
+
+/// The target of the lines that tell of single sockets, which a log may leave out.
+pub const SOCKET_LINES: &str = "gusher::sockets";
+
+/// Logs that a socket which came with a token is there, or is gone (spec 2.1).
+pub fn log_socket(what: &'static str, live: &LiveApp, session: &Session) {
+    let Some(user) = session.bearer() else { return };
+    tracing::info!(
+        target: SOCKET_LINES,
+        app = live.app.key.as_str(),
+        socket_id = session.uuid(),
+        user_id = user.map_or("", UserId::as_str),
+        "{what}"
+    );
+}
 
 impl Shard {
     /// Sends a push to the sockets whose token names this user.

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::bearers::log_socket;
 use super::fan_out::CHUNK;
 use super::list::Slot;
 use super::outbox::Frames;
@@ -201,6 +202,10 @@ impl Shard {
         match seat.session.bearer() {
             None => self.hub.leave_other(self.index, &members.live),
             Some(user) => {
+                // Of one that was given up at the door nobody heard.
+                if socket.stream.is_some() {
+                    log_socket("disconnect", &members.live, &seat.session);
+                }
                 let is_last = user.is_some_and(|user| take_out(&mut members.bearers, user, slot));
                 self.hub.leave_bearer(self.index, &members.live, user, is_last);
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mio::Token;
 
+use super::bearers::log_socket;
 use super::forms::Forms;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox};
@@ -96,10 +97,21 @@ impl Shard {
         socket.stream = Some(stream);
         socket.outbox.unblock();
         let opened = registered.map_err(|_| Fault::Gone).and_then(|()| socket.flush(&mut delivery));
+        self.log_arrival(slot);
         self.settle(slot, opened);
         self.start_timer(slot);
         if !ahead.is_empty() {
             self.take_in(slot, &mut ahead.to_vec());
+        }
+    }
+
+    fn log_arrival(&self, slot: Slot) {
+        let socket = self.sockets.get(slot as usize);
+        let Some((Seat::Channels(seat), app)) = socket.map(|socket| (&socket.seat, socket.app)) else {
+            return;
+        };
+        if let Some(members) = self.apps.get(&app) {
+            log_socket("connect", &members.live, &seat.session);
         }
     }
 

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
+pub use bearers::SOCKET_LINES;
 pub use outbox::OutboxLimits;
 
 use crate::hub::{Hub, LiveApp, Mailbox, Message, ShardIndex, SocketNumber};

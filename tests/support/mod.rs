@@ -14,6 +14,7 @@ pub mod process;
 pub mod pusher;
 pub mod raw;
 pub mod real_nodes;
+pub mod roles;
 pub mod servers;
 pub mod tls;
 
@@ -120,12 +121,12 @@ impl Server {
 
     /// The public listener.
     pub fn public(&self) -> SocketAddr {
-        self.node.public
+        self.node.public.expect("it has a public listener")
     }
 
     /// The private listener.
     pub fn private(&self) -> SocketAddr {
-        self.node.private
+        self.node.private.expect("it has a private listener")
     }
 
     /// A call of the private API, to be completed and sent.

@@ -55,11 +55,21 @@ impl World {
     /// A node without apps.
     pub fn new(shards: usize, settings: ShardSettings) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Self::build(shards, settings, runtime, Notices::queue(1).0, None)
+        Self::build(shards, settings, runtime, Notices::queue(1).0, None, None)
     }
 
     /// One node of several, whose events and notices come out of what is returned beside it.
     pub fn linked(shards: usize, bus: &LocalBus, node: u64) -> (Self, Receiver<BusEvent>, Receiver<Notice>) {
+        Self::linked_with(shards, bus, node, None)
+    }
+
+    /// The same; with `apps_max`, apps need not be registered.
+    pub fn linked_with(
+        shards: usize,
+        bus: &LocalBus,
+        node: u64,
+        apps_max: Option<usize>,
+    ) -> (Self, Receiver<BusEvent>, Receiver<Notice>) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (bus, events) = {
             let _inside = runtime.enter();
@@ -73,7 +83,7 @@ impl World {
             when_down: WhenDown::Refuse,
             pattern: PatternLimits::default(),
         };
-        (Self::build(shards, SETTINGS, runtime, notices, Some(link)), events, told)
+        (Self::build(shards, SETTINGS, runtime, notices, Some(link), apps_max), events, told)
     }
 
     fn build(
@@ -82,8 +92,13 @@ impl World {
         runtime: tokio::runtime::Runtime,
         notices: Notices,
         link: Option<LinkSettings>,
+        apps_max: Option<usize>,
     ) -> Self {
         let apps = runtime.block_on(async { Apps::load(Store::in_memory().await.unwrap()).await.unwrap() });
+        let apps = match apps_max {
+            Some(apps_max) => apps.without_registration(apps_max),
+            None => apps,
+        };
         let prepared: Vec<_> = (0..shards).map(|_| Shard::prepare().unwrap()).collect();
         let mailboxes: Vec<_> = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
         let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, kept_bytes_max: 1 << 20 };
@@ -136,6 +151,12 @@ impl World {
         let peer = self.open(admission, arriving);
         let is_new = |shard: &usize| self.shards[*shard].metrics().sockets.get() > before[*shard];
         (peer, (0..before.len()).find(is_new).unwrap())
+    }
+
+    /// Connects a client with this session.
+    pub fn connect_as(&mut self, app: &Arc<LiveApp>, session: Session) -> Peer {
+        let (admission, arriving) = self.admit_as(app, session);
+        self.open(admission, arriving)
     }
 
     /// Admits a client and keeps its stream, as the door does until the upgrade is answered.

@@ -18,6 +18,12 @@ use crate::model::{ChannelFault, ChannelName, PermissionChange, Permissions, Ref
 /// What a body that cannot be read is answered.
 const BODY_FAULT: &str = "body decode error";
 
+/// What an `Authorization` header shows as bearer (RFC 6750 section 2.1).
+pub fn bearer(authorization: Option<&[u8]>) -> Option<&str> {
+    let (scheme, token) = std::str::from_utf8(authorization?).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// Why a call fails: a status and one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
