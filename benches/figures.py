@@ -30,6 +30,13 @@ FIGURES = ROOT / "benches/figures.json"
 CHART = ROOT / "docs/performance.svg"
 PEER_PORT = 6111
 ROUNDS = 3
+# How the server of a bus is started, what it says when it is there, and where that is.
+BUSES = {
+    "nats": (["nats-server", "-a", "127.0.0.1", "-p", "4333"], "Server is ready", "nats://127.0.0.1:4333"),
+    "redis": (["redis-server", "--port", "6399", "--save", ""], "Ready to accept", "redis://127.0.0.1:6399"),
+}
+# Debian puts servers where not every path leads.
+os.environ["PATH"] += ":/usr/sbin"
 
 
 class Process:
@@ -182,6 +189,31 @@ def over_tls(scenario, *arguments, rounds=ROUNDS):
     return {"plain": medians(plain), "tls": medians(tls)}
 
 
+def over_nodes(kind):
+    """The same published to one node alone, and to one of two while all subscribers are on the other; and the bus alone."""
+    command, ready, url = BUSES[kind]
+
+    def node(port):
+        return gusher(bus=kind, bus_url=url, listen=f"127.0.0.1:{port}", api_listen=f"127.0.0.1:{port + 1}")
+
+    figures = {}
+    with Process(command, ready) as bus, gusher() as alone, node(8101) as here, node(8201) as there:
+        there_too = ("--publish-to", "127.0.0.1:8201", "--pid", there.pid)
+        for name, plan in {
+            "publish": ("publish", "--connections", 8, "--seconds", 3),
+            "fanout": ("fanout", "--subscribers", 100, "--rate", 200, "--seconds", 3),
+        }.items():
+            one, two = [], []
+            for _ in range(ROUNDS):
+                one.append(bench(alone, *plan))
+                two.append(bench(here, *plan, *there_too, port=8101))
+            figures[name] = {"one": medians(one), "two": medians(two)}
+        told = [json.loads(subprocess.run([GUSHER, "bench", "bus", url, "--pid", str(bus.pid), "--json"],
+                                          stdout=subprocess.PIPE, text=True, check=True).stdout) for _ in range(ROUNDS)]
+        figures["bus alone"] = medians(told)
+    return figures
+
+
 def measure_start():
     times = []
     for _ in range(5):
@@ -229,6 +261,8 @@ def measure():
     figure("closing", measure_closing)
     figure("pattern", measure_pattern)
     figure("start", measure_start)
+    for kind in BUSES:
+        figure(f"two nodes, {kind}", lambda: over_nodes(kind))
     if (PEER / "node_modules").exists():
         figure("publish", lambda: compared("publish", "--connections", 8, "--seconds", 4))
         figure("multi", lambda: compared("multi", "--channels", 100, "--subscribers", 10, "--rate", 1000, "--seconds", 4))

@@ -41,7 +41,7 @@ pub fn run(url: &str, servers: &Servers, plan: &Plan) -> Outcome<Figures> {
         let mut ends = within(Ends::connect(url)).await?;
         let data = Bytes::from(vec![b'x'; plan.data_bytes]);
         let mut delays = Delays::default();
-        for _ in 0..ALONE {
+        for _ in 0..ALONE.min(plan.messages) {
             let began_ns = now_ns();
             ends.carry(&data, 1).await?;
             delays.note(now_ns() - began_ns);
