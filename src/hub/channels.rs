@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::agenda::Millis;
 use super::attendance::{Attendance, Sitter};
 use super::directory::{ShardIndex, ShardSet};
+use super::follows::FollowNumber;
 use super::holders::Tally;
 use super::kept::{KeptEvents, Published};
 use crate::model::{
@@ -52,6 +53,8 @@ pub struct Joined {
     pub is_first_here: bool,
     /// The member was not there before.
     pub is_new_member: bool,
+    /// What is to be followed before it hears all that is published elsewhere.
+    pub follow: Option<FollowNumber>,
 }
 
 /// What is to be told after a socket left.
@@ -90,6 +93,8 @@ struct Channel {
     shards: ShardSet,
     subscriptions: Tally,
     attendance: Attendance,
+    /// What is to be followed before its subscribers here hear all that is published elsewhere.
+    follow: FollowNumber,
     /// When its count was last told.
     counted: Option<Millis>,
 }
@@ -135,7 +140,12 @@ impl Channels {
         let kept = name.is_cached().then(|| self.kept.get(name, now).map(|(kept, _)| kept.clone()));
         let revision = if roster.is_some() || kept.is_some() { self.revision } else { 0 };
         let (is_first, is_first_here) = (before.is_zero(), before.here == 0);
-        Ok(Joined { roster, kept, revision, is_first, is_first_here, is_new_member })
+        Ok(Joined { roster, kept, revision, is_first, is_first_here, is_new_member, follow: None })
+    }
+
+    /// What is to be followed before the subscribers of a channel on this node hear all, to be changed.
+    pub fn follow(&mut self, name: &ChannelName) -> Option<&mut FollowNumber> {
+        self.occupied.get_mut(name).map(|channel| &mut channel.follow)
     }
 
     /// A socket leaves; `last_on_shard` when its shard holds no other subscription of the channel.

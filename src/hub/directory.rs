@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use super::agenda::Millis;
 use super::bearers::Bearers;
 use super::channels::Channels;
+use super::follows::FollowNumber;
 use super::holders::{Holders, Tally};
 use super::ledger::Ledger;
 use super::users::Users;
@@ -35,7 +36,7 @@ impl ShardSet {
         self.0 &= !(1 << shard);
     }
 
-    fn add_all(&mut self, other: ShardSet) {
+    pub(super) fn add_all(&mut self, other: ShardSet) {
         self.0 |= other.0;
     }
 
@@ -59,6 +60,8 @@ pub struct Directory {
     /// Of what this node's share has changed since the other nodes were told.
     pub changed: HashSet<Item>,
     closed: bool,
+    /// What is to be followed before a socket of this app hears all that is for it.
+    pub follow: FollowNumber,
     /// Who is in which channel.
     pub channels: Channels,
     /// Who came with a token.

@@ -13,7 +13,7 @@ use super::directory::Directory;
 use super::link::lock;
 use super::peers::{Heard, Page, Peers};
 use super::publish::matching;
-use super::{Hub, Link, LiveApp, WhenDown};
+use super::{FollowNumber, Hub, Link, LiveApp, Message, WhenDown};
 use crate::bus::{BusEvent, NotSent, wire};
 use crate::model::{
     AppHoldings, AppKey, Audience, Content, Fact, Holding, Item, Kept, KeptEvent, Member, NodeId, NoticeKind,
@@ -60,6 +60,7 @@ impl Hub {
             }
             BusEvent::Down => {
                 link.set_up(None);
+                self.release(link, link.follows.drawn());
                 tracing::warn!("the bus is down");
             }
             BusEvent::Lost(frames) => {
@@ -67,12 +68,47 @@ impl Hub {
                 tracing::warn!(frames, "messages of other nodes were lost: this node was too slow");
             }
             BusEvent::Frame(frame) => match wire::decode(frame) {
+                Ok((sender, Fact::Followed(number))) if sender == link.me() => self.release(link, number),
                 Ok((sender, _)) if sender == link.me() => {}
                 Ok((sender, fact)) => return self.learn(link, sender, fact),
                 Err(_) => self.metrics.facts_skipped.add(1),
             },
         }
         None
+    }
+
+    /// From now on facts of that subject are heard. Returns what is to be waited for until it is so.
+    pub(super) fn follow(&self, link: &Link, subject: &str) -> FollowNumber {
+        link.follow(subject);
+        let number = link.follows.draw();
+        if self.probe(link, number) == Err(NotSent::Down) {
+            // It is followed before the bus is up again, and nothing comes until then.
+            self.release(link, number);
+        }
+        number
+    }
+
+    /// Asks the bus whether it follows all that was asked for up to this number.
+    fn probe(&self, link: &Link, number: FollowNumber) -> Result<(), NotSent> {
+        link.send(&link.only(link.me()), &Fact::Followed(number))
+    }
+
+    /// Whoever waited for the bus to follow what was asked for up to this number goes on.
+    fn release(&self, link: &Link, number: FollowNumber) {
+        let shards = link.follows.learn(number);
+        shards.iter().for_each(|shard| self.posts[shard].mailbox.post(Message::Followed(number)));
+    }
+
+    /// Nobody waits for the bus for ever; and a probe may be lost.
+    fn look_at_follows(&self, link: &Link, now: Millis) {
+        if let Some(number) = link.follows.overdue(now) {
+            self.metrics.follows_late.add(1);
+            self.release(link, number);
+        }
+        if link.follows.is_awaited() {
+            // A probe that cannot be sent is sent again.
+            let _ = self.probe(link, link.follows.drawn());
+        }
     }
 
     /// Whether the shards can take more. While they cannot, whoever calls [`Hub::hear`] should wait: what other nodes
@@ -179,6 +215,7 @@ impl Hub {
     pub(super) fn tick_link(&self, last: Millis) {
         let Some(link) = &self.link else { return };
         let now = self.agenda.now();
+        self.look_at_follows(link, now);
         let mut peers = lock(&link.peers);
         let Some(up_since) = link.up_since() else { return };
         // Whoever stood still heard nothing, whether there was something to hear or not.
@@ -251,6 +288,8 @@ impl Hub {
                 let mut peers = lock(&link.peers);
                 self.bury(link, &mut peers, sender);
             }
+            // Said by others to themselves.
+            Fact::Followed(_) => {}
             Fact::Hello | Fact::Beat { .. } | Fact::Changed { .. } | Fact::Page { .. } => {
                 let mut peers = lock(&link.peers);
                 let met = peers.hear(sender, now);

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::LiveApp;
 use super::agenda::Millis;
+use super::follows::Follows;
 use super::peers::Peers;
 use crate::bus::{Bus, NotSent, wire};
 use crate::model::pattern::PatternLimits;
@@ -58,6 +59,8 @@ pub struct Link {
     pub peers: Mutex<Peers>,
     /// The number of the last change that was told.
     pub number: Mutex<u64>,
+    /// What this node follows on the bus.
+    pub follows: Follows,
     /// Apps in which something changed that was not told yet.
     changed: Mutex<Vec<Arc<LiveApp>>>,
     /// The nodes that share the notices among them.
@@ -88,6 +91,7 @@ impl Link {
             settings,
             peers: Mutex::default(),
             number: Mutex::default(),
+            follows: Follows::default(),
             changed: Mutex::default(),
             members: ArcSwap::default(),
             notices: Mutex::default(),

@@ -225,6 +225,8 @@ pub enum Fact {
         /// The shares, whole.
         apps: Vec<AppHoldings>,
     },
+    /// What a node says to itself: when it hears that, the bus follows all that it had asked for up to this number.
+    Followed(u64),
     /// A channel keeps this.
     Kept(KeptEvent),
     /// An app was registered, changed or removed: read it again.

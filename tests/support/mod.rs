@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub mod cluster;
+pub mod fleet;
 pub mod hook;
 pub mod process;
 pub mod pusher;

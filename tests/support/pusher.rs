@@ -48,6 +48,12 @@ pub async fn call(server: &Server, method: Method, path: &str, body: &str) -> An
 
 /// A signed call with a key whose secret is [`SECRET`] too.
 pub async fn call_as(server: &Server, key: &str, method: Method, path: &str, body: &str) -> Answer {
+    let url = signed_url(server.public(), key, &method, path, body);
+    send(reqwest::Client::new().request(method, url).body(body.to_owned())).await
+}
+
+/// Where a signed call goes.
+pub fn signed_url(node: SocketAddr, key: &str, method: &Method, path: &str, body: &str) -> String {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let mut query = format!("auth_key={key}&auth_timestamp={now}&auth_version=1.0");
@@ -55,8 +61,7 @@ pub async fn call_as(server: &Server, key: &str, method: Method, path: &str, bod
         query.push_str(&format!("&body_md5={}", hex::encode(Md5::digest(body))));
     }
     let signature = hmac_hex(SECRET, &format!("{method}\n{path}\n{query}"));
-    let url = format!("http://{}{path}?{query}&auth_signature={signature}", server.public());
-    send(reqwest::Client::new().request(method, url).body(body.to_owned())).await
+    format!("http://{node}{path}?{query}&auth_signature={signature}")
 }
 
 /// Publishes an event.

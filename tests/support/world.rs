@@ -307,6 +307,12 @@ impl Peer {
         self.is_ended
     }
 
+    /// Ends its side of the stream.
+    pub fn end(&self) {
+        // It fails only where the other side is gone as well.
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
     /// Reads that many bytes at most, and leaves the rest where it is.
     pub fn read_some(&mut self, bytes_max: usize) {
         let mut buffer = vec![0; bytes_max];
