@@ -476,7 +476,7 @@ fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>) -> io::Result<()> {
             while !hub.has_room() {
                 runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
             }
-            if let Some(stale) = hub.hear(&event) {
+            if let Some(stale) = hub.hear(&event, Instant::now()) {
                 runtime.block_on(hub.reread(&stale));
             }
         }
@@ -489,7 +489,7 @@ async fn tell_changes(hub: Arc<Hub>) {
     loop {
         hub.changed().await;
         tokio::time::sleep(GATHER).await;
-        hub.tell_changes();
+        hub.tell_changes(Instant::now());
     }
 }
 

@@ -303,5 +303,5 @@ fn run(steps: &[Step]) {
 
 #[test]
 fn who_was_told_that_it_is_there_misses_nothing_and_hears_nothing_twice() {
-    seeds::histories(60, &any_steps(), |steps| run(steps));
+    seeds::histories(60, &any_steps(), run);
 }

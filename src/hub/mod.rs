@@ -23,6 +23,7 @@ mod peers;
 mod publish;
 mod shares;
 mod sockets;
+mod tasks;
 mod users;
 mod values;
 

@@ -159,8 +159,10 @@ impl Hub {
             for channel in directory.channels.take_counts_due(now) {
                 self.tell_count(&app, &mut directory, &channel);
             }
-            let gone = directory.ledger.due(now);
-            self.tell_gone(&app, gone);
+            match &self.link {
+                None => self.tell_due(&app, &mut directory, now),
+                Some(link) => self.enlist(link, &app, &mut directory),
+            }
             directory.next_due().into_iter().for_each(|due| self.agenda.note(due, &app));
         }
         self.tick_link(last);
@@ -196,7 +198,7 @@ impl Hub {
         match directory.channels.count(channel, self.agenda.now()) {
             Count::Wait(due) => self.agenda.note(due, app),
             Count::Tell(count) => {
-                self.notify(app, channel, NoticeEvent::SubscriptionCount(count));
+                self.note_count(app, directory, channel, count);
                 let content = Content::SubscriptionCount(count);
                 self.post_to_channel(app, directory, channel, content, None, 0);
             }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -22,7 +23,7 @@ pub struct Fleet {
     /// The backend.
     pub hook: Hook,
     nodes: Vec<Option<Serving>>,
-    directory: Directory,
+    directory: Arc<Directory>,
     http: reqwest::Client,
 }
 
@@ -40,8 +41,13 @@ impl Fleet {
             ("cluster", json!({ "public_pem_file": PUBLIC_KEY_FILE })),
         ];
         directory.configure("config.json", &config);
-        let mut fleet =
-            Self { nats: Some(nats), hook, nodes: Vec::new(), directory, http: Default::default() };
+        let mut fleet = Self {
+            nats: Some(nats),
+            hook,
+            nodes: Vec::new(),
+            directory: Arc::new(directory),
+            http: Default::default(),
+        };
         fleet.add();
         fleet.register(settings).await;
         (1..count).for_each(|_| fleet.add());
@@ -54,9 +60,25 @@ impl Fleet {
         self.nodes.push(Some(self.directory.serve(&["start"])));
     }
 
-    /// Starts a node again that was taken away.
-    pub fn restart(&mut self, node: usize) {
-        self.nodes[node] = Some(self.directory.serve(&["start"]));
+    /// What starts one more node, on another thread, to be put into the fleet.
+    pub fn starting(&self) -> impl FnOnce() -> Serving + Send + 'static {
+        let directory = Arc::clone(&self.directory);
+        move || directory.serve(&["start"])
+    }
+
+    /// Puts a node into the fleet.
+    pub fn put(&mut self, node: Serving) {
+        self.nodes.push(Some(node));
+    }
+
+    /// The node that came last.
+    pub fn last(&self) -> usize {
+        self.nodes.len() - 1
+    }
+
+    /// Puts a node in the place of one that was taken away.
+    pub fn set(&mut self, place: usize, node: Serving) {
+        self.nodes[place] = Some(node);
     }
 
     /// Takes a node away, to be stopped or killed.

@@ -234,6 +234,21 @@ impl World {
         }
     }
 
+    /// The clock goes on, and the node does not notice for now.
+    pub fn skip(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// Hears what happened on the bus.
+    pub fn hear(&self, event: &BusEvent) {
+        self.hub.hear(event, self.now);
+    }
+
+    /// Tells other nodes and webhooks what has changed.
+    pub fn tell_changes(&self) {
+        self.hub.tell_changes(self.now);
+    }
+
     /// The sum of a counter over the shards.
     pub fn count(&self, counter: fn(&ShardMetrics) -> u64) -> u64 {
         self.shards.iter().map(|shard| counter(&shard.metrics())).sum()
