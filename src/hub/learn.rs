@@ -360,8 +360,6 @@ impl Hub {
     /// A node is gone, and with it all that it held.
     fn bury(&self, link: &Link, peers: &mut Peers, node: NodeId) {
         let tables = peers.remove(node);
-        // First, so that what follows is somebody's task.
-        self.share_tasks(link, peers);
         for (app, table) in tables {
             let Some(live) = self.apps.find(app.as_str()).ok() else { continue };
             if table.counted_into == Some(live.number) {
@@ -369,6 +367,8 @@ impl Hub {
                 self.count_in(&live, node, gone.collect(), true);
             }
         }
+        // Last, as whoever takes the tasks over must know what is so.
+        self.share_tasks(link, peers);
     }
 
     /// A node holds this much now.

@@ -181,7 +181,8 @@ impl Hub {
     /// Webhooks were told that something is there, or is not. What this node knows otherwise it may soon learn.
     fn set_told(&self, app: &Arc<LiveApp>, directory: &mut Directory, matter: Matter, told: bool) {
         let grace_ms: Millis = u64::from(app.settings().webhook_grace) * 1000;
-        let due = self.agenda.now() + grace_ms.max(SILENCE_MAX_MS);
+        // Longer than a node that held it may go on being taken for living.
+        let due = self.agenda.now() + grace_ms.max(SILENCE_MAX_MS + BEAT_EVERY_MS);
         let is_there = directory.is_there(&matter);
         directory.ledger.learn(matter, told, is_there, due);
         directory.ledger.next_due().into_iter().for_each(|due| self.agenda.note(due, app));
