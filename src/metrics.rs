@@ -70,6 +70,8 @@ pub struct NodeMetrics {
     pub facts_lost: Counter,
     /// Publications delivered here alone because the bus was down.
     pub facts_unsent: Counter,
+    /// Times that clients were told they are there before the bus had said that it follows what is for them.
+    pub follows_late: Counter,
     /// Requests answered with a refusal.
     pub refusals: Counter,
     /// Requests whose head did not come in time.

@@ -523,7 +523,7 @@ fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>, stales: Arc<Stales>)
             while !hub.has_room() {
                 runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
             }
-            hub.hear(&event).into_iter().for_each(|stale| stales.note(stale));
+            hub.hear(&event, Instant::now()).into_iter().for_each(|stale| stales.note(stale));
         }
     };
     thread::Builder::new().name("bus".into()).spawn(listen).map(drop)
@@ -551,7 +551,7 @@ async fn tell_changes(hub: Arc<Hub>) {
     loop {
         hub.changed().await;
         tokio::time::sleep(GATHER).await;
-        hub.tell_changes();
+        hub.tell_changes(Instant::now());
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "support/nodes.rs"]
 mod nodes;
+#[path = "support/seeds.rs"]
+mod seeds;
 #[path = "support/world.rs"]
 mod world;
 
@@ -16,7 +18,7 @@ use gusher::hub::Stale;
 use gusher::model::{AppKey, AppSettings, ChannelName, Publication, SocketId, Target, Webhook};
 use nodes::{APP, Nodes};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use seeds::histories;
 use serde_json::{Value, json};
 use world::Peer;
 
@@ -71,11 +73,12 @@ impl Client {
                     self.views.insert(channel, ids);
                 }
                 "pusher_internal:member_added" => {
-                    let is_new = self.views.get_mut(&channel).unwrap().insert(user());
+                    // It may have left meanwhile.
+                    let is_new = self.views.get_mut(&channel).is_none_or(|view| view.insert(user()));
                     assert!(is_new, "{} was told twice that {} came", self.number, user());
                 }
                 "pusher_internal:member_removed" => {
-                    let was_there = self.views.get_mut(&channel).unwrap().remove(&user());
+                    let was_there = self.views.get_mut(&channel).is_none_or(|view| view.remove(&user()));
                     assert!(was_there, "{} was told twice that {} went", self.number, user());
                 }
                 event if event.starts_with("pusher") => {}
@@ -93,8 +96,13 @@ struct History {
     rooms: BTreeMap<&'static str, BTreeMap<u64, String>>,
     /// By client: what it is owed.
     owed: BTreeMap<u64, Vec<String>>,
+    /// By frozen node: who of its clients was in which channel, and as which user.
+    frozen: BTreeMap<u64, Vec<(u64, &'static str, String)>>,
     /// What webhooks are owed.
     notices: Vec<String>,
+    /// How often time may pass while a node hears nothing: beyond that the others take it for dead.
+    deaf_max: u32,
+    deaf_for: u32,
     counter: u64,
 }
 
@@ -105,7 +113,10 @@ impl History {
             clients: BTreeMap::new(),
             rooms: BTreeMap::new(),
             owed: BTreeMap::new(),
+            frozen: BTreeMap::new(),
             notices: Vec::new(),
+            deaf_max: u32::MAX,
+            deaf_for: 0,
             counter: 0,
         }
     }
@@ -115,12 +126,22 @@ impl History {
         self.counter
     }
 
+    /// One that does not stand still.
     fn any_node(&self, chosen: usize) -> u64 {
-        *self.nodes.nodes.keys().nth(chosen % self.nodes.nodes.len()).unwrap()
+        let awake: Vec<u64> =
+            self.nodes.nodes.keys().copied().filter(|node| !self.frozen.contains_key(node)).collect();
+        awake[chosen % awake.len()]
     }
 
     fn any_client(&self, chosen: usize) -> Option<u64> {
-        self.clients.keys().nth(chosen % self.clients.len().max(1)).copied()
+        let awake = self.clients.values().filter(|client| !self.frozen.contains_key(&client.node));
+        let awake: Vec<u64> = awake.map(|client| client.number).collect();
+        awake.get(chosen % awake.len().max(1)).copied()
+    }
+
+    /// How many nodes do not stand still.
+    fn awake(&self) -> usize {
+        self.nodes.nodes.len() - self.frozen.len()
     }
 
     fn connect(&mut self, node: usize) -> u64 {
@@ -191,21 +212,71 @@ impl History {
         };
         let at = &self.nodes.nodes[&node];
         at.world.hub.publish(&at.app, &publication).unwrap();
-        for client in self.rooms.entry(channel).or_default().keys().filter(|client| Some(**client) != except)
-        {
+        // Who stands still hears it later.
+        let frozen = self.frozen.values().flatten().filter(|(_, name, _)| *name == channel);
+        let there = self.rooms.entry(channel).or_default().keys().chain(frozen.map(|(client, ..)| client));
+        for client in there.filter(|client| Some(**client) != except) {
             self.owed.entry(*client).or_default().push(format!("{channel} {event}"));
+        }
+    }
+
+    /// The clients of a node are in no channel any more, as others see it. Returns where they were.
+    fn lose_clients(&mut self, node: u64) -> Vec<(u64, &'static str, String)> {
+        let of_node = |client: &u64, clients: &BTreeMap<u64, Client>| clients[client].node == node;
+        let mut lost = Vec::new();
+        for channel in CHANNELS {
+            let there = self.rooms.get(channel).into_iter().flatten();
+            let gone: Vec<_> = there
+                .filter(|(client, _)| of_node(client, &self.clients))
+                .map(|(client, user)| (*client, channel, user.clone()))
+                .collect();
+            self.change(channel, |room| {
+                room.retain(|client, _| !gone.iter().any(|(lost, ..)| lost == client))
+            });
+            lost.extend(gone);
+        }
+        lost
+    }
+
+    fn end(&mut self, node: u64) {
+        self.lose_clients(node);
+        let gone: Vec<u64> =
+            self.clients.values().filter(|client| client.node == node).map(|client| client.number).collect();
+        for client in gone {
+            self.clients.remove(&client);
+            self.owed.remove(&client);
         }
     }
 
     fn kill(&mut self, node: usize) {
         let node = self.any_node(node);
         self.nodes.kill(node);
-        let gone: Vec<u64> =
-            self.clients.values().filter(|client| client.node == node).map(|client| client.number).collect();
-        for client in gone {
-            self.clients.remove(&client);
-            self.owed.remove(&client);
-            CHANNELS.iter().for_each(|channel| self.change(channel, |room| drop(room.remove(&client))));
+        self.end(node);
+    }
+
+    fn stop(&mut self, node: usize) {
+        let node = self.any_node(node);
+        self.nodes.stop(node);
+        self.end(node);
+    }
+
+    /// A node stands still until the others take it for dead.
+    fn freeze(&mut self, node: usize) {
+        let node = self.any_node(node);
+        self.nodes.freeze(node);
+        self.nodes.pass(UNTIL_BURIED);
+        let lost = self.lose_clients(node);
+        self.frozen.insert(node, lost);
+    }
+
+    fn thaw(&mut self) {
+        for (node, lost) in std::mem::take(&mut self.frozen) {
+            self.nodes.thaw(node);
+            for channel in CHANNELS {
+                let back = lost.iter().filter(|(_, name, _)| *name == channel);
+                let back: Vec<_> = back.map(|(client, _, user)| (*client, user.clone())).collect();
+                self.change(channel, |room| room.extend(back));
+            }
         }
     }
 
@@ -217,7 +288,7 @@ impl History {
     /// Every node tells the same, and it is so.
     fn agrees(&mut self) {
         self.settle();
-        for (number, node) in &self.nodes.nodes {
+        for (number, node) in self.nodes.nodes.iter().filter(|(_, node)| node.frozen.is_none()) {
             for channel in CHANNELS {
                 let room = self.rooms.entry(channel).or_default();
                 let name = named(channel);
@@ -243,12 +314,49 @@ impl History {
         }
     }
 
-    /// Every client heard what it is owed, once and in order. What a channel keeps may come on top.
+    /// What any node said has arrived, and all hear again.
+    fn hear_all(&mut self) {
+        self.deaf_for = 0;
+        for (number, node) in &mut self.nodes.nodes {
+            node.is_deaf = false;
+            self.nodes.bus.let_through(&number.to_string());
+        }
+    }
+
+    /// Webhooks were told what is so, and never twice the same.
+    fn webhooks_know(&mut self) {
+        let mut known = BTreeSet::new();
+        for told in self.nodes.told.iter().filter(|told| !told.contains("CacheMiss")) {
+            let (matter, is_there) = match told.split(' ').collect::<Vec<_>>()[..] {
+                [channel, "occupied"] => (channel.to_owned(), true),
+                [channel, "vacated"] => (channel.to_owned(), false),
+                [channel, sign, user] => (format!("{channel} {user}"), sign == "+"),
+                _ => panic!("{told}"),
+            };
+            let is_new = if is_there { known.insert(matter) } else { known.remove(&matter) };
+            assert!(is_new, "webhooks were told twice: {told}, after {:?}", self.nodes.told);
+        }
+        let mut there = BTreeSet::new();
+        for (channel, room) in self.rooms.iter().filter(|(_, room)| !room.is_empty()) {
+            there.insert((*channel).to_owned());
+            let users = room.values().filter(|_| channel.starts_with("presence-"));
+            there.extend(users.map(|user| format!("{channel} {user}")));
+        }
+        assert_eq!(known, there, "after {:?}", self.nodes.told);
+    }
+
+    /// Every client heard what it is owed, once, and on each channel in order. What a channel keeps may come on top.
     fn all_heard(&self) {
+        let by_channel = |texts: &[String]| {
+            let mut texts = texts.to_vec();
+            texts.retain(|text| !text.starts_with("cache-"));
+            // It keeps the order of what is equal.
+            texts.sort_by_key(|text| text.split(' ').next().map(ToOwned::to_owned));
+            texts
+        };
         for (number, client) in &self.clients {
-            let heard: Vec<_> = client.heard.iter().filter(|text| !text.starts_with("cache-")).collect();
-            let owed = self.owed.get(number).into_iter().flatten().filter(|text| !text.starts_with("cache-"));
-            assert_eq!(heard, owed.collect::<Vec<_>>(), "what {number} heard");
+            let owed = self.owed.get(number).map(Vec::as_slice).unwrap_or_default();
+            assert_eq!(by_channel(&client.heard), by_channel(owed), "what {number} heard");
         }
     }
 }
@@ -266,24 +374,66 @@ enum Step {
     /// A node misses so many messages.
     Lose(usize, u64),
     Kill(usize),
+    /// A node closes its sockets and takes leave.
+    Stop(usize),
+    /// A node stands still for so long that the others take it for dead.
+    Freeze(usize),
+    /// Who stood still goes on.
+    Thaw,
+    /// A node stands still for a moment.
+    Stumble(usize),
+    /// What a node says takes its time.
+    HoldUp(usize),
+    /// And has arrived.
+    LetThrough,
     Pass,
 }
 
-fn any_steps(with_loss: bool) -> impl Strategy<Value = Vec<Step>> {
+/// What may happen besides clients that come, go and publish, and nodes that start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mishaps {
+    /// Messages are lost.
+    losses: bool,
+    /// Nodes hear and are heard late.
+    delays: bool,
+    /// Nodes die, stop, and stand still.
+    deaths: bool,
+}
+
+fn any_steps(mishaps: Mishaps) -> impl Strategy<Value = Vec<Step>> {
     let any = any::<usize>;
-    let channel = 0..CHANNELS.len();
-    let step = prop_oneof![
-        4 => any().prop_map(Step::Connect),
-        2 => any().prop_map(Step::Close),
-        8 => (any(), channel.clone(), 0..4_u8).prop_map(|(client, channel, user)| Step::Subscribe(client, channel, user)),
-        4 => (any(), channel.clone()).prop_map(|(client, channel)| Step::Unsubscribe(client, channel)),
-        6 => (any(), channel, prop::option::of(any())).prop_map(|(node, channel, except)| Step::Publish(node, channel, except)),
-        1 => Just(Step::Start),
-        u32::from(with_loss) * 2 => any().prop_map(Step::Deafen),
-        u32::from(with_loss) * 2 => (any(), 1..4_u64).prop_map(|(node, frames)| Step::Lose(node, frames)),
-        u32::from(with_loss) => any().prop_map(Step::Kill),
-        1 => Just(Step::Pass),
+    let channel = || 0..CHANNELS.len();
+    let [late, lost, dead] = [mishaps.delays, mishaps.losses, mishaps.deaths].map(u32::from);
+    let mut steps: Vec<(u32, BoxedStrategy<Step>)> = vec![
+        (4, any().prop_map(Step::Connect).boxed()),
+        (2, any().prop_map(Step::Close).boxed()),
+        (
+            8,
+            (any(), channel(), 0..4_u8)
+                .prop_map(|(client, to, user)| Step::Subscribe(client, to, user))
+                .boxed(),
+        ),
+        (4, (any(), channel()).prop_map(|(client, to)| Step::Unsubscribe(client, to)).boxed()),
+        (
+            6,
+            (any(), channel(), prop::option::of(any()))
+                .prop_map(|(at, to, but)| Step::Publish(at, to, but))
+                .boxed(),
+        ),
+        (1, Just(Step::Start).boxed()),
+        (1, Just(Step::Pass).boxed()),
+        (2 * late, any().prop_map(Step::Deafen).boxed()),
+        (2 * late, any().prop_map(Step::HoldUp).boxed()),
+        (2 * late, Just(Step::LetThrough).boxed()),
+        (2 * lost, (any(), 1..4_u64).prop_map(|(node, frames)| Step::Lose(node, frames)).boxed()),
+        (dead, any().prop_map(Step::Kill).boxed()),
+        (dead, any().prop_map(Step::Stop).boxed()),
+        (dead, any().prop_map(Step::Freeze).boxed()),
+        (2 * dead, Just(Step::Thaw).boxed()),
+        (dead, any().prop_map(Step::Stumble).boxed()),
     ];
+    steps.retain(|(weight, _)| *weight > 0);
+    let step = prop::strategy::Union::new_weighted(steps);
     prop::collection::vec(step, 0..40)
 }
 
@@ -291,16 +441,35 @@ fn any_steps(with_loss: bool) -> impl Strategy<Value = Vec<Step>> {
 fn run(history: &mut History, step: &Step, settled: bool) {
     match *step {
         Step::Connect(node) => drop(history.connect(node)),
-        Step::Start if history.nodes.nodes.len() < 4 => drop(history.nodes.start()),
+        Step::Start if history.nodes.nodes.len() < 5 => drop(history.nodes.start()),
         Step::Start => {}
         Step::Deafen(node) => {
             let node = history.any_node(node);
             history.nodes.nodes.get_mut(&node).unwrap().is_deaf = true;
         }
+        Step::HoldUp(node) => history.nodes.bus.hold_up(&history.any_node(node).to_string()),
+        Step::LetThrough => history.hear_all(),
         Step::Lose(node, frames) => history.nodes.bus.lose(&history.any_node(node).to_string(), frames),
-        Step::Kill(node) if history.nodes.nodes.len() > 1 => history.kill(node),
-        Step::Kill(_) => {}
-        Step::Pass => history.nodes.pass(Duration::from_secs(1)),
+        Step::Kill(_) | Step::Stop(_) | Step::Freeze(_) | Step::Stumble(_) if history.awake() < 2 => {}
+        Step::Kill(node) => history.kill(node),
+        Step::Stop(node) => history.stop(node),
+        // Two that stand still at once may repeat something (docs/cluster.md).
+        Step::Freeze(_) if !history.frozen.is_empty() => {}
+        Step::Freeze(node) => history.freeze(node),
+        Step::Thaw => history.thaw(),
+        Step::Stumble(node) => {
+            let node = history.any_node(node);
+            history.nodes.freeze(node);
+            history.nodes.pass(Duration::from_millis(1_500));
+            history.nodes.thaw(node);
+        }
+        Step::Pass => {
+            history.nodes.pass(Duration::from_secs(1));
+            history.deaf_for += 1;
+            if history.deaf_for >= history.deaf_max {
+                history.hear_all();
+            }
+        }
         Step::Publish(node, channel, except) => {
             let except = except.and_then(|client| history.any_client(client));
             history.publish(node, CHANNELS[channel], except);
@@ -315,8 +484,9 @@ fn run(history: &mut History, step: &Step, settled: bool) {
         }
     }
     if settled {
-        // Long enough for whoever is gone to be told of.
-        history.nodes.pass(Duration::from_millis(250));
+        // Long enough for whoever is gone to be told of, and for who is back.
+        let takes_long = matches!(step, Step::Kill(_) | Step::Thaw);
+        history.nodes.pass(if takes_long { UNTIL_BURIED } else { Duration::from_millis(500) });
     } else {
         let node = history.clients.values().next().map(|client| client.node);
         if let Some(node) = node.and_then(|node| history.nodes.nodes.get_mut(&node)) {
@@ -326,56 +496,66 @@ fn run(history: &mut History, step: &Step, settled: bool) {
     }
 }
 
-/// Draws histories and runs each with `test`.
-fn histories(with_loss: bool, test: impl Fn(&[Step])) {
-    let seed = std::env::var("WORLD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand_seed);
-    let cases = std::env::var("WORLD_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40);
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&u64::to_be_bytes(seed));
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let result = runner.run(&any_steps(with_loss), |steps| {
-        test(&steps);
-        Ok(())
-    });
-    result.unwrap_or_else(|failure| panic!("WORLD_SEED={seed}: {failure}"));
+/// Runs a history in which everything is told and heard before the next happens: all that clients and webhooks are told is
+/// exactly what they would be told by one node.
+fn run_settled(steps: &[Step]) {
+    let mut history = History::new(3);
+    for step in steps {
+        run(&mut history, step, true);
+        history.agrees();
+    }
+    history.thaw();
+    history.nodes.pass(UNTIL_BURIED);
+    history.agrees();
+    history.all_heard();
+    let mut owed = history.notices.clone();
+    owed.sort();
+    let mut told = history.nodes.told.clone();
+    told.retain(|told| !told.contains("CacheMiss"));
+    told.sort();
+    assert_eq!(told, owed);
+    history.webhooks_know();
 }
 
-fn rand_seed() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos().into()
+/// Runs a history in which things happen while others are still under way. In the end everybody knows what is so.
+fn run_unsettled(steps: &[Step], deaf_max: u32, knows: impl Fn(&mut History)) {
+    let mut history = History { deaf_max, ..History::new(3) };
+    for step in steps {
+        run(&mut history, step, false);
+    }
+    history.thaw();
+    history.hear_all();
+    history.nodes.pass(2 * UNTIL_BURIED);
+    history.agrees();
+    knows(&mut history);
 }
 
 #[test]
 fn gc_073_many_nodes_are_to_their_clients_as_one() {
-    histories(false, |steps| {
-        let mut history = History::new(3);
-        for step in steps {
-            run(&mut history, step, true);
-            history.agrees();
-        }
-        history.nodes.pass(UNTIL_BURIED);
-        history.agrees();
-        history.all_heard();
-        let mut owed = history.notices.clone();
-        owed.sort();
-        let told: Vec<_> =
-            history.nodes.told().into_iter().filter(|told| !told.contains("CacheMiss")).collect();
-        assert_eq!(told, owed);
-    });
+    histories(40, &any_steps(Mishaps::default()), run_settled);
+}
+
+#[test]
+fn webhooks_are_told_once_whoever_starts_stops_dies_or_stands_still() {
+    histories(40, &any_steps(Mishaps { deaths: true, ..Mishaps::default() }), run_settled);
+}
+
+#[test]
+fn webhooks_are_told_once_while_nodes_join_and_hear_late() {
+    let mishaps = Mishaps { delays: true, ..Mishaps::default() };
+    histories(40, &any_steps(mishaps), |steps| run_unsettled(steps, 1, History::webhooks_know));
+}
+
+#[test]
+fn webhooks_are_told_once_though_messages_are_lost() {
+    let mishaps = Mishaps { delays: true, losses: true, ..Mishaps::default() };
+    histories(40, &any_steps(mishaps), |steps| run_unsettled(steps, 1, History::webhooks_know));
 }
 
 #[test]
 fn rosters_heal_whatever_is_lost_or_late_and_whoever_dies() {
-    histories(true, |steps| {
-        let mut history = History::new(3);
-        for step in steps {
-            run(&mut history, step, false);
-        }
-        history.nodes.nodes.values_mut().for_each(|node| node.is_deaf = false);
-        history.nodes.pass(UNTIL_BURIED);
-        history.agrees();
-    });
+    let mishaps = Mishaps { delays: true, losses: true, deaths: true };
+    histories(40, &any_steps(mishaps), |steps| run_unsettled(steps, u32::MAX, |_| ()));
 }
 
 #[test]

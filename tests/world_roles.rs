@@ -49,9 +49,9 @@ impl Nodes {
             is_quiet = true;
             for (world, events) in &mut self.0 {
                 world.settle();
-                world.hub.tell_changes();
+                world.tell_changes();
                 while let Ok(event) = events.try_recv() {
-                    world.hub.hear(&event);
+                    world.hear(&event);
                     is_quiet = false;
                 }
             }

@@ -3,7 +3,7 @@
 //!
 //! Always holds: one lock orders all that happens on the bus, so every node sees one order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,16 @@ struct Member {
     subjects: HashSet<String>,
     /// Frames still to be dropped on their way to this node.
     to_lose: u64,
+    /// What it said while its word is held up, in order.
+    held_up: Option<VecDeque<Said>>,
+}
+
+/// What a node says to its bus.
+#[derive(Debug)]
+enum Said {
+    Send(String, Bytes),
+    Follow(String),
+    Unfollow(String),
 }
 
 impl LocalBus {
@@ -45,7 +55,7 @@ impl LocalBus {
     pub fn join(&self, name: &str, events_max: usize) -> (Arc<dyn Bus>, mpsc::Receiver<BusEvent>) {
         let (events, receiver) = Events::new(events_max);
         events.set_up(true);
-        let member = Member { events, subjects: HashSet::new(), to_lose: 0 };
+        let member = Member { events, subjects: HashSet::new(), to_lose: 0, held_up: None };
         let former = self.members().insert(name.to_owned(), member);
         assert!(former.is_none(), "a node joined twice under one name");
         (Arc::new(LocalNode { bus: self.clone(), name: name.to_owned() }), receiver)
@@ -69,6 +79,21 @@ impl LocalBus {
         }
     }
 
+    /// From now on what a node says is under way, and with the bus when [`LocalBus::let_through`] says so: frames and what
+    /// is to be followed.
+    pub fn hold_up(&self, name: &str) {
+        if let Some(member) = self.members().get_mut(name) {
+            member.held_up.get_or_insert_default();
+        }
+    }
+
+    /// What a node said meanwhile is there, in the order in which it said it, and nothing is held up any more.
+    pub fn let_through(&self, name: &str) {
+        let mut members = self.members();
+        let said = members.get_mut(name).and_then(|member| member.held_up.take());
+        said.into_iter().flatten().for_each(|said| take_in(&mut members, name, said));
+    }
+
     fn set_up(&self, name: &str, is_up: bool) {
         if let Some(member) = self.members().get_mut(name) {
             member.events.set_up(is_up);
@@ -77,6 +102,18 @@ impl LocalBus {
 
     fn members(&self) -> MutexGuard<'_, HashMap<String, Member>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a node said has arrived.
+fn take_in(members: &mut HashMap<String, Member>, name: &str, said: Said) {
+    match (said, members.get_mut(name)) {
+        (Said::Send(subject, frame), _) => {
+            members.values_mut().for_each(|member| member.receive(&subject, &frame));
+        }
+        (Said::Follow(subject), Some(member)) => drop(member.subjects.insert(subject)),
+        (Said::Unfollow(subject), Some(member)) => drop(member.subjects.remove(&subject)),
+        (_, None) => {}
     }
 }
 
@@ -106,6 +143,13 @@ impl LocalNode {
     fn with<T>(&self, act: impl FnOnce(&mut Member) -> T) -> Option<T> {
         self.bus.members().get_mut(&self.name).map(act)
     }
+
+    fn say(&self, members: &mut HashMap<String, Member>, said: Said) {
+        match members.get_mut(&self.name).and_then(|member| member.held_up.as_mut()) {
+            Some(held_up) => held_up.push_back(said),
+            None => take_in(members, &self.name, said),
+        }
+    }
 }
 
 impl Bus for LocalNode {
@@ -121,16 +165,16 @@ impl Bus for LocalNode {
         if frame.len() > FRAME_BYTES_MAX {
             return Err(NotSent::TooLarge);
         }
-        members.values_mut().for_each(|member| member.receive(subject, &frame));
+        self.say(&mut members, Said::Send(subject.to_owned(), frame));
         Ok(())
     }
 
     fn follow(&self, subject: &str) {
-        self.with(|member| member.subjects.insert(subject.to_owned()));
+        self.say(&mut self.bus.members(), Said::Follow(subject.to_owned()));
     }
 
     fn unfollow(&self, subject: &str) {
-        self.with(|member| member.subjects.remove(subject));
+        self.say(&mut self.bus.members(), Said::Unfollow(subject.to_owned()));
     }
 
     fn is_up(&self) -> bool {
@@ -176,6 +220,22 @@ mod tests {
         assert_eq!((b.is_up(), b.send("s", "3".into())), (true, Ok(())));
         assert_eq!(heard(&mut at_a), [BusEvent::Up, frame("2"), frame("3")]);
         assert_eq!(heard(&mut at_b), [BusEvent::Up, BusEvent::Down, BusEvent::Up, frame("3")]);
+    }
+
+    #[tokio::test]
+    async fn what_one_node_says_can_be_held_up() {
+        let network = LocalBus::new();
+        let (a, mut at_a) = network.join("a", 10);
+        let (b, mut at_b) = network.join("b", 10);
+        a.follow("s");
+        network.hold_up("b");
+        b.follow("s");
+        assert_eq!((b.send("s", "1".into()), a.send("s", "2".into())), (Ok(()), Ok(())));
+        assert_eq!(heard(&mut at_a), [BusEvent::Up, frame("2")]);
+        network.let_through("b");
+        assert_eq!(a.send("s", "3".into()), Ok(()));
+        assert_eq!(heard(&mut at_a), [frame("1"), frame("3")]);
+        assert_eq!(heard(&mut at_b), [BusEvent::Up, frame("1"), frame("3")]);
     }
 
     #[tokio::test]

@@ -51,7 +51,10 @@ impl Handover {
 /// `GET /ws/{app_key}/{user_tag}?token=`. The order is: app, upgrade headers, connect hook, admission (spec D23).
 pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit(&door, &head).await {
-        Ok((accept, admitted)) => switch(accept, Ok(admitted)),
+        Ok((accept, admitted)) => {
+            admitted.0.followed().await;
+            switch(accept, Ok(admitted))
+        }
         Err(refusal) => refuse(&refusal),
     }
 }
@@ -83,13 +86,19 @@ pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     let admitted = answer::segment(head.uri.path(), 2)
         .map_err(|_| Closing::path_unknown())
         .and_then(|key| admit_pusher(&door, &key, &head));
+    if let Ok((admission, _)) = &admitted {
+        admission.followed().await;
+    }
     answer_upgrade(&head, admitted)
 }
 
 /// `GET /v1/apps/{app}/ws?token=`. The order is: token, app, upgrade headers, admission (spec 2.5).
 pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit_cluster(&door, &head) {
-        Ok((accept, admitted)) => switch(accept, Ok(admitted)),
+        Ok((accept, admitted)) => {
+            admitted.0.followed().await;
+            switch(accept, Ok(admitted))
+        }
         Err(CannotEnter::Refused(refusal)) => refuse(&refusal),
         Err(CannotEnter::Faulty(fault)) => super::cluster::refuse_line(&fault),
     }

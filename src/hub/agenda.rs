@@ -30,6 +30,11 @@ impl Agenda {
         self.now.load(Ordering::Relaxed)
     }
 
+    /// What the time would be then.
+    pub fn at(&self, then: Instant) -> Millis {
+        then.saturating_duration_since(self.origin).as_millis() as Millis
+    }
+
     /// Notes that an app has something to do at `due`.
     pub fn note(&self, due: Millis, app: &Arc<LiveApp>) {
         self.lock().insert((due, app.number), Arc::clone(app));
@@ -37,7 +42,7 @@ impl Agenda {
 
     /// Advances the time; returns the apps that have something to do now.
     pub fn advance(&self, to: Instant) -> Vec<Arc<LiveApp>> {
-        let now = to.saturating_duration_since(self.origin).as_millis() as Millis;
+        let now = self.at(to);
         self.now.fetch_max(now, Ordering::Relaxed);
         let mut due = self.lock();
         let later = due.split_off(&(now + 1, AppNumber(0)));

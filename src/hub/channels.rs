@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::agenda::Millis;
 use super::attendance::{Attendance, Sitter};
 use super::directory::{ShardIndex, ShardSet};
+use super::follows::FollowNumber;
 use super::holders::Tally;
 use super::kept::{KeptEvents, Published};
 use crate::model::{
@@ -52,6 +53,8 @@ pub struct Joined {
     pub is_first_here: bool,
     /// The member was not there before.
     pub is_new_member: bool,
+    /// What is to be followed before it hears all that is published elsewhere.
+    pub follow: Option<FollowNumber>,
 }
 
 /// What is to be told after a socket left.
@@ -63,17 +66,6 @@ pub struct Left {
     pub is_last: bool,
     /// It was the last on this node.
     pub is_last_here: bool,
-}
-
-/// What changed with the share that another node has of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// The first subscription of all.
-    Occupied,
-    /// The last of all is gone.
-    Vacated,
-    /// There are some, as before.
-    Neither,
 }
 
 /// Whether the number of subscriptions is to be told.
@@ -90,8 +82,12 @@ struct Channel {
     shards: ShardSet,
     subscriptions: Tally,
     attendance: Attendance,
+    /// What is to be followed before its subscribers here hear all that is published elsewhere.
+    follow: FollowNumber,
     /// When its count was last told.
     counted: Option<Millis>,
+    /// What webhooks were last told of it, on whichever node.
+    count_told: usize,
 }
 
 /// The channels of one app.
@@ -135,7 +131,12 @@ impl Channels {
         let kept = name.is_cached().then(|| self.kept.get(name, now).map(|(kept, _)| kept.clone()));
         let revision = if roster.is_some() || kept.is_some() { self.revision } else { 0 };
         let (is_first, is_first_here) = (before.is_zero(), before.here == 0);
-        Ok(Joined { roster, kept, revision, is_first, is_first_here, is_new_member })
+        Ok(Joined { roster, kept, revision, is_first, is_first_here, is_new_member, follow: None })
+    }
+
+    /// What is to be followed before the subscribers of a channel on this node hear all, to be changed.
+    pub fn follow(&mut self, name: &ChannelName) -> Option<&mut FollowNumber> {
+        self.occupied.get_mut(name).map(|channel| &mut channel.follow)
     }
 
     /// A socket leaves; `last_on_shard` when its shard holds no other subscription of the channel.
@@ -162,20 +163,15 @@ impl Channels {
         Left { member_gone: is_gone.then_some(self.revision), is_last, is_last_here }
     }
 
-    /// Another node's share of a channel is `to` instead of `from`.
-    pub fn learn(&mut self, name: &ChannelName, from: &Share, to: &Share) -> Turn {
+    /// Another node's share of a channel is `to` instead of `from`. Whether nobody subscribes any more.
+    pub fn learn(&mut self, name: &ChannelName, from: &Share, to: &Share) -> bool {
         let channel = self.occupied.entry(name.clone()).or_default();
-        let was_vacant = channel.subscriptions.is_zero();
         channel.subscriptions.learn(from, to);
         let is_vacant = channel.subscriptions.is_zero();
         if is_vacant {
             self.occupied.remove(name);
         }
-        match (was_vacant, is_vacant) {
-            (true, false) => Turn::Occupied,
-            (false, true) => Turn::Vacated,
-            _ => Turn::Neither,
-        }
+        is_vacant
     }
 
     /// Another node has a member in a channel. Whether it is new; then the revision of that change.
@@ -214,6 +210,25 @@ impl Channels {
     /// What a member on this node said of itself, if it is here.
     pub fn info_here(&self, name: &ChannelName, user: &UserId) -> Option<std::sync::Arc<str>> {
         self.occupied.get(name)?.attendance.info_here(user)
+    }
+
+    /// Whether a user is a member of a channel.
+    pub fn has_member(&self, name: &ChannelName, user: &UserId) -> bool {
+        self.occupied.get(name).is_some_and(|channel| channel.attendance.has(user))
+    }
+
+    /// Another node told webhooks how many subscribe to a channel. Whether that is so.
+    pub fn set_told_count(&mut self, name: &ChannelName, count: usize) -> bool {
+        let Some(channel) = self.occupied.get_mut(name) else { return true };
+        channel.count_told = count;
+        channel.subscriptions.total() == count
+    }
+
+    /// How many subscribe to a channel, if there are any and webhooks were told otherwise; they are told now.
+    pub fn untold_count(&mut self, name: &ChannelName) -> Option<usize> {
+        let channel = self.occupied.get_mut(name)?;
+        let count = channel.subscriptions.total();
+        (std::mem::replace(&mut channel.count_told, count) != count).then_some(count)
     }
 
     /// Keeps an event that is published to a channel; returns the revision of that change, and how many other events

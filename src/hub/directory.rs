@@ -11,8 +11,9 @@ use indexmap::IndexMap;
 use super::agenda::Millis;
 use super::bearers::Bearers;
 use super::channels::Channels;
+use super::follows::FollowNumber;
 use super::holders::{Holders, Tally};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Matter};
 use super::users::Users;
 use crate::model::{Item, Reach, Share, UserId};
 
@@ -35,7 +36,7 @@ impl ShardSet {
         self.0 &= !(1 << shard);
     }
 
-    fn add_all(&mut self, other: ShardSet) {
+    pub(super) fn add_all(&mut self, other: ShardSet) {
         self.0 |= other.0;
     }
 
@@ -58,7 +59,11 @@ pub struct Directory {
     others_elsewhere: Tally,
     /// Of what this node's share has changed since the other nodes were told.
     pub changed: HashSet<Item>,
+    /// It stands in the link's list of apps in which something is to be told.
+    pub is_listed: bool,
     closed: bool,
+    /// What is to be followed before a socket of this app hears all that is for it.
+    pub follow: FollowNumber,
     /// Who is in which channel.
     pub channels: Channels,
     /// Who came with a token.
@@ -154,6 +159,15 @@ impl Directory {
     /// Another node's share of the sockets without a user is `to` instead of `from`.
     pub fn learn_others(&mut self, from: &Share, to: &Share) {
         self.others_elsewhere.learn(from, to);
+    }
+
+    /// Whether a channel has subscribers, or a member is there.
+    pub fn is_there(&self, matter: &Matter) -> bool {
+        match matter {
+            Matter::Channel(channel) => !self.channels.tally(channel).is_zero(),
+            Matter::Member(channel, user) => self.channels.has_member(channel, user),
+            Matter::Count(_) => true,
+        }
     }
 
     /// When something in this is next to be done.

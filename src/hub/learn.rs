@@ -5,28 +5,30 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::agenda::Millis;
-use super::channels::Turn;
 use super::directory::Directory;
+use super::ledger::Matter;
 use super::link::lock;
-use super::peers::{Heard, Page, Peers};
+use super::peers::{Heard, Page, Peers, Pulse};
 use super::publish::matching;
-use super::{Hub, Link, LiveApp, Stale, WhenDown};
+use super::tasks::TOLD_MAX;
+use super::{FollowNumber, Hub, Link, LiveApp, Message, Stale, WhenDown};
 use crate::bus::{BusEvent, NotSent, wire};
 use crate::model::{
-    AppHoldings, AppKey, Audience, Content, Fact, Holding, Item, Kept, KeptEvent, Member, NodeId, NoticeKind,
-    Pattern, Push, Recipients, Refusal, Relay, Share, Told,
+    AppHoldings, AppKey, Audience, Content, Fact, Holding, Item, Kept, KeptEvent, Member, NodeId, Pattern,
+    Push, Recipients, Refusal, Relay, Share,
 };
 
 /// How often a node shows that it lives, in milliseconds.
-const BEAT_EVERY_MS: Millis = 1_000;
+pub(super) const BEAT_EVERY_MS: Millis = 1_000;
 
 /// A node of which nothing was heard for so long is dead, in milliseconds.
-const SILENCE_MAX_MS: Millis = 3_000;
+pub(super) const SILENCE_MAX_MS: Millis = 3_000;
 
-/// How long a node listens who there is before it takes itself for one that knows everybody, in milliseconds.
+/// How long a node that hears itself listens who there is before it takes itself for one that knows everybody, in
+/// milliseconds.
 const LISTEN_MS: Millis = 500;
 
 /// How many holdings fit into one fact.
@@ -46,16 +48,18 @@ impl Hub {
         self.link.as_ref().map(Link::bus_name)
     }
 
-    /// Something happened on the bus. Returns what is to be read again from the store.
-    pub fn hear(&self, event: &BusEvent) -> Option<Stale> {
+    /// Something happened on the bus, and is heard `now`. Returns what is to be read again from the store.
+    pub fn hear(&self, event: &BusEvent, now: Instant) -> Option<Stale> {
         let link = self.link.as_ref()?;
+        self.notice_standstill(link, now);
         match event {
             BusEvent::Up => {
                 self.come_up(link);
                 return Some(Stale::AnyApp);
             }
             BusEvent::Down => {
-                link.set_up(None);
+                link.set_up(false);
+                self.release(link, link.follows.drawn());
                 tracing::warn!("the bus is down");
             }
             BusEvent::Lost(frames) => {
@@ -65,6 +69,10 @@ impl Hub {
                 return Some(Stale::AnyApp);
             }
             BusEvent::Frame(frame) => match wire::decode(frame) {
+                Ok((sender, Fact::Followed(number))) if sender == link.me() => {
+                    link.set_hears(self.agenda.now());
+                    self.release(link, number);
+                }
                 Ok((sender, _)) if sender == link.me() => {}
                 Ok((sender, fact)) => return self.learn(link, sender, fact),
                 Err(_) => self.metrics.facts_skipped.add(1),
@@ -73,36 +81,52 @@ impl Hub {
         None
     }
 
+    /// From now on facts of that subject are heard. Returns what is to be waited for until it is so.
+    pub(super) fn follow(&self, link: &Link, subject: &str) -> FollowNumber {
+        link.follow(subject);
+        let number = link.follows.draw();
+        if self.probe(link, number) == Err(NotSent::Down) {
+            // It is followed before the bus is up again, and nothing comes until then.
+            self.release(link, number);
+        }
+        number
+    }
+
+    /// Asks the bus whether it follows all that was asked for up to this number.
+    fn probe(&self, link: &Link, number: FollowNumber) -> Result<(), NotSent> {
+        link.send(&link.only(link.me()), &Fact::Followed(number))
+    }
+
+    /// Whoever waited for the bus to follow what was asked for up to this number goes on.
+    fn release(&self, link: &Link, number: FollowNumber) {
+        let shards = link.follows.learn(number);
+        shards.iter().for_each(|shard| self.posts[shard].mailbox.post(Message::Followed(number)));
+    }
+
+    /// Nobody waits for the bus for ever; and a probe may be lost.
+    fn look_at_follows(&self, link: &Link, now: Millis) {
+        if let Some(number) = link.follows.overdue(now) {
+            self.metrics.follows_late.add(1);
+            self.release(link, number);
+        }
+        if link.follows.is_awaited() || link.is_up() && link.hears_since().is_none() {
+            // A probe that cannot be sent, or is lost, is sent again.
+            let _ = self.probe(link, link.follows.drawn());
+        }
+    }
+
     /// Whether the shards can take more. While they cannot, whoever calls [`Hub::hear`] should wait: what other nodes
     /// accepted is not dropped here.
     pub fn has_room(&self) -> bool {
         self.check_mailboxes().is_ok()
     }
 
-    /// Tells the others what has changed here since this was last called.
-    pub fn tell_changes(&self) {
-        let Some(link) = &self.link else { return };
-        let mut number = lock(&link.number);
-        let changed = link.take_changed().into_iter().map(|app| {
-            let mut directory = app.directory();
-            let items = std::mem::take(&mut directory.changed);
-            (app.app.key.clone(), holdings(&directory, items))
-        });
-        for apps in pages(changed.collect()) {
-            *number += 1;
-            // A change that does not get through is missed, and asked for.
-            let _ = link.send(&link.everybody(), &Fact::Changed { number: *number, apps });
-        }
-        let told = link.take_told();
-        if !told.is_empty() {
-            let _ = link.send(&link.everybody(), &Fact::Told(told));
-        }
-    }
-
     /// Takes leave of the others: this node holds nothing any more.
     pub(super) fn say_bye(&self) {
-        self.tell_changes();
         if let Some(link) = &self.link {
+            self.tell_all(link);
+            // What is not told by now is the task of others.
+            link.stand_back();
             let _ = link.send(&link.everybody(), &Fact::Bye);
         }
     }
@@ -117,10 +141,7 @@ impl Hub {
     /// Something of this node's share has changed.
     pub(super) fn mark(&self, app: &Arc<LiveApp>, directory: &mut Directory, item: impl FnOnce() -> Item) {
         let Some(link) = &self.link else { return };
-        if directory.changed.is_empty() {
-            link.note_changed(app);
-            self.changes.notify_one();
-        }
+        self.enlist(link, app, directory);
         directory.changed.insert(item());
     }
 
@@ -171,7 +192,7 @@ impl Hub {
         let Some(link) = &self.link else { return };
         let mut peers = lock(&link.peers);
         for node in peers.nodes() {
-            self.count(&mut peers, node, AppHoldings { app: app.clone(), holdings: Vec::new() });
+            self.count(&mut peers, node, AppHoldings { app: app.clone(), holdings: Vec::new() }, true);
         }
     }
 
@@ -179,11 +200,15 @@ impl Hub {
     pub(super) fn tick_link(&self, last: Millis) {
         let Some(link) = &self.link else { return };
         let now = self.agenda.now();
+        self.look_at_follows(link, now);
         let mut peers = lock(&link.peers);
-        let Some(up_since) = link.up_since() else { return };
+        if !link.is_up() {
+            return;
+        }
         // Whoever stood still heard nothing, whether there was something to hear or not.
         if now - last > BEAT_EVERY_MS {
             peers.excuse(now);
+            link.stand_back();
         }
         if now / BEAT_EVERY_MS != last / BEAT_EVERY_MS {
             self.beat(link, &peers);
@@ -196,9 +221,9 @@ impl Hub {
             tracing::warn!(%node, "nothing is heard of a node any more");
             self.bury(link, &mut peers, node);
         }
-        if !link.is_ready() && now >= up_since + LISTEN_MS && peers.is_complete(now) {
+        let has_listened = link.hears_since().is_some_and(|since| now >= since + LISTEN_MS);
+        if !link.is_ready() && has_listened && peers.is_complete(now) {
             link.set_ready();
-            self.beat(link, &peers);
             tracing::info!(nodes = peers.nodes().len() + 1, "joined the other nodes");
         }
         self.share_tasks(link, &peers);
@@ -210,24 +235,24 @@ impl Hub {
         peers.excuse(now);
         link.follow(&link.everybody());
         link.follow(&link.only(link.me()));
-        link.set_up(Some(now));
+        link.set_up(true);
         let _ = link.send(&link.everybody(), &Fact::Hello);
+        // Behind what it follows: when this is back, the others are heard, and hear this node.
+        let _ = self.probe(link, link.follows.drawn());
         self.beat(link, &peers);
         tracing::info!("the bus is up");
     }
 
-    fn beat(&self, link: &Link, peers: &Peers) {
+    pub(super) fn beat(&self, link: &Link, peers: &Peers) {
         let number = *lock(&link.number);
-        let beat = Fact::Beat { number, is_ready: link.is_ready(), peers: peers.nodes() };
+        let beat = Fact::Beat {
+            number,
+            is_ready: link.is_ready(),
+            peers: peers.nodes(),
+            epoch: link.epoch(),
+            members: Some(link.members()),
+        };
         let _ = link.send(&link.everybody(), &beat);
-    }
-
-    /// The nodes that serve share the notices among them.
-    fn share_tasks(&self, link: &Link, peers: &Peers) {
-        let me = link.is_ready().then(|| link.me());
-        let mut members: Vec<NodeId> = peers.ready().chain(me).collect();
-        members.sort_unstable();
-        link.set_members(members);
     }
 
     fn learn(&self, link: &Link, sender: NodeId, fact: Fact) -> Option<Stale> {
@@ -236,7 +261,6 @@ impl Hub {
             Fact::Relay(relay) => self.deliver(link, relay, sender),
             Fact::Kept(kept) => self.learn_kept(kept, sender),
             Fact::AppChanged(app) => return Some(Stale::App(app)),
-            Fact::Told(told) => self.learn_told(link, told),
             Fact::Terminate(app, user) => {
                 if let Ok(app) = self.apps.find(app.as_str()) {
                     self.close_user(&app, &user);
@@ -252,13 +276,19 @@ impl Hub {
                 let mut peers = lock(&link.peers);
                 self.bury(link, &mut peers, sender);
             }
+            // Said by others to themselves.
+            Fact::Followed(_) => {}
             Fact::Hello | Fact::Beat { .. } | Fact::Changed { .. } | Fact::Page { .. } => {
                 let mut peers = lock(&link.peers);
                 let met = peers.hear(sender, now);
                 let heard = self.hear_peer(link, &mut peers, sender, fact);
-                for told in heard.apps {
-                    self.count(&mut peers, sender, told);
+                // Whoever is no member cannot know what webhooks were told: the answer says what they were not.
+                let is_news = link.is_settled();
+                heard.answered.into_iter().for_each(|told| self.count(&mut peers, sender, told, is_news));
+                if let Some((is_settled, owed)) = heard.owed {
+                    self.learn_owed(link, sender, is_settled, owed);
                 }
+                heard.apps.into_iter().for_each(|told| self.count(&mut peers, sender, told, true));
                 if let Some(token) = heard.ask.or(met.ask) {
                     let _ = link.send(&link.only(sender), &Fact::Ask { token });
                 }
@@ -274,16 +304,24 @@ impl Hub {
                 self.beat(link, peers);
                 Heard::default()
             }
-            Fact::Beat { number, is_ready, peers: known } => {
+            Fact::Beat { number, is_ready, peers: known, epoch, members } => {
                 let others = known.into_iter().filter(|node| *node != link.me());
                 peers.expect(others, now + SILENCE_MAX_MS);
-                let heard = peers.beat(sender, number, is_ready, now);
+                let acknowledges = members.map_or(Some(link.epoch()), |members| {
+                    members.into_iter().find(|(node, _)| *node == link.me()).map(|(_, epoch)| epoch)
+                });
+                let heard = peers.beat(sender, Pulse { number, is_ready, epoch, acknowledges }, now);
                 self.share_tasks(link, peers);
                 heard
             }
-            Fact::Changed { number, apps } => peers.changed(sender, number, apps, now),
-            Fact::Page { token, number, index, is_last, apps } => {
-                peers.page(sender, Page { token, number, index, is_last, apps }, now)
+            Fact::Changed { number, apps, told } => {
+                // Before what it is about, so that nobody tells that meanwhile.
+                self.learn_told(link, &told);
+                peers.changed(sender, number, (apps, told), now)
+            }
+            Fact::Page { token, number, index, is_last, apps, is_settled, owed } => {
+                let page = Page { token, number, index, is_last, apps, is_settled, owed };
+                peers.page(sender, page, now)
             }
             _ => Heard::default(),
         }
@@ -293,10 +331,12 @@ impl Hub {
     fn answer(&self, link: &Link, node: NodeId, token: u64) {
         // What changes from here on is told under a higher number.
         let number = *lock(&link.number);
+        let is_settled = link.is_settled();
         let subject = link.only(node);
-        let mut all = Vec::new();
+        let (mut all, mut owed) = (Vec::new(), Vec::new());
         for app in self.apps.all() {
             let directory = app.directory();
+            owed.extend(self.owed(&app, &directory));
             all.push((app.app.key.clone(), holdings(&directory, directory.items_here())));
             for (channel, kept, kept_ms, rest_ms) in directory.channels.kept.all(self.agenda.now()) {
                 let (app, event, data) = (app.app.key.clone(), kept.event, kept.data);
@@ -304,13 +344,15 @@ impl Hub {
                 let _ = link.send(&subject, &Fact::Kept(kept));
             }
         }
-        let mut pages = pages(all);
+        let mut pages: Vec<_> = pages(all).into_iter().map(|apps| (apps, Vec::new())).collect();
+        pages.extend(owed.chunks(TOLD_MAX).map(|owed| (Vec::new(), owed.to_vec())));
         if pages.is_empty() {
-            pages.push(Vec::new());
+            pages.push(Default::default());
         }
         let last = pages.len() - 1;
-        for (index, apps) in pages.into_iter().enumerate() {
-            let page = Fact::Page { token, number, index: index as u32, is_last: index == last, apps };
+        for (index, (apps, owed)) in pages.into_iter().enumerate() {
+            let (index, is_last) = (index as u32, index == last);
+            let page = Fact::Page { token, number, index, is_last, apps, is_settled, owed };
             // A page that does not get through is missed, and everything asked for again.
             let _ = link.send(&subject, &page);
         }
@@ -319,24 +361,19 @@ impl Hub {
     /// A node is gone, and with it all that it held.
     fn bury(&self, link: &Link, peers: &mut Peers, node: NodeId) {
         let tables = peers.remove(node);
-        // First, so that what follows is somebody's task.
-        self.share_tasks(link, peers);
         for (app, table) in tables {
             let Some(live) = self.apps.find(app.as_str()).ok() else { continue };
             if table.counted_into == Some(live.number) {
                 let gone = table.shares.into_iter().map(|(item, share)| (item, share, Share::default()));
-                self.count_in(&live, node, gone.collect());
+                self.count_in(&live, node, gone.collect(), true);
             }
         }
-        for notice in link.take_over(node) {
-            if link.is_my_task(&notice, self.agenda.now()) {
-                self.notices.post(notice);
-            }
-        }
+        // Last, as whoever takes the tasks over must know what is so.
+        self.share_tasks(link, peers);
     }
 
     /// A node holds this much now.
-    fn count(&self, peers: &mut Peers, node: NodeId, told: AppHoldings) {
+    fn count(&self, peers: &mut Peers, node: NodeId, told: AppHoldings, is_news: bool) {
         let is_there = told.holdings.iter().any(|holding| holding.count > 0);
         let live = match self.apps.find(told.app.as_str()) {
             // Where apps need not be registered, it is enough that another node has sockets in it.
@@ -360,13 +397,19 @@ impl Hub {
             changes.push((item, before.unwrap_or_default(), share));
         }
         if let Some(live) = live {
-            self.count_in(&live, node, changes);
+            self.count_in(&live, node, changes, is_news);
         }
     }
 
     /// Counts what a node holds, and tells the sockets of this one what follows from it. A channel is occupied before it
     /// has members, and has none before it is vacated.
-    fn count_in(&self, app: &Arc<LiveApp>, node: NodeId, mut changes: Vec<(Item, Share, Share)>) {
+    fn count_in(
+        &self,
+        app: &Arc<LiveApp>,
+        node: NodeId,
+        mut changes: Vec<(Item, Share, Share)>,
+        is_news: bool,
+    ) {
         changes.sort_by_key(|(item, _, to)| match (item, to.count) {
             (Item::Member(..), 0) => 0,
             (Item::Member(..), _) => 2,
@@ -374,7 +417,15 @@ impl Hub {
         });
         let mut directory = app.directory();
         for (item, from, to) in changes {
-            self.count_item(app, &mut directory, node, item, &from, &to);
+            let (directory, matter) = (&mut *directory, matter(&item));
+            let before = matter.as_ref().is_some_and(|matter| directory.is_there(matter));
+            self.count_item(app, directory, node, item, &from, &to);
+            let Some(matter) = matter.filter(|matter| directory.is_there(matter) != before) else { continue };
+            if is_news {
+                self.note(app, directory, matter, !before);
+            } else {
+                directory.ledger.agree(&matter, !before);
+            }
         }
     }
 
@@ -405,12 +456,10 @@ impl Hub {
                 }
             }
             Item::Channel(channel) => {
-                match directory.channels.learn(&channel, from, to) {
-                    Turn::Occupied => self.note_occupied(app, directory, &channel),
-                    Turn::Vacated => self.note_vacated(app, directory, &channel),
-                    Turn::Neither => {}
-                }
-                if from.count != to.count {
+                let is_vacant = directory.channels.learn(&channel, from, to);
+                if is_vacant {
+                    directory.ledger.forget_miss(&channel);
+                } else if from.count != to.count {
                     self.tell_count(app, directory, &channel);
                 }
             }
@@ -418,14 +467,12 @@ impl Hub {
                 Some(info) if to.count > 0 => {
                     let member = Member { user, info: Arc::clone(info) };
                     if let Some(revision) = directory.channels.learn_member(&channel, &member, node) {
-                        self.note_member_added(app, directory, &channel, &member.user);
                         let content = Content::MemberAdded(member);
                         self.post_to_channel(app, directory, &channel, content, None, revision);
                     }
                 }
                 _ => {
                     if let Some(revision) = directory.channels.unlearn_member(&channel, &user, node) {
-                        self.note_member_removed(app, directory, &channel, &user);
                         let content = Content::MemberRemoved(user);
                         self.post_to_channel(app, directory, &channel, content, None, revision);
                     }
@@ -484,25 +531,24 @@ impl Hub {
         let end = self.agenda.now() + told.rest_ms;
         self.keep_until(&app, &mut directory, &told.channel, kept, end, (told.kept_ms, sender));
     }
+}
 
-    fn learn_told(&self, link: &Link, told: Vec<Told>) {
-        let now = self.agenda.now();
-        for told in told.iter().filter(|told| told.kind == NoticeKind::CacheMiss) {
-            if let Ok(app) = self.apps.find(told.app.as_str()) {
-                app.directory().ledger.miss(&told.channel, now);
-            }
-        }
-        link.learn_told(told, now);
+/// What webhooks are told of with an item.
+fn matter(item: &Item) -> Option<Matter> {
+    match item {
+        Item::Channel(channel) => Some(Matter::Channel(channel.clone())),
+        Item::Member(channel, user) => Some(Matter::Member(channel.clone(), user.clone())),
+        _ => None,
     }
 }
 
 /// What this node holds of these items, in the order in which others should learn it.
-fn holdings(directory: &Directory, items: impl IntoIterator<Item = Item>) -> Vec<Holding> {
+pub(super) fn holdings(directory: &Directory, items: impl IntoIterator<Item = Item>) -> Vec<Holding> {
     items.into_iter().map(|item| Holding::new(item.clone(), directory.share(&item))).collect()
 }
 
 /// As many facts as it takes, none of them empty and none too long.
-fn pages(all: Vec<(AppKey, Vec<Holding>)>) -> Vec<Vec<AppHoldings>> {
+pub(super) fn pages(all: Vec<(AppKey, Vec<Holding>)>) -> Vec<Vec<AppHoldings>> {
     let (mut pages, mut page, mut room) = (Vec::new(), Vec::new(), HOLDINGS_MAX);
     for (app, mut holdings) in all {
         while !holdings.is_empty() {

@@ -1,9 +1,12 @@
-//! Which notices are due in one app. A channel or a member that is gone is told of only after a grace, and not at all if
-//! it comes back meanwhile (pusher-channels 15); a cache miss is told once in a while.
+//! What of one app webhooks are still to be told: where what is so differs from what they were told last. Who is gone is
+//! told of only after a grace, and not at all if it comes back meanwhile (pusher-channels 15); a cache miss is told once in
+//! a while.
 //!
-//! Always: what is held stands in the order in which it happened, so a member is gone before its channel is.
+//! Always: every node of a cluster keeps the same ledger; one of them tells, and what it told is struck out by all. So what
+//! a node that dies has left untold stands in the ledgers of the others. What is due stands in the order in which it
+//! happened, so a member is gone before its channel is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::agenda::Millis;
 use crate::model::{ChannelName, UserId};
@@ -11,46 +14,134 @@ use crate::model::{ChannelName, UserId};
 /// How long a cache miss stands for those that follow, in milliseconds.
 const MISS_MS: Millis = 60_000;
 
-/// What is gone: a channel, or a member of it.
-pub type Gone = (ChannelName, Option<UserId>);
+/// What webhooks are told of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Matter {
+    /// That a channel is occupied, or not.
+    Channel(ChannelName),
+    /// That a member is there, or not.
+    Member(ChannelName, UserId),
+    /// How many subscribe to a channel.
+    Count(ChannelName),
+}
+
+impl Matter {
+    /// The channel that it is about.
+    pub fn channel(&self) -> &ChannelName {
+        match self {
+            Matter::Channel(channel) | Matter::Member(channel, _) | Matter::Count(channel) => channel,
+        }
+    }
+}
+
+/// Something that webhooks are still to be told.
+#[derive(Debug)]
+struct Owed {
+    is_there: bool,
+    /// When it is told; none while it is due and left to another node.
+    due: Option<Millis>,
+    /// In the order in which it happened.
+    number: u64,
+}
 
 /// What of one app is still to be told.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    held: HashMap<Gone, (Millis, u64)>,
-    /// The same by the time when it is told; the number keeps the order within a millisecond.
-    in_order: BTreeMap<(Millis, u64), Gone>,
+    owed: HashMap<Matter, Owed>,
+    /// What waits for its time, in order.
+    in_order: BTreeMap<(Millis, u64), Matter>,
+    /// What is due and left to another node, in order.
+    left: BTreeMap<u64, Matter>,
     next_number: u64,
     /// When a cache miss of a channel was told.
     misses: HashMap<ChannelName, Millis>,
 }
 
 impl Ledger {
-    /// Something is gone: to be told at `due`.
-    pub fn hold(&mut self, gone: Gone, due: Millis) {
-        let place = (due, self.next_number);
-        self.next_number += 1;
-        self.in_order.insert(place, gone.clone());
-        if let Some(earlier) = self.held.insert(gone, place) {
-            self.in_order.remove(&earlier);
+    /// Something came or went: to be told at `due`, unless webhooks were never told otherwise.
+    pub fn change(&mut self, matter: Matter, is_there: bool, due: Millis) {
+        match self.owed.get(&matter) {
+            Some(owed) if owed.is_there == is_there => {}
+            Some(_) => self.strike_out(&matter),
+            None => self.owe(matter, is_there, due),
         }
     }
 
-    /// Something is there. Whether it is back before anybody was told that it was gone.
-    pub fn take_back(&mut self, gone: &Gone) -> bool {
-        let place = self.held.remove(gone);
-        place.is_some_and(|place| self.in_order.remove(&place).is_some())
+    /// A number changed: to be told at `due`.
+    pub fn change_count(&mut self, channel: &ChannelName, due: Millis) {
+        self.change(Matter::Count(channel.clone()), true, due);
     }
 
-    /// What is to be told by `now`, in the order in which it went.
-    pub fn due(&mut self, now: Millis) -> Vec<Gone> {
-        self.misses.retain(|_, told| now < *told + MISS_MS);
+    /// Another node told webhooks that something came or went. Where this node knows otherwise, that is told at `due`,
+    /// unless it learns better until then.
+    pub fn learn(&mut self, matter: Matter, told: bool, is_there: bool, due: Millis) {
+        if told == is_there {
+            self.strike_out(&matter);
+        } else if !self.owed.contains_key(&matter) {
+            self.owe(matter, is_there, due);
+        }
+    }
+
+    /// Something is as webhooks know it: what says otherwise is struck out.
+    pub fn agree(&mut self, matter: &Matter, is_there: bool) {
+        if self.owed.get(matter).is_some_and(|owed| owed.is_there != is_there) {
+            self.strike_out(matter);
+        }
+    }
+
+    /// Webhooks know this, or need not.
+    pub fn strike_out(&mut self, matter: &Matter) {
+        let Some(owed) = self.owed.remove(matter) else { return };
+        match owed.due {
+            Some(due) => self.in_order.remove(&(due, owed.number)),
+            None => self.left.remove(&owed.number),
+        };
+    }
+
+    /// What is to be told by `now` and is this node's task, in the order in which it happened: it is struck out. The rest is
+    /// left to the others.
+    pub fn due(&mut self, now: Millis, is_mine: impl Fn(&ChannelName) -> bool) -> Vec<(Matter, bool)> {
         let later = self.in_order.split_off(&(now.saturating_add(1), 0));
         let due = std::mem::replace(&mut self.in_order, later);
-        due.values().for_each(|gone| {
-            self.held.remove(gone);
-        });
-        due.into_values().collect()
+        let mut mine = Vec::new();
+        for ((_, number), matter) in due {
+            if is_mine(matter.channel()) {
+                let is_there = self.owed.remove(&matter).is_none_or(|owed| owed.is_there);
+                mine.push((matter, is_there));
+            } else if let Some(owed) = self.owed.get_mut(&matter) {
+                owed.due = None;
+                self.left.insert(number, matter);
+            }
+        }
+        mine
+    }
+
+    /// The tasks are shared out anew: what was left to others is due again, before all that happened later. Whether there
+    /// is anything.
+    pub fn reconsider(&mut self) -> bool {
+        for (number, matter) in std::mem::take(&mut self.left) {
+            if let Some(owed) = self.owed.get_mut(&matter) {
+                owed.due = Some(0);
+                self.in_order.insert((0, number), matter);
+            }
+        }
+        !self.in_order.is_empty()
+    }
+
+    /// All that is still to be told, and whether it is there.
+    pub fn owed(&self) -> impl Iterator<Item = (&Matter, bool)> {
+        self.owed.iter().map(|(matter, owed)| (matter, owed.is_there))
+    }
+
+    /// Strikes out what is of these channels, but for what is listed: their node says that it owes no more.
+    pub fn strike_out_others(&mut self, listed: &HashSet<Matter>, is_of: impl Fn(&ChannelName) -> bool) {
+        let unlisted: Vec<Matter> = self
+            .owed
+            .keys()
+            .filter(|matter| !listed.contains(matter) && is_of(matter.channel()))
+            .cloned()
+            .collect();
+        unlisted.iter().for_each(|matter| self.strike_out(matter));
     }
 
     /// When the next is to be told.
@@ -60,16 +151,24 @@ impl Ledger {
 
     /// Somebody found nothing kept in a channel. Whether that is worth telling.
     pub fn miss(&mut self, channel: &ChannelName, now: Millis) -> bool {
-        if self.misses.get(channel).is_some_and(|told| now < told + MISS_MS) {
-            return false;
+        self.misses.retain(|_, told| now < *told + MISS_MS);
+        let is_new = !self.misses.contains_key(channel);
+        if is_new {
+            self.misses.insert(channel.clone(), now);
         }
-        self.misses.insert(channel.clone(), now);
-        true
+        is_new
     }
 
     /// From now on a miss in this channel is worth telling again.
     pub fn forget_miss(&mut self, channel: &ChannelName) {
         self.misses.remove(channel);
+    }
+
+    fn owe(&mut self, matter: Matter, is_there: bool, due: Millis) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.in_order.insert((due, number), matter.clone());
+        self.owed.insert(matter, Owed { is_there, due: Some(due), number });
     }
 }
 
@@ -81,27 +180,56 @@ mod tests {
         ChannelName::parse(name).unwrap()
     }
 
+    fn room() -> Matter {
+        Matter::Channel(channel("presence-a"))
+    }
+
+    fn member() -> Matter {
+        Matter::Member(channel("presence-a"), UserId::parse("u").unwrap())
+    }
+
     #[test]
     fn who_comes_back_in_time_was_never_gone() {
         let mut ledger = Ledger::default();
-        let gone = (channel("a"), None);
-        ledger.hold(gone.clone(), 3000);
-        assert!(ledger.take_back(&gone));
-        assert!(!ledger.take_back(&gone));
-        assert!(ledger.due(5000).is_empty());
-        ledger.hold(gone.clone(), 3000);
-        assert_eq!((ledger.due(2999), ledger.due(3000)), (vec![], vec![gone.clone()]));
-        assert!(!ledger.take_back(&gone));
+        ledger.change(room(), false, 3000);
+        ledger.change(room(), true, 1000);
+        assert!(ledger.due(5000, |_| true).is_empty());
+        ledger.change(room(), false, 3000);
+        assert_eq!(ledger.due(2999, |_| true), []);
+        assert_eq!(ledger.due(3000, |_| true), [(room(), false)]);
+        ledger.change(room(), true, 4000);
+        assert_eq!(ledger.due(4000, |_| true), [(room(), true)]);
     }
 
     #[test]
     fn a_member_is_gone_before_its_channel_is() {
         let mut ledger = Ledger::default();
-        let (member, room) =
-            ((channel("presence-a"), Some(UserId::parse("u").unwrap())), (channel("presence-a"), None));
-        ledger.hold(member.clone(), 3000);
-        ledger.hold(room.clone(), 3000);
-        assert_eq!(ledger.due(3000), [member, room]);
+        ledger.change(member(), false, 3000);
+        ledger.change(room(), false, 3000);
+        assert_eq!(ledger.due(3000, |_| true), [(member(), false), (room(), false)]);
+    }
+
+    #[test]
+    fn what_another_node_told_is_struck_out_and_what_it_left_is_not() {
+        let mut ledger = Ledger::default();
+        ledger.change(room(), true, 0);
+        ledger.change(member(), true, 0);
+        assert_eq!(ledger.due(0, |_| false), []);
+        ledger.learn(room(), true, true, 3000);
+        assert!(ledger.reconsider());
+        assert_eq!(ledger.due(1, |_| true), [(member(), true)]);
+        assert!(!ledger.reconsider());
+    }
+
+    #[test]
+    fn what_was_told_before_it_is_known_here_is_not_told_again() {
+        let mut ledger = Ledger::default();
+        ledger.learn(room(), true, false, 3000);
+        ledger.change(room(), true, 10);
+        assert!(ledger.due(5000, |_| true).is_empty());
+        // Unless it never comes to be known.
+        ledger.learn(room(), true, false, 8000);
+        assert_eq!(ledger.due(8000, |_| true), [(room(), false)]);
     }
 
     #[test]

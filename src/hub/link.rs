@@ -1,9 +1,9 @@
-//! This node's link to the others: its bus, what is still to be told on it, and whose task a notice is.
+//! This node's link to the others: its bus, what is still to be told on it, and whose task notices are.
 //!
 //! Always: a lock of the link is the last that is taken, except that of the peers, which is held while the directories of
 //! apps are; nothing here waits for the bus.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,17 +14,13 @@ use sha2::{Digest, Sha256};
 
 use super::LiveApp;
 use super::agenda::Millis;
+use super::follows::Follows;
+use super::ledger::Matter;
 use super::peers::Peers;
+use super::tasks::Inherited;
 use crate::bus::{Bus, NotSent, wire};
 use crate::model::pattern::PatternLimits;
-use crate::model::{AppKey, ChannelName, Fact, NodeId, Notice, NoticeEvent, NoticeKind, Told, UserId};
-
-/// How long a notice that is the task of another node is remembered, in milliseconds: longer than it takes to find that
-/// node dead.
-const UNTOLD_MS: Millis = 10_000;
-
-/// How many of those are remembered.
-const UNTOLD_MAX: usize = 65_536;
+use crate::model::{AppKey, ChannelName, Fact, NodeId, Told};
 
 /// What to do with publications while the bus is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,29 +54,44 @@ pub struct Link {
     pub peers: Mutex<Peers>,
     /// The number of the last change that was told.
     pub number: Mutex<u64>,
+    /// What this node follows on the bus.
+    pub follows: Follows,
     /// Apps in which something changed that was not told yet.
     changed: Mutex<Vec<Arc<LiveApp>>>,
     /// Apps that were registered, changed or removed here, of which no other node was told yet: few, as each took a call.
     unannounced: Mutex<BTreeSet<AppKey>>,
-    /// The nodes that share the notices among them.
-    members: ArcSwap<Vec<NodeId>>,
-    notices: Mutex<Notices>,
+    members: ArcSwap<Members>,
+    /// The number of times that this node had to become a member anew, from 1.
+    epoch: AtomicU64,
+    /// Handed to webhooks by this node, and not yet told to the others.
+    told: Mutex<Vec<Told>>,
+    /// What others said that is still to be told, while this node is no member.
+    inherited: Mutex<Inherited>,
+    /// When this node stood back as it had stood still, plus one.
+    stood_back: AtomicU64,
     is_ready: AtomicBool,
-    /// Since when the bus is up, plus one; 0 while it is down.
-    up_since: AtomicU64,
+    /// Whether the bus is up.
+    is_up: AtomicBool,
+    /// Since when this node hears itself, and so the others, plus one; 0 while it does not.
+    hears_since: AtomicU64,
 }
 
-/// What names a notice to every node.
-type Named = (AppKey, ChannelName, NoticeKind, Option<UserId>);
-
+/// The nodes that share the notices among them, as this one sees it.
 #[derive(Debug, Default)]
-struct Notices {
-    /// Handed to webhooks by this node, and not yet told to the others.
-    told: Vec<Told>,
-    /// The task of another node, of which nothing was heard yet.
-    untold: VecDeque<(Millis, NodeId, Notice)>,
-    /// Told by another node before they came to be known here.
-    ahead: VecDeque<(Millis, Named)>,
+struct Members {
+    /// Each with its epoch, in order.
+    nodes: Vec<(NodeId, u64)>,
+    /// All others have acknowledged this one.
+    is_settled: bool,
+}
+
+/// What is other than before.
+#[derive(Clone, Copy, Debug)]
+pub struct MembersChange {
+    /// There are others, or of another epoch.
+    pub is_other: bool,
+    /// All others have acknowledged this node now.
+    pub is_newly_settled: bool,
 }
 
 impl Link {
@@ -90,12 +101,17 @@ impl Link {
             settings,
             peers: Mutex::default(),
             number: Mutex::default(),
+            follows: Follows::default(),
             changed: Mutex::default(),
             unannounced: Mutex::default(),
             members: ArcSwap::default(),
-            notices: Mutex::default(),
+            epoch: AtomicU64::new(1),
+            told: Mutex::default(),
+            inherited: Mutex::default(),
+            stood_back: AtomicU64::new(0),
             is_ready: AtomicBool::new(false),
-            up_since: AtomicU64::new(0),
+            is_up: AtomicBool::new(false),
+            hears_since: AtomicU64::new(0),
         }
     }
 
@@ -163,16 +179,31 @@ impl Link {
     }
 
     /// The bus came up or went down.
-    pub fn set_up(&self, since: Option<Millis>) {
-        self.up_since.store(since.map_or(0, |since| since + 1), Ordering::Relaxed);
-        if since.is_none() {
+    pub fn set_up(&self, is_up: bool) {
+        self.is_up.store(is_up, Ordering::Relaxed);
+        self.hears_since.store(0, Ordering::Relaxed);
+        if !is_up {
             self.is_ready.store(false, Ordering::Relaxed);
         }
+        // Others may have taken this node for dead, or it them.
+        self.stand_back();
     }
 
-    /// Since when the bus is up, if it is.
-    pub fn up_since(&self) -> Option<Millis> {
-        self.up_since.load(Ordering::Relaxed).checked_sub(1)
+    /// Whether the bus is up.
+    pub fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
+    }
+
+    /// This node has heard itself.
+    pub fn set_hears(&self, now: Millis) {
+        let since = &self.hears_since;
+        // It fails when that is known already.
+        let _ = since.compare_exchange(0, now + 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Since when this node hears the others, if it does.
+    pub fn hears_since(&self) -> Option<Millis> {
+        self.hears_since.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Whether this node knows what the others hold, and hears of each change.
@@ -206,66 +237,80 @@ impl Link {
     }
 
     /// These share the notices among them.
-    pub fn set_members(&self, members: Vec<NodeId>) {
-        if **self.members.load() != members {
-            self.members.store(Arc::new(members));
+    pub fn set_members(&self, nodes: Vec<(NodeId, u64)>, is_settled: bool) -> MembersChange {
+        let before = self.members.load();
+        let is_other = before.nodes != nodes;
+        let is_newly_settled = is_settled && !before.is_settled;
+        if is_other || before.is_settled != is_settled {
+            self.members.store(Arc::new(Members { nodes, is_settled }));
+        }
+        MembersChange { is_other, is_newly_settled }
+    }
+
+    /// The nodes that share the notices among them, each with its epoch.
+    pub fn members(&self) -> Vec<(NodeId, u64)> {
+        self.members.load().nodes.clone()
+    }
+
+    /// Whether this node tells webhooks what is its task.
+    pub fn is_settled(&self) -> bool {
+        self.members.load().is_settled
+    }
+
+    /// The number of times that this node had to become a member anew.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// This node tells webhooks nothing before all others have acknowledged it anew.
+    pub fn stand_back(&self) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        self.members.rcu(|members| Members { nodes: members.nodes.clone(), is_settled: false });
+    }
+
+    /// The same once for each time, though it is noticed more than once.
+    pub fn stand_back_once(&self, at: Millis) {
+        if self.stood_back.swap(at + 1, Ordering::Relaxed) != at + 1 {
+            self.stand_back();
         }
     }
 
-    /// Whether it is this node's task to hand this to webhooks. If not, it is remembered until it is known that another
-    /// node has done so.
-    pub fn is_my_task(&self, notice: &Notice, now: Millis) -> bool {
-        let owner = match notice.event {
-            // Known to this node alone.
-            NoticeEvent::ClientEvent { .. } | NoticeEvent::CacheMiss => self.me(),
-            _ => self.owner(&notice.app, &notice.channel),
-        };
-        let mut notices = lock(&self.notices);
-        match (owner == self.me(), named(notice)) {
-            (true, Some((app, channel, kind, user))) => {
-                notices.told.push(Told { app, channel, kind, user });
-            }
-            (false, Some(name)) => notices.remember(name, owner, notice.clone(), now),
-            (_, None) => {}
-        }
-        owner == self.me()
+    /// Whether it is this node's task to tell webhooks what happens in a channel.
+    pub fn is_my_task(&self, app: &AppKey, channel: &ChannelName) -> bool {
+        self.is_settled() && self.owner(app, channel) == self.me()
     }
 
-    /// What this node has handed to webhooks since this was last asked.
+    /// This node has told that to webhooks.
+    pub fn told(&self, told: Told) {
+        lock(&self.told).push(told);
+    }
+
+    /// What this node has told to webhooks since this was last asked.
     pub fn take_told(&self) -> Vec<Told> {
-        std::mem::take(&mut lock(&self.notices).told)
+        std::mem::take(&mut lock(&self.told))
     }
 
-    /// Another node has handed these to webhooks.
-    pub fn learn_told(&self, told: Vec<Told>, now: Millis) {
-        let mut notices = lock(&self.notices);
-        for Told { app, channel, kind, user } in told {
-            let name = (app, channel, kind, user);
-            match notices.untold.iter().position(|(_, _, notice)| named(notice).as_ref() == Some(&name)) {
-                Some(place) => drop(notices.untold.remove(place)),
-                None => notices.ahead.push_back((now, name)),
-            }
-        }
-        notices.forget(now);
+    /// This is still to be told, as another node says.
+    pub fn set_inherited(&self, owed: impl IntoIterator<Item = (AppKey, Vec<(Matter, bool)>)>) {
+        let owed = owed.into_iter().flat_map(|(app, owed)| {
+            owed.into_iter().map(move |(matter, is_there)| ((app.clone(), matter), is_there))
+        });
+        lock(&self.inherited).extend(owed);
     }
 
-    /// A node is gone: what it may have left untold and is now this node's task.
-    pub fn take_over(&self, gone: NodeId) -> Vec<Notice> {
-        let mut notices = lock(&self.notices);
-        let (left, others): (VecDeque<_>, _) =
-            std::mem::take(&mut notices.untold).into_iter().partition(|(_, owner, _)| *owner == gone);
-        notices.untold = others;
-        let mut mine = Vec::new();
-        for (at, _, notice) in left {
-            let owner = self.owner(&notice.app, &notice.channel);
-            if owner == self.me() { mine.push(notice) } else { notices.untold.push_back((at, owner, notice)) }
-        }
-        mine
+    /// Another node has told it.
+    pub fn forget_inherited(&self, app: &AppKey, matter: &Matter) {
+        lock(&self.inherited).remove(&(app.clone(), matter.clone()));
+    }
+
+    /// This node is a member: what is still to be told, as others said.
+    pub fn take_inherited(&self) -> Inherited {
+        std::mem::take(&mut lock(&self.inherited))
     }
 
     /// The node whose task the notices of a channel are: with each, the channel's name draws a lot, and the highest wins.
     /// So a node that comes or goes changes that for its own part of the channels alone.
-    fn owner(&self, app: &AppKey, channel: &ChannelName) -> NodeId {
+    pub fn owner(&self, app: &AppKey, channel: &ChannelName) -> NodeId {
         let members = self.members.load();
         let lot = |node: &NodeId| {
             let lot = Sha256::new()
@@ -275,39 +320,8 @@ impl Link {
                 .chain_update(channel.as_str());
             lot.finalize()
         };
-        members.iter().copied().max_by_key(lot).unwrap_or(self.me())
+        members.nodes.iter().map(|(node, _)| *node).max_by_key(lot).unwrap_or(self.me())
     }
-}
-
-impl Notices {
-    fn remember(&mut self, name: Named, owner: NodeId, notice: Notice, now: Millis) {
-        if let Some(place) = self.ahead.iter().position(|(_, told)| *told == name) {
-            self.ahead.remove(place);
-        } else {
-            self.untold.push_back((now, owner, notice));
-        }
-        self.forget(now);
-    }
-
-    fn forget(&mut self, now: Millis) {
-        let is_old = |at: Millis| at + UNTOLD_MS < now;
-        while self.untold.len() > UNTOLD_MAX || self.untold.front().is_some_and(|(at, ..)| is_old(*at)) {
-            self.untold.pop_front();
-        }
-        while self.ahead.len() > UNTOLD_MAX || self.ahead.front().is_some_and(|(at, _)| is_old(*at)) {
-            self.ahead.pop_front();
-        }
-    }
-}
-
-/// What names a notice to every node, if it is one that must be told once. A count is soon followed by another.
-fn named(notice: &Notice) -> Option<Named> {
-    let user = match &notice.event {
-        NoticeEvent::ChannelOccupied | NoticeEvent::ChannelVacated | NoticeEvent::CacheMiss => None,
-        NoticeEvent::MemberAdded(user) | NoticeEvent::MemberRemoved(user) => Some(user.clone()),
-        NoticeEvent::ClientEvent { .. } | NoticeEvent::SubscriptionCount(_) => return None,
-    };
-    Some((notice.app.clone(), notice.channel.clone(), notice.event.kind(), user))
 }
 
 /// A name as one word of a subject, whatever it consists of.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::LiveApp;
+use super::{FollowNumber, LiveApp};
 use crate::dialect::Session;
 use crate::model::{AppNumber, PermissionChange, Push, UserId};
 use crate::net::stream::Stream;
@@ -53,6 +53,8 @@ pub enum Message {
     CloseUser(AppNumber, UserId),
     /// Change what the sockets whose token names this user may subscribe to.
     Permit(AppNumber, UserId, Arc<PermissionChange>),
+    /// The bus follows all that this node had asked for up to this number.
+    Followed(FollowNumber),
     /// The app is switched off: close its sockets.
     DisableApp(AppNumber),
     /// The app is gone: close its sockets.

@@ -11,6 +11,7 @@ mod attendance;
 mod bearers;
 mod channels;
 mod directory;
+mod follows;
 mod holders;
 mod kept;
 mod learn;
@@ -23,6 +24,7 @@ mod publish;
 mod shares;
 mod sockets;
 mod stale;
+mod tasks;
 mod unregistered;
 mod users;
 mod values;
@@ -38,6 +40,7 @@ use apps::Reread;
 pub use apps::{Apps, LiveApp};
 pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
+pub use follows::FollowNumber;
 pub use learn::GATHER;
 pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
@@ -296,8 +299,9 @@ impl Hub {
         }
         let is_first_here = directory.sockets_here() == 0;
         if let (Some(link), true) = (&self.link, is_first_here) {
-            link.follow(&link.app(&app.app.key));
+            directory.follow = self.follow(link, &link.app(&app.app.key));
         }
+        let follow = directory.follow;
         let shard = self.least_loaded();
         let number = SocketNumber(self.next_socket.fetch_add(1, Ordering::Relaxed));
         match &session {
@@ -319,7 +323,7 @@ impl Hub {
         post.sockets.fetch_add(1, Ordering::Relaxed);
         post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), session, deflates }));
         self.metrics.admissions.add(1);
-        Ok(Admission { hub: Arc::clone(self), shard, number, open: false })
+        Ok(Admission { hub: Arc::clone(self), shard, number, follow, open: false })
     }
 
     /// A shard says that a socket of `user` is gone from it; `last_on_shard` when it holds no other of that user.
@@ -453,10 +457,21 @@ pub struct Admission {
     hub: Arc<Hub>,
     shard: ShardIndex,
     number: SocketNumber,
+    follow: FollowNumber,
     open: bool,
 }
 
 impl Admission {
+    /// Waits until the bus follows what is for the sockets of the app, so that what is pushed after the upgrade's
+    /// answer is never missed: one trip to its server for the first socket, no time for others.
+    pub async fn followed(&self) {
+        if let Some(link) = &self.hub.link
+            && link.follows.must_wait(self.follow, None, self.hub.agenda.now())
+        {
+            link.follows.until(self.follow).await;
+        }
+    }
+
     /// Hands over the stream, after the upgrade's answer was written to it, with the bytes that came ahead.
     pub fn open(mut self, stream: Stream, ahead: Bytes) {
         self.open = true;

@@ -1,7 +1,8 @@
 //! What the hub tells webhooks of channels (pusher-channels 15). Who is gone is told of after a grace, unless it is back.
 //!
 //! Always: called while the app's directory is held, so that what is told of a channel is in the order in which it
-//! happened; channels of single users are nobody's business. Every node notes the same; one of them tells it.
+//! happened; channels of single users are nobody's business. Every node notes the same; one of them tells it
+//! (`hub/tasks.rs`).
 
 use std::sync::Arc;
 
@@ -9,67 +10,30 @@ use jiff::Timestamp;
 
 use super::channels::Left;
 use super::directory::Directory;
-use super::ledger::Gone;
+use super::ledger::Matter;
 use super::link::lock;
 use super::{Hub, Joined, LiveApp};
-use crate::model::{ChannelKind, ChannelName, Notice, NoticeEvent, UserId};
+use crate::model::{ChannelKind, ChannelName, Notice, NoticeEvent, Told, UserId};
 
 impl Hub {
     /// A socket of this node subscribed; on a presence channel as `user`.
     pub(super) fn note_joined(
         &self,
-        app: &LiveApp,
+        app: &Arc<LiveApp>,
         directory: &mut Directory,
         channel: &ChannelName,
         user: Option<&UserId>,
         joined: &Joined,
     ) {
         if joined.is_first {
-            self.note_occupied(app, directory, channel);
+            self.note(app, directory, Matter::Channel(channel.clone()), true);
         }
         if let (Some(user), true) = (user, joined.is_new_member) {
-            self.note_member_added(app, directory, channel, user);
+            self.note(app, directory, Matter::Member(channel.clone(), user.clone()), true);
         }
         if matches!(joined.kept, Some(None)) && directory.ledger.miss(channel, self.agenda.now()) {
             self.notify(app, channel, NoticeEvent::CacheMiss);
         }
-    }
-
-    /// A channel has its first subscription.
-    pub(super) fn note_occupied(&self, app: &LiveApp, directory: &mut Directory, channel: &ChannelName) {
-        if !directory.ledger.take_back(&(channel.clone(), None)) {
-            self.notify(app, channel, NoticeEvent::ChannelOccupied);
-        }
-    }
-
-    /// A presence channel has a member that was not there before.
-    pub(super) fn note_member_added(
-        &self,
-        app: &LiveApp,
-        directory: &mut Directory,
-        channel: &ChannelName,
-        user: &UserId,
-    ) {
-        if !directory.ledger.take_back(&(channel.clone(), Some(user.clone()))) {
-            self.notify(app, channel, NoticeEvent::MemberAdded(user.clone()));
-        }
-    }
-
-    /// A channel has no subscription any more.
-    pub(super) fn note_vacated(&self, app: &Arc<LiveApp>, directory: &mut Directory, channel: &ChannelName) {
-        directory.ledger.forget_miss(channel);
-        self.hold(app, directory, (channel.clone(), None));
-    }
-
-    /// A member of a presence channel is gone.
-    pub(super) fn note_member_removed(
-        &self,
-        app: &Arc<LiveApp>,
-        directory: &mut Directory,
-        channel: &ChannelName,
-        user: &UserId,
-    ) {
-        self.hold(app, directory, (channel.clone(), Some(user.clone())));
     }
 
     /// A socket of this node left; on a presence channel it was there as `user`.
@@ -82,17 +46,66 @@ impl Hub {
         left: &Left,
     ) {
         if let (Some(user), true) = (user, left.member_gone.is_some()) {
-            self.note_member_removed(app, directory, channel, user);
+            self.note(app, directory, Matter::Member(channel.clone(), user.clone()), false);
         }
         if left.is_last {
-            self.note_vacated(app, directory, channel);
+            directory.ledger.forget_miss(channel);
+            self.note(app, directory, Matter::Channel(channel.clone()), false);
         }
     }
 
-    /// Tells who is gone for good.
-    pub(super) fn tell_gone(&self, app: &LiveApp, gone: Vec<Gone>) {
-        for (channel, user) in gone {
-            let event = user.map_or(NoticeEvent::ChannelVacated, NoticeEvent::MemberRemoved);
+    /// A channel or a member of it is there, or is not there any more.
+    pub(super) fn note(&self, app: &Arc<LiveApp>, directory: &mut Directory, matter: Matter, is_there: bool) {
+        if !has_webhooks(app, matter.channel()) {
+            return;
+        }
+        let grace_ms = if is_there { 0 } else { u64::from(app.settings().webhook_grace) * 1000 };
+        let due = self.agenda.now() + grace_ms;
+        directory.ledger.change(matter, is_there, due);
+        match (&self.link, is_there) {
+            (None, true) => self.tell_due(app, directory, due),
+            (Some(link), true) => self.enlist(link, app, directory),
+            (_, false) => self.agenda.note(due, app),
+        }
+    }
+
+    /// So many subscribe to a channel now.
+    pub(super) fn note_count(
+        &self,
+        app: &Arc<LiveApp>,
+        directory: &mut Directory,
+        channel: &ChannelName,
+        count: usize,
+    ) {
+        match &self.link {
+            None => self.notify(app, channel, NoticeEvent::SubscriptionCount(count)),
+            Some(link) if has_webhooks(app, channel) => {
+                directory.ledger.change_count(channel, self.agenda.now());
+                self.enlist(link, app, directory);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Tells what is due by `now` and is this node's task.
+    pub(super) fn tell_due(&self, app: &LiveApp, directory: &mut Directory, now: u64) {
+        let link = self.link.as_ref();
+        let is_mine = |channel: &ChannelName| link.is_none_or(|link| link.is_my_task(&app.app.key, channel));
+        for (matter, is_there) in directory.ledger.due(now, is_mine) {
+            let channel = matter.channel().clone();
+            if !has_webhooks(app, &channel) {
+                continue;
+            }
+            let event = match (matter, is_there) {
+                (Matter::Channel(_), true) => NoticeEvent::ChannelOccupied,
+                (Matter::Channel(_), false) => NoticeEvent::ChannelVacated,
+                (Matter::Member(_, user), true) => NoticeEvent::MemberAdded(user),
+                (Matter::Member(_, user), false) => NoticeEvent::MemberRemoved(user),
+                (Matter::Count(_), _) => {
+                    let Some(count) = directory.channels.untold_count(&channel) else { continue };
+                    NoticeEvent::SubscriptionCount(count)
+                }
+            };
             self.notify(app, &channel, event);
         }
     }
@@ -101,37 +114,29 @@ impl Hub {
     /// does so itself and at once: nobody comes back to it.
     pub fn flush(&self) {
         self.say_bye();
-        if self.link.as_ref().is_some_and(|link| link.is_ready() && !lock(&link.peers).nodes().is_empty()) {
+        if self.link.as_ref().is_some_and(|link| !lock(&link.peers).nodes().is_empty()) {
             return;
         }
         for app in self.apps.all() {
             let mut directory = app.directory();
-            let gone = directory.ledger.due(u64::MAX);
-            self.tell_gone(&app, gone);
+            self.tell_due(&app, &mut directory, u64::MAX);
         }
     }
 
-    /// Hands to the webhooks of an app what happened in a channel of it, if it has any.
+    /// Hands to the webhooks of an app what happened in a channel of it, if it has any, and lets the other nodes know.
     pub(super) fn notify(&self, app: &LiveApp, channel: &ChannelName, event: NoticeEvent) {
-        if has_webhooks(app, channel) {
-            let at_ms = Timestamp::now().as_millisecond();
-            let notice = Notice { app: app.app.key.clone(), channel: channel.clone(), at_ms, event };
-            if self.link.as_ref().is_none_or(|link| link.is_my_task(&notice, self.agenda.now())) {
-                self.notices.post(notice);
-                self.changes.notify_one();
-            }
+        if !has_webhooks(app, channel) {
+            return;
         }
-    }
-
-    fn hold(&self, app: &Arc<LiveApp>, directory: &mut Directory, gone: Gone) {
-        if has_webhooks(app, &gone.0) {
-            let due = self.agenda.now() + u64::from(app.settings().webhook_grace) * 1000;
-            directory.ledger.hold(gone, due);
-            self.agenda.note(due, app);
+        let (key, channel) = (app.app.key.clone(), channel.clone());
+        if let Some(link) = &self.link {
+            link.told(Told::new(&key, &channel, &event));
+            self.changes.notify_one();
         }
+        self.notices.post(Notice { app: key, channel, at_ms: Timestamp::now().as_millisecond(), event });
     }
 }
 
-fn has_webhooks(app: &LiveApp, channel: &ChannelName) -> bool {
+pub(super) fn has_webhooks(app: &LiveApp, channel: &ChannelName) -> bool {
     channel.kind() != ChannelKind::User && !app.settings().webhooks.is_empty()
 }

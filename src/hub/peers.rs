@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::agenda::Millis;
-use crate::model::{AppHoldings, AppKey, AppNumber, Item, NodeId, Share};
+use crate::model::{AppHoldings, AppKey, AppNumber, Item, NodeId, Share, Told};
 
 /// How long an answer may leave the asker waiting for its next page, in milliseconds.
 const PAGE_WITHIN_MS: Millis = 1_000;
@@ -31,8 +31,12 @@ struct Asked {
     next_page: u32,
     /// What was held before the answer began and was not named in it yet.
     unnamed: HashSet<(AppKey, Item)>,
+    /// What it has still to tell webhooks, as far as the answer has come.
+    owed: Vec<Told>,
     /// Changes that came meanwhile, in order.
     later: Vec<(u64, Vec<AppHoldings>)>,
+    /// What it told webhooks meanwhile, and by which change it said so.
+    told: Vec<(u64, Told)>,
 }
 
 #[derive(Debug)]
@@ -43,13 +47,20 @@ struct Peer {
     asked: Option<Asked>,
     /// It knows what the others hold, and serves.
     is_ready: bool,
+    epoch: u64,
+    /// The epoch of this node that it has acknowledged.
+    acknowledges: Option<u64>,
     tables: HashMap<AppKey, Table>,
 }
 
 /// What is to be done after something was heard of a peer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// The shares that are to be counted, whole.
+    /// The shares that are to be counted, whole: those of an answer.
+    pub answered: Vec<AppHoldings>,
+    /// The answer has come to its end: whether the peer shares the notices, and all that is still to be told to webhooks.
+    pub owed: Option<(bool, Vec<Told>)>,
+    /// The shares that have changed since.
     pub apps: Vec<AppHoldings>,
     /// What is to be asked of it, with this token.
     pub ask: Option<u64>,
@@ -57,7 +68,7 @@ pub struct Heard {
 
 impl Heard {
     fn ask(token: u64) -> Self {
-        Self { apps: Vec::new(), ask: Some(token) }
+        Self { ask: Some(token), ..Self::default() }
     }
 }
 
@@ -74,6 +85,23 @@ pub struct Page {
     pub is_last: bool,
     /// The shares, whole.
     pub apps: Vec<AppHoldings>,
+    /// The peer shares the notices with others.
+    pub is_settled: bool,
+    /// What it has still to tell webhooks.
+    pub owed: Vec<Told>,
+}
+
+/// A sign of life, and what it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Pulse {
+    /// The last change that the peer has told.
+    pub number: u64,
+    /// It knows what the others hold, and serves.
+    pub is_ready: bool,
+    /// The number of times that it became a member.
+    pub epoch: u64,
+    /// The epoch of this node that it has acknowledged.
+    pub acknowledges: Option<u64>,
 }
 
 /// All other nodes that live.
@@ -93,16 +121,24 @@ impl Peers {
             peer.heard = now;
             return Heard::default();
         }
-        let peer = Peer { heard: now, taken: None, asked: None, is_ready: false, tables: HashMap::default() };
+        let peer = Peer {
+            heard: now,
+            taken: None,
+            asked: None,
+            is_ready: false,
+            epoch: 0,
+            acknowledges: None,
+            tables: HashMap::default(),
+        };
         self.known.insert(node, peer);
         self.ask(node, now)
     }
 
-    /// The last change that a peer has told has this number.
-    pub fn beat(&mut self, node: NodeId, number: u64, is_ready: bool, now: Millis) -> Heard {
+    /// A peer says how it is. Where this node has missed a change, it is asked for all it holds.
+    pub fn beat(&mut self, node: NodeId, pulse: Pulse, now: Millis) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
-        peer.is_ready = is_ready;
-        if peer.asked.is_none() && peer.taken != Some(number) {
+        (peer.is_ready, peer.epoch, peer.acknowledges) = (pulse.is_ready, pulse.epoch, pulse.acknowledges);
+        if peer.asked.is_none() && peer.taken != Some(pulse.number) {
             self.ask(node, now)
         } else {
             Heard::default()
@@ -110,13 +146,22 @@ impl Peers {
     }
 
     /// A peer has told a change.
-    pub fn changed(&mut self, node: NodeId, number: u64, apps: Vec<AppHoldings>, now: Millis) -> Heard {
+    pub fn changed(
+        &mut self,
+        node: NodeId,
+        number: u64,
+        (apps, told): (Vec<AppHoldings>, Vec<Told>),
+        now: Millis,
+    ) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
         match &mut peer.asked {
-            Some(asked) if asked.later.len() < LATER_MAX => asked.later.push((number, apps)),
+            Some(asked) if asked.later.len() < LATER_MAX => {
+                asked.later.push((number, apps));
+                asked.told.extend(told.into_iter().map(|told| (number, told)));
+            }
             None if peer.taken.is_some_and(|taken| taken + 1 == number) => {
                 peer.taken = Some(number);
-                return Heard { apps, ask: None };
+                return Heard { apps, ..Heard::default() };
             }
             _ => return self.ask(node, now),
         }
@@ -139,9 +184,16 @@ impl Peers {
                 asked.unnamed.remove(&(told.app.clone(), holding.item.clone()));
             });
         }
-        let mut apps = page.apps;
-        let Some(asked) = peer.asked.take_if(|_| page.is_last) else { return Heard { apps, ask: None } };
-        apps.extend(asked.unnamed.into_iter().map(|(app, item)| AppHoldings {
+        asked.owed.extend(page.owed);
+        let mut heard = Heard { answered: page.apps, ..Heard::default() };
+        let Some(mut asked) = peer.asked.take_if(|_| page.is_last) else { return heard };
+        // What it told since then it does not owe any more.
+        let told_since = |owed: &Told| {
+            asked.told.iter().any(|(number, told)| *number > page.number && told.is_about(owed))
+        };
+        asked.owed.retain(|owed| !told_since(owed));
+        heard.owed = Some((page.is_settled, asked.owed));
+        heard.answered.extend(asked.unnamed.into_iter().map(|(app, item)| AppHoldings {
             app,
             holdings: vec![crate::model::Holding::new(item, Share::default())],
         }));
@@ -150,13 +202,13 @@ impl Peers {
             if number != taken + 1 {
                 // What was taken so far holds; what is missing is asked for.
                 peer.taken = Some(taken);
-                return Heard { apps, ask: self.ask(node, now).ask };
+                return Heard { ask: self.ask(node, now).ask, ..heard };
             }
             taken = number;
-            apps.extend(later);
+            heard.apps.extend(later);
         }
         peer.taken = Some(taken);
-        Heard { apps, ask: None }
+        heard
     }
 
     /// Others know these nodes; they are waited for until `until`.
@@ -197,9 +249,18 @@ impl Peers {
         self.known.keys().copied().collect()
     }
 
-    /// The peers that serve.
-    pub fn ready(&self) -> impl Iterator<Item = NodeId> {
-        self.known.iter().filter(|(_, peer)| peer.is_ready).map(|(node, _)| *node)
+    /// The peers that serve, and their epochs.
+    pub fn ready(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.known.iter().filter(|(_, peer)| peer.is_ready).map(|(node, peer)| (*node, peer.epoch))
+    }
+
+    /// Whether all that are known of have acknowledged this epoch of this node, and what they hold is known.
+    pub fn all_acknowledge(&self, epoch: u64, now: Millis) -> bool {
+        self.expected.values().all(|until| *until <= now)
+            && self
+                .known
+                .values()
+                .all(|peer| peer.acknowledges == Some(epoch) && peer.taken.is_some() && peer.asked.is_none())
     }
 
     /// What a peer holds in an app, to be changed.
@@ -233,7 +294,15 @@ impl Peers {
                 .iter()
                 .flat_map(|(app, table)| table.shares.keys().map(|item| (app.clone(), item.clone())));
             let unnamed = held.collect();
-            peer.asked = Some(Asked { token, since: now, next_page: 0, unnamed, later: Vec::new() });
+            peer.asked = Some(Asked {
+                token,
+                since: now,
+                next_page: 0,
+                unnamed,
+                owed: Vec::new(),
+                later: Vec::new(),
+                told: Vec::new(),
+            });
         }
         Heard::ask(token)
     }

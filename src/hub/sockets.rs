@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::channels::Count;
 use super::directory::{Directory, ShardIndex};
 use super::publish::plain;
-use super::{Bearer, Hub, Joined, LiveApp, Subscriber, Watched};
+use super::{Bearer, FollowNumber, Hub, Joined, LiveApp, Subscriber, Watched};
 use crate::model::{
     Audience, ChannelKind, ChannelName, Content, Item, Member, NoticeEvent, Push, Recipients, Refusal, Relay,
     SocketId, UserId,
@@ -30,10 +30,9 @@ impl Hub {
         let members_max = app.settings().max_presence_members as usize;
         let mut directory = app.directory();
         let now = self.agenda.now();
-        let joined = directory.channels.subscribe(channel, subscriber, members_max, now)?;
-        if let (Some(link), true) = (&self.link, joined.is_first_here) {
-            link.follow(&link.channel(&app.app.key, channel));
-        }
+        let mut joined = directory.channels.subscribe(channel, subscriber, members_max, now)?;
+        joined.follow =
+            self.follow_channel(app, &mut directory, channel, joined.is_first_here, subscriber.shard);
         if let Some(bearer) = subscriber.bearer {
             directory.bearers.subscribe(channel, bearer.user);
         }
@@ -62,7 +61,7 @@ impl Hub {
         if let Some(bearer) = subscriber.bearer {
             directory.bearers.unsubscribe(channel, bearer.user);
         }
-        if let (Some(link), true) = (&self.link, left.is_last_here) {
+        if let (Some(link), true, false) = (&self.link, left.is_last_here, channel.is_cached()) {
             link.unfollow(&link.channel(&app.app.key, channel));
         }
         self.mark_subscription(app, &mut directory, channel, subscriber.member, subscriber.bearer);
@@ -74,6 +73,26 @@ impl Hub {
         if !left.is_last {
             self.tell_count(app, &mut directory, channel);
         }
+    }
+
+    /// Has the bus follow a channel from its first subscriber here on. Returns what is to be followed before a subscriber
+    /// hears all that is published elsewhere, if it is not yet.
+    fn follow_channel(
+        &self,
+        app: &LiveApp,
+        directory: &mut Directory,
+        channel: &ChannelName,
+        is_first_here: bool,
+        shard: ShardIndex,
+    ) -> Option<FollowNumber> {
+        // What is published to a channel that keeps its last event goes to all nodes.
+        let link = self.link.as_ref().filter(|_| !channel.is_cached())?;
+        let follow = directory.channels.follow(channel)?;
+        if is_first_here {
+            *follow = self.follow(link, &link.channel(&app.app.key, channel));
+        }
+        let number = *follow;
+        link.follows.must_wait(number, Some(shard), self.agenda.now()).then_some(number)
     }
 
     /// A client publishes to the other subscribers of a channel it is in; on a presence channel as `user`.
@@ -140,8 +159,10 @@ impl Hub {
             for channel in directory.channels.take_counts_due(now) {
                 self.tell_count(&app, &mut directory, &channel);
             }
-            let gone = directory.ledger.due(now);
-            self.tell_gone(&app, gone);
+            match &self.link {
+                None => self.tell_due(&app, &mut directory, now),
+                Some(link) => self.enlist(link, &app, &mut directory),
+            }
             directory.next_due().into_iter().for_each(|due| self.agenda.note(due, &app));
         }
         self.tick_link(last);
@@ -178,7 +199,7 @@ impl Hub {
         match directory.channels.count(channel, self.agenda.now()) {
             Count::Wait(due) => self.agenda.note(due, app),
             Count::Tell(count) => {
-                self.notify(app, channel, NoticeEvent::SubscriptionCount(count));
+                self.note_count(app, directory, channel, count);
                 let content = Content::SubscriptionCount(count);
                 self.post_to_channel(app, directory, channel, content, None, 0);
             }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::{AppKey, ChannelName, NoticeKind, PermissionChange, SocketId, UserId};
+use super::{AppKey, ChannelName, NoticeEvent, NoticeKind, PermissionChange, SocketId, UserId};
 
 /// Names a node: a random number, a new one with each start of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,13 +97,13 @@ pub struct AppHoldings {
     pub holdings: Vec<Holding>,
 }
 
-/// A newer node may hold what this one has no word for.
-fn known_only<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Holding>, D::Error> {
+/// A newer node may say what this one has no word for.
+fn known_only<'de, D: Deserializer<'de>, T: DeserializeOwned>(list: D) -> Result<Vec<T>, D::Error> {
     let texts = Vec::<Box<RawValue>>::deserialize(list)?;
     Ok(texts.iter().filter_map(|text| serde_json::from_str(text.get()).ok()).collect())
 }
 
-/// A notice that the node whose task it was has handed to its webhooks.
+/// A notice that the node whose task it is has handed to its webhooks, or has still to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// The app.
@@ -114,6 +115,28 @@ pub struct Told {
     /// To whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
+    /// How many subscribe, where that was told.
+    #[serde(default, rename = "n", skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+}
+
+impl Told {
+    /// That was told of a channel.
+    pub fn new(app: &AppKey, channel: &ChannelName, event: &NoticeEvent) -> Self {
+        let (user, count) = match event {
+            NoticeEvent::MemberAdded(user) | NoticeEvent::MemberRemoved(user) => (Some(user.clone()), None),
+            NoticeEvent::SubscriptionCount(count) => (None, u32::try_from(*count).ok()),
+            _ => (None, None),
+        };
+        Self { app: app.clone(), channel: channel.clone(), kind: event.kind(), user, count }
+    }
+
+    /// Whether both are about the same: that it came or went, or how many there are.
+    pub fn is_about(&self, other: &Self) -> bool {
+        let is_count = |told: &Self| told.kind == NoticeKind::SubscriptionCount;
+        (&self.app, &self.channel, &self.user, is_count(self))
+            == (&other.app, &other.channel, &other.user, is_count(other))
+    }
 }
 
 /// Whom something is for that was published on another node.
@@ -195,6 +218,12 @@ pub enum Fact {
         is_ready: bool,
         /// Those I know of.
         peers: Vec<NodeId>,
+        /// The number of times that I became one of those who share the notices.
+        #[serde(default)]
+        epoch: u64,
+        /// Those who share the notices, each with its epoch: from here on I tell nothing that is a task of theirs.
+        #[serde(default)]
+        members: Option<Vec<(NodeId, u64)>>,
     },
     /// I go, and hold nothing any more.
     Bye,
@@ -204,9 +233,10 @@ pub enum Fact {
         number: u64,
         /// The new shares, whole.
         apps: Vec<AppHoldings>,
+        /// What I have told webhooks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_only")]
+        told: Vec<Told>,
     },
-    /// I have told these to webhooks.
-    Told(Vec<Told>),
     /// Tell me all that you hold.
     Ask {
         /// Comes back with the answer.
@@ -224,7 +254,15 @@ pub enum Fact {
         is_last: bool,
         /// The shares, whole.
         apps: Vec<AppHoldings>,
+        /// I share the notices with others: what is my task and not named was told.
+        #[serde(default)]
+        is_settled: bool,
+        /// What is still to be told to webhooks, as far as I know.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_only")]
+        owed: Vec<Told>,
     },
+    /// What a node says to itself: when it hears that, the bus follows all that it had asked for up to this number.
+    Followed(u64),
     /// A channel keeps this.
     Kept(KeptEvent),
     /// An app was registered, changed or removed: read it again.

@@ -1,7 +1,7 @@
 //! Channels: subscribing, unsubscribing and publishing, as a socket asks for it, step by step.
 //!
-//! Always: the hub knows of a subscription before its client is told; the reply is on its way before the shard next
-//! takes mail, so no push overtakes it; and a subscriber never hears of a change that its roster includes.
+//! Always: the hub knows of a subscription before its client is told; the reply is on its way, or in the outbox, before
+//! the shard next takes mail, so no push overtakes it; and a subscriber never hears of a change that its roster includes.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -97,6 +97,7 @@ impl Shard {
         let dialect = seat.session.dialect();
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
         let joined = self.hub.subscribe(&members.live, channel, &subscriber)?;
+        let follow = joined.follow;
         let entry = members.channels(dialect).entry(channel.clone());
         // One name for all sockets that are in the channel.
         let name = entry.key().clone();
@@ -111,6 +112,9 @@ impl Shard {
             if channel.kind() != ChannelKind::Public && dialect == Dialect::Pusher {
                 seat.leave_by = None;
             }
+        }
+        if let Some(number) = follow {
+            self.put_aside(slot, number);
         }
         Ok(joined)
     }

@@ -86,7 +86,8 @@ impl Shard {
         self.withdraw(slot);
         let Some(mut socket) = self.sockets.try_remove(slot as usize) else { return };
         socket.outbox.clear(&mut self.pool);
-        self.gone.extend(socket.stream.take());
+        let aside = self.aside.take(slot).map(|(_, stream)| stream);
+        self.gone.extend(socket.stream.take().or(aside));
         self.metrics.sockets.subtract(1);
         let length = self.sockets.len();
         if self.sockets.capacity() > 1024 && length < self.sockets.capacity() / 4 {

@@ -52,6 +52,7 @@ impl Shard {
             Message::Push(push) => self.push(&push),
             Message::CloseUser(app, user) => self.close_user(app, &user),
             Message::Permit(app, user, change) => self.permit(app, &user, &change),
+            Message::Followed(number) => self.take_up_again(number),
             Message::DisableApp(app) => self.close_app(app, Parting::AppDisabled),
             Message::CloseApp(app) => self.close_app(app, Parting::AppUnregistered),
             Message::Drain => self.drain(),

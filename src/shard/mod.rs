@@ -4,6 +4,7 @@
 //! One turn: read what came, carry out mail, fan out a chunk, flush a chunk, look at the timers. Chunks are short,
 //! so mail is taken while a fan-out is under way, and pushes that arrive meanwhile join it.
 
+mod aside;
 mod bearers;
 mod channels;
 mod closing;
@@ -38,6 +39,7 @@ use crate::model::{AppNumber, ChannelName, Dialect, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::{Deflater, frame};
+use aside::Aside;
 use list::{List, Slot};
 use outbox::{Frames, Pool};
 pub use send::Batch;
@@ -164,6 +166,8 @@ pub struct Shard {
     apps: HashMap<AppNumber, Members>,
     /// Admitted sockets whose streams are still with the door.
     awaited: HashMap<SocketNumber, Slot>,
+    /// Streams of sockets that are not told yet what they asked for.
+    aside: Aside,
     /// Messages taken from the mailbox and not carried out yet.
     mail: VecDeque<Message>,
     /// Lists that are being walked, in turn.
@@ -224,6 +228,7 @@ impl Shard {
             sockets: Slab::new(),
             apps: HashMap::new(),
             awaited: HashMap::new(),
+            aside: Aside::default(),
             mail: VecDeque::new(),
             walks: VecDeque::new(),
             behind_bytes: 0,

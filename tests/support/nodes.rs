@@ -27,12 +27,16 @@ pub struct Node {
     pub is_deaf: bool,
     /// What others may have changed in the store.
     pub stale: Vec<Stale>,
+    /// It stands still, since so long.
+    pub frozen: Option<Duration>,
 }
 
 /// Nodes on one bus.
 pub struct Nodes {
     pub bus: LocalBus,
     pub nodes: BTreeMap<u64, Node>,
+    /// What webhooks were told, in order.
+    pub told: Vec<String>,
     settings: AppSettings,
     next: u64,
 }
@@ -40,7 +44,8 @@ pub struct Nodes {
 impl Nodes {
     /// So many nodes that have joined, each with the same app.
     pub fn new(count: usize, settings: AppSettings) -> Self {
-        let mut nodes = Self { bus: LocalBus::new(), nodes: BTreeMap::new(), settings, next: 1 };
+        let mut nodes =
+            Self { bus: LocalBus::new(), nodes: BTreeMap::new(), told: Vec::new(), settings, next: 1 };
         (0..count).for_each(|_| {
             nodes.start();
         });
@@ -56,28 +61,45 @@ impl Nodes {
         let (world, events, notices) = World::linked(2, &self.bus, number);
         let app = world.register(APP);
         world.configure(&app, self.settings.clone());
-        self.nodes.insert(number, Node { world, app, events, notices, is_deaf: false, stale: Vec::new() });
+        self.nodes.insert(
+            number,
+            Node { world, app, events, notices, is_deaf: false, stale: Vec::new(), frozen: None },
+        );
         number
     }
 
-    /// A node dies at once and says nothing. Returns what it had still to tell.
-    pub fn kill(&mut self, number: u64) -> Vec<String> {
+    /// A node dies at once and says nothing.
+    pub fn kill(&mut self, number: u64) {
         let mut node = self.nodes.remove(&number).unwrap();
-        node.told()
+        self.told.extend(node.told());
     }
 
-    /// A node takes leave, as at the end of its drain.
-    pub fn stop(&mut self, number: u64) -> Vec<String> {
-        self.nodes[&number].world.hub.flush();
+    /// A node closes its sockets, takes leave and ends.
+    pub fn stop(&mut self, number: u64) {
+        let node = self.nodes.get_mut(&number).unwrap();
+        node.world.hub.drain();
         self.settle();
-        self.kill(number)
+        self.nodes[&number].world.hub.flush();
+        self.kill(number);
+    }
+
+    /// A node stands still: it does nothing, and what it is sent waits.
+    pub fn freeze(&mut self, number: u64) {
+        self.nodes.get_mut(&number).unwrap().frozen = Some(Duration::ZERO);
+    }
+
+    /// It goes on, and does not know for how long it stood still before it looks at the clock.
+    pub fn thaw(&mut self, number: u64) {
+        let node = self.nodes.get_mut(&number).unwrap();
+        let stood_still = node.frozen.take().unwrap_or_default();
+        node.world.skip(stood_still);
     }
 
     /// Turns until every node has heard all and has nothing left to do.
     pub fn settle(&mut self) {
         let mut quiet = 0;
         while quiet < 2 {
-            let heard: usize = self.nodes.values_mut().map(Node::turn).sum();
+            let heard: usize = self.nodes.values_mut().map(|node| node.turn(&mut self.told)).sum();
             quiet = if heard == 0 { quiet + 1 } else { 0 };
         }
     }
@@ -86,33 +108,36 @@ impl Nodes {
     pub fn pass(&mut self, time: Duration) {
         let step = Duration::from_millis(250);
         for _ in 0..time.as_millis() / step.as_millis() {
-            self.nodes.values_mut().for_each(|node| node.world.pass(step));
+            for node in self.nodes.values_mut() {
+                match &mut node.frozen {
+                    Some(since) => *since += step,
+                    None => node.world.pass(step),
+                }
+            }
             self.settle();
         }
-    }
-
-    /// What all nodes have handed to webhooks since this was last asked.
-    pub fn told(&mut self) -> Vec<String> {
-        let mut told: Vec<_> = self.nodes.values_mut().flat_map(Node::told).collect();
-        told.sort();
-        told
     }
 }
 
 impl Node {
     /// Works, tells and hears; how much it heard.
-    fn turn(&mut self) -> usize {
+    fn turn(&mut self, told: &mut Vec<String>) -> usize {
+        if self.frozen.is_some() {
+            return 0;
+        }
         self.world.settle();
-        self.world.hub.tell_changes();
+        self.world.tell_changes();
+        told.extend(self.told());
         let mut heard = 0;
         while !self.is_deaf
             && let Ok(event) = self.events.try_recv()
         {
-            self.stale.extend(self.world.hub.hear(&event));
+            self.stale.extend(self.world.hear(&event));
             heard += 1;
         }
         self.world.settle();
-        self.world.hub.tell_changes();
+        self.world.tell_changes();
+        told.extend(self.told());
         heard
     }
 

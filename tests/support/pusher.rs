@@ -48,6 +48,12 @@ pub async fn call(server: &Server, method: Method, path: &str, body: &str) -> An
 
 /// A signed call with a key whose secret is [`SECRET`] too.
 pub async fn call_as(server: &Server, key: &str, method: Method, path: &str, body: &str) -> Answer {
+    let signed = signed(key, &method, path, body);
+    send(server.public_call(method, &signed).body(body.to_owned())).await
+}
+
+/// The path of a call, and the query that signs it.
+pub fn signed(key: &str, method: &Method, path: &str, body: &str) -> String {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
     let mut query = format!("auth_key={key}&auth_timestamp={now}&auth_version=1.0");
@@ -55,8 +61,7 @@ pub async fn call_as(server: &Server, key: &str, method: Method, path: &str, bod
         query.push_str(&format!("&body_md5={}", hex::encode(Md5::digest(body))));
     }
     let signature = hmac_hex(SECRET, &format!("{method}\n{path}\n{query}"));
-    let signed = format!("{path}?{query}&auth_signature={signature}");
-    send(server.public_call(method, &signed).body(body.to_owned())).await
+    format!("{path}?{query}&auth_signature={signature}")
 }
 
 /// Publishes an event.

@@ -14,7 +14,7 @@ use gusher::bus::local::LocalBus;
 use gusher::dialect::Session;
 use gusher::dialect::pusher::handshake;
 use gusher::hook::Notices;
-use gusher::hub::{Admission, Apps, Hub, HubLimits, LinkSettings, LiveApp, Mailbox, WhenDown};
+use gusher::hub::{Admission, Apps, Hub, HubLimits, LinkSettings, LiveApp, Mailbox, Stale, WhenDown};
 use gusher::metrics::ShardMetrics;
 use gusher::model::pattern::{Pattern, PatternLimits};
 use gusher::model::{
@@ -255,6 +255,21 @@ impl World {
         }
     }
 
+    /// The clock goes on, and the node does not notice for now.
+    pub fn skip(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// Hears what happened on the bus, and returns what is to be read again from the store.
+    pub fn hear(&self, event: &BusEvent) -> Option<Stale> {
+        self.hub.hear(event, self.now)
+    }
+
+    /// Tells other nodes and webhooks what has changed.
+    pub fn tell_changes(&self) {
+        self.hub.tell_changes(self.now);
+    }
+
     /// The sum of a counter over the shards.
     pub fn count(&self, counter: fn(&ShardMetrics) -> u64) -> u64 {
         self.shards.iter().map(|shard| counter(&shard.metrics())).sum()
@@ -326,6 +341,12 @@ impl Peer {
     /// Whether the server ended the stream; known after [`Peer::frames`].
     pub fn is_ended(&self) -> bool {
         self.is_ended
+    }
+
+    /// Ends its side of the stream.
+    pub fn end(&self) {
+        // It fails only where the other side is gone as well.
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 
     /// Reads that many bytes at most, and leaves the rest where it is.

@@ -1,0 +1,215 @@
+//! Whose task it is to tell webhooks. Every node notes the same notices (`hub/ledger.rs`); a lot drawn by the channel's name
+//! says which of the members tells them.
+//!
+//! Always: a node tells nothing before all nodes that it knows have acknowledged it as a member, and each of them stops
+//! telling what became its task before it says so. A node that stood still, or whose bus was down, is a new member (of a
+//! new epoch): others may have taken its tasks over. So at no time is a task that of two nodes which hear each other.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::agenda::Millis;
+use super::directory::Directory;
+use super::learn::{BEAT_EVERY_MS, SILENCE_MAX_MS, holdings, pages};
+use super::ledger::Matter;
+use super::link::lock;
+use super::peers::Peers;
+use super::{Hub, Link, LiveApp};
+use crate::model::{AppKey, Fact, NodeId, NoticeEvent, NoticeKind, Told};
+
+/// How many notices fit into one fact.
+pub(super) const TOLD_MAX: usize = 1_000;
+
+/// What others said that is still to be told, to a node that cannot know: by matter, whether it is there.
+pub type Inherited = HashMap<(AppKey, Matter), bool>;
+
+impl Hub {
+    /// Something in an app is to be told, to other nodes or to webhooks.
+    pub(super) fn enlist(&self, link: &Link, app: &Arc<LiveApp>, directory: &mut Directory) {
+        if !std::mem::replace(&mut directory.is_listed, true) {
+            link.note_changed(app);
+            self.changes.notify_one();
+        }
+    }
+
+    /// Tells webhooks what is due and this node's task, and the other nodes what has changed here, since this was last
+    /// called. `now` shows whether this node stood still: then it tells webhooks nothing before the others have heard of
+    /// it again.
+    pub fn tell_changes(&self, now: Instant) {
+        let Some(link) = &self.link else { return };
+        let stood_still = self.notice_standstill(link, now);
+        self.tell_what(link, !stood_still);
+    }
+
+    /// Whether this node stood still since its time was last advanced. Then others may have told what it takes for untold.
+    pub(super) fn notice_standstill(&self, link: &Link, now: Instant) -> bool {
+        let last = self.agenda.now();
+        let stood_still = self.agenda.at(now).saturating_sub(last) > BEAT_EVERY_MS;
+        if stood_still && link.is_settled() {
+            link.stand_back_once(last);
+        }
+        stood_still
+    }
+
+    /// The same when this node did not stand still.
+    pub(super) fn tell_all(&self, link: &Link) {
+        self.tell_what(link, true);
+    }
+
+    fn tell_what(&self, link: &Link, may_tell: bool) {
+        let mut number = lock(&link.number);
+        let may_tell = may_tell && link.is_settled();
+        let mut changed = Vec::new();
+        for app in link.take_changed() {
+            let mut directory = app.directory();
+            directory.is_listed = false;
+            if may_tell {
+                self.tell_due(&app, &mut directory, self.agenda.now());
+            }
+            let items = std::mem::take(&mut directory.changed);
+            changed.push((app.app.key.clone(), holdings(&directory, items)));
+        }
+        let mut told = link.take_told();
+        for apps in pages(changed) {
+            *number += 1;
+            let told = told.split_off(told.len().saturating_sub(TOLD_MAX));
+            // A change that does not get through is missed, and asked for.
+            let _ = link.send(&link.everybody(), &Fact::Changed { number: *number, apps, told });
+        }
+        while !told.is_empty() {
+            *number += 1;
+            let (apps, told) = (Vec::new(), told.split_off(told.len().saturating_sub(TOLD_MAX)));
+            let _ = link.send(&link.everybody(), &Fact::Changed { number: *number, apps, told });
+        }
+    }
+
+    /// The nodes that serve share the notices among them. Where that changes what this node does, it says so behind what
+    /// it has told.
+    pub(super) fn share_tasks(&self, link: &Link, peers: &Peers) {
+        let now = self.agenda.now();
+        let me = link.is_ready().then(|| (link.me(), link.epoch()));
+        let mut members: Vec<(NodeId, u64)> = peers.ready().chain(me).collect();
+        members.sort_unstable();
+        let is_settled = me.is_some() && (link.is_settled() || peers.all_acknowledge(link.epoch(), now));
+        let change = link.set_members(members, is_settled);
+        if change.is_other {
+            self.tell_all(link);
+            self.beat(link, peers);
+        }
+        if change.is_newly_settled {
+            self.inherit(link);
+        }
+        if change.is_other || change.is_newly_settled {
+            for app in self.apps.all() {
+                let mut directory = app.directory();
+                if directory.ledger.reconsider() {
+                    self.enlist(link, &app, &mut directory);
+                }
+            }
+        }
+    }
+
+    /// This node is one of the members, and knows what is there: what others had still to tell is in its ledgers, too.
+    fn inherit(&self, link: &Link) {
+        let now = self.agenda.now();
+        for ((app, matter), is_there) in link.take_inherited() {
+            let Ok(app) = self.apps.find(app.as_str()) else { continue };
+            let mut directory = app.directory();
+            if directory.is_there(&matter) == is_there {
+                directory.ledger.change(matter, is_there, now);
+                self.agenda.note(now, &app);
+            }
+        }
+    }
+
+    /// Another node has told these to webhooks.
+    pub(super) fn learn_told(&self, link: &Link, told: &[Told]) {
+        for told in told {
+            let Ok(app) = self.apps.find(told.app.as_str()) else { continue };
+            let mut directory = app.directory();
+            match told.kind {
+                NoticeKind::CacheMiss => drop(directory.ledger.miss(&told.channel, self.agenda.now())),
+                NoticeKind::SubscriptionCount => {
+                    let count = told.count.unwrap_or_default();
+                    if directory.channels.set_told_count(&told.channel, count as usize) {
+                        directory.ledger.strike_out(&Matter::Count(told.channel.clone()));
+                    }
+                }
+                _ => {
+                    let Some((matter, is_there)) = read(told) else { continue };
+                    link.forget_inherited(&app.app.key, &matter);
+                    self.set_told(&app, &mut directory, matter, is_there);
+                }
+            }
+        }
+    }
+
+    /// What a node says is still to be told. A node that is no member for now cannot know better; others take it that what
+    /// is the task of that node, and not named, was told.
+    pub(super) fn learn_owed(&self, link: &Link, node: NodeId, is_settled: bool, owed: Vec<Told>) {
+        let mut by_app: HashMap<AppKey, Vec<(Matter, bool)>> = HashMap::new();
+        for told in owed {
+            let key = told.app.clone();
+            by_app.entry(key).or_default().extend(read(&told));
+        }
+        if !link.is_settled() {
+            return link.set_inherited(by_app);
+        }
+        if !is_settled {
+            return;
+        }
+        for app in self.apps.all() {
+            let key = &app.app.key;
+            let owed = by_app.remove(key).unwrap_or_default();
+            let mut directory = app.directory();
+            let listed: HashSet<Matter> = owed.iter().map(|(matter, _)| matter.clone()).collect();
+            directory.ledger.strike_out_others(&listed, |channel| link.owner(key, channel) == node);
+            let its_own = owed.into_iter().filter(|(matter, _)| link.owner(key, matter.channel()) == node);
+            for (matter, is_there) in its_own {
+                self.set_told(&app, &mut directory, matter, !is_there);
+            }
+        }
+    }
+
+    /// What is still to be told to webhooks, as far as this node knows.
+    pub(super) fn owed(&self, app: &LiveApp, directory: &Directory) -> Vec<Told> {
+        let owed = directory.ledger.owed();
+        owed.map(|(matter, is_there)| write(&app.app.key, matter, is_there)).collect()
+    }
+
+    /// Webhooks were told that something is there, or is not. What this node knows otherwise it may soon learn.
+    fn set_told(&self, app: &Arc<LiveApp>, directory: &mut Directory, matter: Matter, told: bool) {
+        let grace_ms: Millis = u64::from(app.settings().webhook_grace) * 1000;
+        // Longer than a node that held it may go on being taken for living.
+        let due = self.agenda.now() + grace_ms.max(SILENCE_MAX_MS + BEAT_EVERY_MS);
+        let is_there = directory.is_there(&matter);
+        directory.ledger.learn(matter, told, is_there, due);
+        directory.ledger.next_due().into_iter().for_each(|due| self.agenda.note(due, app));
+    }
+}
+
+/// What is said of a matter.
+fn write(app: &AppKey, matter: &Matter, is_there: bool) -> Told {
+    let event = match (matter, is_there) {
+        (Matter::Channel(_), true) => NoticeEvent::ChannelOccupied,
+        (Matter::Channel(_), false) => NoticeEvent::ChannelVacated,
+        (Matter::Member(_, user), true) => NoticeEvent::MemberAdded(user.clone()),
+        (Matter::Member(_, user), false) => NoticeEvent::MemberRemoved(user.clone()),
+        (Matter::Count(_), _) => NoticeEvent::SubscriptionCount(0),
+    };
+    Told::new(app, matter.channel(), &event)
+}
+
+/// The matter that something is said of.
+fn read(told: &Told) -> Option<(Matter, bool)> {
+    let channel = told.channel.clone();
+    Some(match (told.kind, told.user.clone()) {
+        (NoticeKind::ChannelOccupied, _) => (Matter::Channel(channel), true),
+        (NoticeKind::ChannelVacated, _) => (Matter::Channel(channel), false),
+        (NoticeKind::MemberAdded, Some(user)) => (Matter::Member(channel, user), true),
+        (NoticeKind::MemberRemoved, Some(user)) => (Matter::Member(channel, user), false),
+        (NoticeKind::SubscriptionCount, _) => (Matter::Count(channel), true),
+        _ => return None,
+    })
+}

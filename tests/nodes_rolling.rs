@@ -1,0 +1,165 @@
+//! A rolling restart under load: real nodes are stopped and started again one after the other while a publisher goes on.
+//! Whoever stays connected misses nothing; who has to connect anew misses only what was sent meanwhile; nobody hears
+//! anything twice.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::fleet::Fleet;
+use support::real_nodes::on_each_bus;
+use support::{SUPER, soon};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+const NODES: usize = 3;
+const CLIENTS: usize = 9;
+const LAST: i64 = -1;
+
+/// By node: where clients and backends go; none while it is stopped.
+type Addresses = Arc<Mutex<Vec<Option<(SocketAddr, SocketAddr)>>>>;
+
+type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// One stay of a client on a node.
+#[derive(Debug)]
+struct Stay {
+    node: usize,
+    /// When it was told that it is there.
+    since: Instant,
+    heard: Vec<i64>,
+}
+
+/// The socket of a client that was told that it is subscribed.
+async fn enter(address: SocketAddr) -> Option<Socket> {
+    let (mut socket, _) = connect_async(format!("ws://{address}/app/key?protocol=7")).await.ok()?;
+    let subscribe = json!({ "event": "pusher:subscribe", "data": { "channel": "ticker" } });
+    socket.send(Message::text(subscribe.to_string())).await.ok()?;
+    loop {
+        let text = socket.next().await?.ok()?.into_text().ok()?;
+        if text.contains("subscription_succeeded") {
+            return Some(socket);
+        }
+    }
+}
+
+/// Listens until it hears the last publication, on whichever node will have it.
+async fn listen(client: usize, addresses: Addresses) -> Vec<Stay> {
+    let mut stays = Vec::new();
+    for attempt in client.. {
+        let node = attempt % NODES;
+        let address = addresses.lock().unwrap()[node];
+        let Some((public, _)) = address else { continue };
+        let Some(mut socket) = enter(public).await else {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        };
+        let mut stay = Stay { node, since: Instant::now(), heard: Vec::new() };
+        while let Some(Ok(message)) = socket.next().await {
+            let Ok(message) = serde_json::from_slice::<Value>(&message.into_data()) else { continue };
+            if message["event"] == "tick" {
+                let number = message["data"].as_str().and_then(|data| data.parse().ok()).expect("a number");
+                stay.heard.push(number);
+                if number == LAST {
+                    stays.push(stay);
+                    return stays;
+                }
+            }
+        }
+        stays.push(stay);
+    }
+    stays
+}
+
+/// By number: when a publication was sent, and when it was accepted.
+type Accepted = BTreeMap<i64, (Instant, Instant)>;
+
+/// Publishes numbers until `is_over`, each on another node, and then the last.
+async fn publish(addresses: Addresses, is_over: Arc<std::sync::atomic::AtomicBool>) -> Accepted {
+    let http = reqwest::Client::new();
+    let mut accepted = BTreeMap::new();
+    for number in 0.. {
+        let is_last = is_over.load(std::sync::atomic::Ordering::SeqCst);
+        let address = addresses.lock().unwrap()[number as usize % NODES];
+        let Some((_, private)) = address else { continue };
+        let data = if is_last { LAST } else { number };
+        let call = http
+            .request(Method::POST, format!("http://{private}/v1/apps/key/channels/ticker/messages"))
+            .basic_auth(SUPER.0, Some(SUPER.1))
+            .body(json!({ "event": "tick", "data": data }).to_string());
+        let sent = Instant::now();
+        // Whether one that fails reached anybody, nobody knows; it is not sent again.
+        if call.send().await.is_ok_and(|answer| answer.status() == 200) {
+            accepted.insert(data, (sent, Instant::now()));
+            if is_last {
+                return accepted;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    accepted
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_rolling_restart_costs_only_what_is_sent_while_a_client_is_away() {
+    on_each_bus(async |kind| {
+        let mut fleet = Fleet::start(kind, NODES, json!({ "webhooks": [] })).await;
+        let address = |fleet: &Fleet, node: usize| Some((fleet.node(node).public, fleet.node(node).private));
+        let addresses: Addresses =
+            Arc::new(Mutex::new((0..NODES).map(|node| address(&fleet, node)).collect()));
+        let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|client| tokio::spawn(listen(client, Arc::clone(&addresses)))).collect();
+        fleet.until_counted(0, "ticker", CLIENTS).await;
+        let publisher = tokio::spawn(publish(Arc::clone(&addresses), Arc::clone(&is_over)));
+        let mut stopped = Vec::new();
+        for node in 0..NODES {
+            addresses.lock().unwrap()[node] = None;
+            stopped.push(Instant::now());
+            let leaving = fleet.take(node);
+            tokio::task::spawn_blocking(move || leaving.stop()).await.expect("it stops");
+            let starting = fleet.starting();
+            let started = tokio::task::spawn_blocking(starting).await.expect("it starts");
+            fleet.set(node, started);
+            fleet.until_ready().await;
+            addresses.lock().unwrap()[node] = address(&fleet, node);
+            fleet.until_counted(node, "ticker", CLIENTS).await;
+        }
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        let accepted = soon("the publisher ends", publisher).await.expect("it is sound");
+        assert!(accepted.len() > 100, "{} publications", accepted.len());
+        let mut restarts = 0;
+        for client in clients {
+            let stays = soon("the client ends", client).await.expect("it is sound");
+            restarts += stays.len() - 1;
+            check(&stays, &accepted, &stopped);
+        }
+        // Each node had clients when it was stopped.
+        assert!(restarts >= NODES, "{restarts} reconnects");
+    })
+    .await;
+}
+
+/// What a client heard over all its stays.
+fn check(stays: &[Stay], accepted: &Accepted, stopped: &[Instant]) {
+    let mut all: Vec<i64> = stays.iter().flat_map(|stay| stay.heard.iter().copied()).collect();
+    let heard = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(heard, all.len(), "something was heard twice: {stays:?}");
+    for (index, stay) in stays.iter().enumerate() {
+        // A node that is asked to stop closes its sockets at some time from then on.
+        let is_last = index + 1 == stays.len();
+        let end = stopped.get(stay.node).filter(|_| !is_last);
+        for (number, (sent, accepted)) in accepted {
+            let is_owed = *sent >= stay.since && end.is_none_or(|end| accepted < end);
+            assert!(!is_owed || stay.heard.contains(number), "{number} was missed: {stay:?}");
+        }
+    }
+}
