@@ -83,8 +83,10 @@ impl Ends {
 
     async fn nats(url: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let (sender, receiver) = (async_nats::connect(url).await?, async_nats::connect(url).await?);
-        let subscriber = receiver.subscribe(SUBJECT).await?;
-        receiver.flush().await?;
+        let mut subscriber = receiver.subscribe(SUBJECT).await?;
+        // What comes back the way it went shows that the server knows who listens.
+        receiver.publish(SUBJECT, Bytes::new()).await?;
+        subscriber.next().await.ok_or("the connection is closed")?;
         Ok(Self::Nats(sender, subscriber))
     }
 
