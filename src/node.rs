@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::bus::{self, BusEvent};
-use crate::config::{BusConfig, Config, Database, Limits, ListenAddress, Role, SendWay, TlsConfig};
+use crate::config::{BusConfig, Config, Database, Drain, Limits, ListenAddress, Role, SendWay, TlsConfig};
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
 use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorLimits, DoorSettings, SuperAdmin};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
@@ -85,7 +85,7 @@ pub struct Node {
     /// Kept from other nodes until this one ends.
     _outbox_place: Option<OutboxPlace>,
     stopping: watch::Sender<bool>,
-    drain_time_max: Duration,
+    drain: Drain,
 }
 
 impl Node {
@@ -156,7 +156,7 @@ impl Node {
             doors: serve(config, &door, certificate.as_ref(), [public, private], &stopping),
             certificate,
             stopping,
-            drain_time_max: config.drain.time_max,
+            drain: config.drain.clone(),
         };
         Ok(node)
     }
@@ -176,11 +176,15 @@ impl Node {
         self.certificate.iter().for_each(|certificate| certificate.reload());
     }
 
-    /// Stops: accepts nothing more, closes every socket after what was accepted for it, and waits for all to end,
-    /// at most as long as `drain.seconds` says.
+    /// Stops: is not ready any more, and `drain.delay_seconds` later accepts nothing more, closes every socket after what was
+    /// accepted for it, and waits for all to end. All of it takes at most as long as `drain.seconds` says.
     pub async fn stop(self) {
+        self.hub.announce_stop();
+        let Drain { time_max, delay } = self.drain;
+        tokio::time::sleep(delay).await;
         self.stopping.send_replace(true);
-        self.hub.drain();
+        let time = time_max.saturating_sub(delay);
+        self.hub.drain(time);
         let ended = async {
             for door in self.doors {
                 let _ = door.await;
@@ -189,7 +193,7 @@ impl Node {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(self.drain_time_max, ended).await.is_err() {
+        if tokio::time::timeout(time, ended).await.is_err() {
             tracing::warn!("stopped before every socket was closed");
         }
         // Last, since sockets that close are news.

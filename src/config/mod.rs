@@ -321,8 +321,11 @@ pub struct WebhookSettings {
 /// How this node stops.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    /// How long sockets and requests have to finish; zero means none.
+    /// How long all of it may take, from the signal on; zero means that sockets and requests have no time to finish.
     pub time_max: Duration,
+    /// How long the listeners go on accepting when the node says already that it is not ready. Zero, or less than
+    /// `time_max`.
+    pub delay: Duration,
 }
 
 /// Why there is no configuration. Each is one line for the operator.

@@ -10,7 +10,8 @@ use super::{
     ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, PostgresConfig, Proxies,
     PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
     typed::{
-        Typed, TypedBus, TypedCluster, TypedLimits, TypedLog, TypedNode, TypedPusher, TypedStore, TypedTls,
+        Typed, TypedBus, TypedCluster, TypedDrain, TypedLimits, TypedLog, TypedNode, TypedPusher, TypedStore,
+        TypedTls,
     },
 };
 
@@ -52,7 +53,7 @@ pub(super) fn validate(
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
         },
         trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
-        drain: Drain { time_max: check.seconds("drain.seconds", typed.drain.seconds, 0..=3_600) },
+        drain: check.drain(&typed.drain),
         warnings: check.warnings,
     };
     if check.findings.is_empty() { Ok(config) } else { Err(check.findings) }
@@ -367,6 +368,15 @@ impl Check {
 
     fn count(&mut self, key: &str, value: i64, permitted: RangeInclusive<i64>) -> usize {
         self.whole(key, value, permitted)
+    }
+
+    fn drain(&mut self, typed: &TypedDrain) -> Drain {
+        let time_max = self.seconds("drain.seconds", typed.seconds, 0..=3_600);
+        let delay = self.seconds("drain.delay_seconds", typed.delay_seconds, 0..=3_599);
+        if !delay.is_zero() && delay >= time_max {
+            self.find("drain.delay_seconds must be less than drain.seconds, of which it is a part");
+        }
+        Drain { time_max, delay }
     }
 
     fn seconds(&mut self, key: &str, value: i64, permitted: RangeInclusive<i64>) -> Duration {

@@ -7,6 +7,7 @@
 mod bearers;
 mod channels;
 mod closing;
+mod drain;
 mod fan_out;
 mod forms;
 mod list;
@@ -38,6 +39,7 @@ use crate::model::{AppNumber, ChannelName, Dialect, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::{Deflater, frame};
+use drain::Exodus;
 use list::{List, Slot};
 use outbox::{Frames, Pool};
 pub use send::Batch;
@@ -191,6 +193,7 @@ pub struct Shard {
     ping: Bytes,
     rhythm: Rhythm,
     is_draining: bool,
+    exodus: Exodus,
 }
 
 /// What the kernel said of a socket.
@@ -243,6 +246,7 @@ impl Shard {
             ping: frame::ping(b""),
             rhythm: Rhythm::new(&settings),
             is_draining: false,
+            exodus: Exodus::default(),
         }
     }
 
@@ -291,6 +295,7 @@ impl Shard {
             && self.walks.is_empty()
             && self.dirty.is_empty()
             && self.unread.is_empty()
+            && !self.exodus.is_due()
             && self.gone.is_empty();
         if is_idle { self.wheel.rest(now) } else { Some(Duration::ZERO) }
     }
@@ -322,6 +327,7 @@ impl Shard {
         self.now = self.wheel.tick(now);
         self.read_ready();
         self.carry_out_mail();
+        self.let_go();
         self.fan_out();
         self.flush_dirty();
         self.close_streams();
