@@ -11,6 +11,7 @@ mod listen;
 mod postgres;
 mod proxies;
 pub mod read;
+mod reload;
 mod role;
 mod secret;
 mod typed;
@@ -21,6 +22,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 pub use listen::ListenAddress;
 pub use postgres::{PostgresConfig, PostgresTls};
 pub use proxies::Proxies;
+pub use reload::RELOADABLE;
 pub use role::{MasterAccess, Role, RoleName};
 pub use secret::Secret;
 
@@ -74,6 +76,7 @@ pub struct Config {
     pub webhooks: WebhookSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
+    as_typed: reload::AsTyped,
 }
 
 /// With what the listeners speak TLS. That the files can be read and belong together is not certain.

@@ -9,6 +9,7 @@ use super::{
     Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
     ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, PostgresConfig, Proxies,
     PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
+    reload::AsTyped,
     typed::{
         Typed, TypedBus, TypedCluster, TypedDrain, TypedLimits, TypedLog, TypedNode, TypedPusher, TypedStore,
         TypedTls,
@@ -30,6 +31,7 @@ pub(super) fn validate(
     findings: Vec<String>,
     warnings: Vec<String>,
 ) -> Result<Config, Vec<String>> {
+    let as_typed = AsTyped::of(&typed);
     let mut check = Check { defaults: Typed::default(), findings, warnings };
     let is_whole = matches!(role, Role::Whole);
     let (listen, api_listen) = check.listeners(&typed, is_whole);
@@ -55,6 +57,7 @@ pub(super) fn validate(
         trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
         drain: check.drain(&typed.drain),
         warnings: check.warnings,
+        as_typed,
     };
     if check.findings.is_empty() { Ok(config) } else { Err(check.findings) }
 }
