@@ -10,11 +10,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::app::shell_word;
 use super::first_app::FirstApp;
 use super::log::{self, Logging};
-use super::{Failure, StartArgs};
+use super::{Failure, StartArgs, service};
 use crate::config::read::{self, DEV_PASSWORD, Overlay};
 use crate::config::{Config, ConfigError};
 use crate::model::App;
-use crate::node::{Node, StartError};
+use crate::node::{Inherited, Node, StartError};
 
 /// What a path segment holds as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -66,12 +66,14 @@ pub(super) struct Serving<'a> {
 
 /// Runs a node until a signal says stop. It listens when `announce` is called.
 pub(super) fn serve(serving: &Serving<'_>, announce: impl FnOnce(&Node)) -> Result<(), Failure> {
+    // Before anything is opened.
+    let inherited = service::listeners()?;
     let logging = log::start(&serving.config.log)?;
     for warning in serving.config.warnings.iter().chain(&logging.warning) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(until_stopped(serving, announce, &logging));
+    let served = runtime.block_on(until_stopped(serving, inherited, announce, &logging));
     // Whoever did not finish within the grace time is not waited for.
     runtime.shutdown_background();
     served
@@ -107,6 +109,7 @@ fn variable(name: &str) -> Option<String> {
 
 async fn until_stopped(
     serving: &Serving<'_>,
+    inherited: Inherited,
     announce: impl FnOnce(&Node),
     logging: &Logging,
 ) -> Result<(), Failure> {
@@ -114,13 +117,15 @@ async fn until_stopped(
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = serving.reread.map(|reread| Ok::<_, Failure>((signal(SignalKind::hangup())?, reread)));
     let hangup = hangup.transpose()?;
-    let node = Node::start(serving.config, serving.first).await.map_err(failed)?;
+    let node = Node::start_on(inherited, serving.config, serving.first).await.map_err(failed)?;
     announce(&node);
+    service::ready();
     tokio::select! {
         () = either(&mut terminate, &mut interrupt) => {}
         () = reload_when_told(hangup, serving.config, &node, logging) => {}
     }
     tracing::info!("stopping");
+    service::stopping();
     tokio::select! {
         () = node.stop() => Ok(()),
         () = either(&mut terminate, &mut interrupt) => {
@@ -146,10 +151,12 @@ async fn reload_when_told(
 ) {
     if let Some((mut hangup, reread)) = hangup {
         while hangup.recv().await.is_some() {
+            service::reloading();
             let reloaded = reread().and_then(|later| reload(config, &later, node, logging));
             if let Err(reason) = reloaded {
                 tracing::error!("cannot reload: {reason}; nothing is changed");
             }
+            service::ready();
         }
     }
     std::future::pending().await
