@@ -15,7 +15,12 @@ fn heard(peers: &mut [Peer]) -> Vec<Vec<Frame>> {
 }
 
 fn closed(heard: &[Vec<Frame>]) -> Vec<usize> {
-    let is_closed = |frames: &Vec<Frame>| frames.last() == Some(&Frame::Close(1001));
+    closed_with(1001, heard)
+}
+
+/// Whose last frame of these is a close with that code.
+fn closed_with(code: u16, heard: &[Vec<Frame>]) -> Vec<usize> {
+    let is_closed = |frames: &Vec<Frame>| frames.last() == Some(&Frame::Close(code));
     heard.iter().enumerate().filter(|(_, frames)| is_closed(frames)).map(|(index, _)| index).collect()
 }
 
@@ -47,6 +52,22 @@ fn few_sockets_are_closed_at_once_however_much_time_there_is() {
     world.hub.drain(Duration::from_secs(3_600));
     world.settle();
     assert_eq!(closed(&heard(&mut peers)).len(), 50);
+}
+
+#[test]
+fn pc_130_sockets_of_pusher_are_closed_with_4200_over_the_drain_period() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<_> = (0..300).map(|number| world.connect_pusher(&app, number).0).collect();
+    heard(&mut peers);
+    world.hub.drain(Duration::from_secs(1));
+    world.settle();
+    let mut shares = vec![closed_with(4200, &heard(&mut peers)).len()];
+    for _ in 0..3 {
+        world.pass(TICK);
+        shares.push(closed_with(4200, &heard(&mut peers)).len());
+    }
+    assert_eq!(shares, [75; 4]);
 }
 
 #[test]
