@@ -1,6 +1,8 @@
 //! One running Gusher: builds store, hub, shards and doors in that order, and drains them in reverse.
 
 mod apps;
+mod listeners;
+mod terms;
 
 use std::fmt;
 use std::io;
@@ -9,22 +11,23 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::bus::{self, BusEvent};
-use crate::config::{BusConfig, Config, Database, Limits, ListenAddress, Role, SendWay, TlsConfig};
-use crate::dialect::cluster::token::{KeysInvalid, Verifier};
-use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorLimits, DoorSettings, SuperAdmin};
+use crate::config::{BusConfig, Config, Database, Drain, Limits, SendWay, TlsConfig};
+use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorSettings, Terms};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{GATHER, Hub, HubLimits, LinkSettings, Stales, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
-use crate::model::{Admin, App, AppKey, Hash, NodeId, Notice};
-use crate::net::{descriptors, stream};
+use crate::model::{App, AppKey, NodeId, Notice};
+use crate::net::descriptors;
 use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, OutboxPlace};
+pub use listeners::Inherited;
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -78,6 +81,7 @@ pub struct Node {
     shards: Vec<thread::JoinHandle<()>>,
     shard_metrics: Vec<Arc<ShardMetrics>>,
     doors: Vec<JoinHandle<()>>,
+    door: Arc<Door>,
     certificate: Option<Arc<Certificate>>,
     notices: Notices,
     webhooks: Arc<Webhooks>,
@@ -85,7 +89,7 @@ pub struct Node {
     /// Kept from other nodes until this one ends.
     _outbox_place: Option<OutboxPlace>,
     stopping: watch::Sender<bool>,
-    drain_time_max: Duration,
+    drain: ArcSwap<Drain>,
 }
 
 impl Node {
@@ -95,8 +99,20 @@ impl Node {
     /// # Errors
     /// The database cannot be opened, `first` cannot be had, a listener cannot be bound, or the system gives no threads.
     pub async fn start(config: &Config, first: Option<&App>) -> Result<Self, StartError> {
+        Self::start_on(Inherited::default(), config, first).await
+    }
+
+    /// The same, on listeners that are there already instead of those of the configuration.
+    ///
+    /// # Errors
+    /// Those of [`Node::start`]; what was inherited is no listener.
+    pub async fn start_on(
+        inherited: Inherited,
+        config: &Config,
+        first: Option<&App>,
+    ) -> Result<Self, StartError> {
         // First, as nothing else that may be wrong is found as quickly.
-        let tokens = verifier(config)?;
+        let terms = terms::first(config)?;
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
         let certificate = config.tls.as_ref().map(certificate).transpose()?;
@@ -106,11 +122,7 @@ impl Node {
             .collect::<io::Result<Vec<_>>>()
             .map_err(system)?;
         let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
-        let limits = HubLimits {
-            sockets_max,
-            mailbox_bytes_max: config.limits.mailbox_bytes_max,
-            kept_bytes_max: config.pusher.cache_bytes_max,
-        };
+        let limits = hub_limits(config, sockets_max);
         let origin = Instant::now();
         let (notices, posted) = Notices::queue(NOTICES_MAX);
         let (link, facts) = match &config.bus {
@@ -138,14 +150,14 @@ impl Node {
             hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
             join(&hub, &stales, bus.join_time_max).await;
         }
-        let (public, private) = listeners(config).await?;
+        let (public, private) = listeners::open(inherited, config).await?;
         let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
         let webhooks = Arc::new(webhooks);
-        let door = door(config, &hub, &webhooks, tokens)?;
+        let door = door(config, &hub, &webhooks, terms)?;
         let (stopping, _) = watch::channel(false);
         let node = Self {
-            public: address(public.as_ref())?,
-            private: address(private.as_ref())?,
+            public: listeners::address(public.as_ref())?,
+            private: listeners::address(private.as_ref())?,
             housekeeping,
             _outbox_place: outbox_place,
             notices,
@@ -154,9 +166,10 @@ impl Node {
             shards,
             shard_metrics,
             doors: serve(config, &door, certificate.as_ref(), [public, private], &stopping),
+            door,
             certificate,
             stopping,
-            drain_time_max: config.drain.time_max,
+            drain: ArcSwap::from_pointee(config.drain.clone()),
         };
         Ok(node)
     }
@@ -171,16 +184,27 @@ impl Node {
         &self.shard_metrics
     }
 
-    /// Reads the files of the certificate again, if there is one.
-    pub fn reload(&self) {
+    /// Takes over what of `config` may change while a node runs (see [`config::RELOADABLE`](crate::config::RELOADABLE)), and
+    /// reads the files that it names again.
+    ///
+    /// # Errors
+    /// A file of keys cannot be used; nothing has changed.
+    pub fn reload(&self, config: &Config) -> Result<(), StartError> {
+        self.door.change(terms::of(config)?);
+        self.drain.store(Arc::new(config.drain.clone()));
         self.certificate.iter().for_each(|certificate| certificate.reload());
+        Ok(())
     }
 
-    /// Stops: accepts nothing more, closes every socket after what was accepted for it, and waits for all to end,
-    /// at most as long as `drain.seconds` says.
+    /// Stops: is not ready any more, and `drain.delay_seconds` later accepts nothing more, closes every socket after what was
+    /// accepted for it, and waits for all to end. All of it takes at most as long as `drain.seconds` says.
     pub async fn stop(self) {
+        self.hub.announce_stop();
+        let Drain { time_max, delay } = **self.drain.load();
+        tokio::time::sleep(delay).await;
         self.stopping.send_replace(true);
-        self.hub.drain();
+        let time = time_max.saturating_sub(delay);
+        self.hub.drain(time);
         let ended = async {
             for door in self.doors {
                 let _ = door.await;
@@ -189,7 +213,7 @@ impl Node {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(self.drain_time_max, ended).await.is_err() {
+        if tokio::time::timeout(time, ended).await.is_err() {
             tracing::warn!("stopped before every socket was closed");
         }
         // Last, since sockets that close are news.
@@ -269,63 +293,11 @@ async fn webhooks(
     Ok((webhooks, place))
 }
 
-/// The public listener and the private one, as far as the role has them.
-async fn listeners(config: &Config) -> Result<(Option<TcpListener>, Option<TcpListener>), StartError> {
-    let open = async |address, key| {
-        bind(address, config.role.word_for(key), config.node.send_buffer_bytes).await.map(Some)
-    };
-    let public = match config.role {
-        Role::Master(_) => None,
-        Role::Whole | Role::Slave => open(&config.listen, "listen").await?,
-    };
-    let private = match config.role {
-        Role::Slave => None,
-        Role::Whole | Role::Master(_) => open(&config.api_listen, "api_listen").await?,
-    };
-    Ok((public, private))
-}
-
-fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, StartError> {
-    listener.map(TcpListener::local_addr).transpose().map_err(system)
-}
-
-/// Binds the first address that `address` stands for and that can be bound.
-async fn bind(
-    address: &ListenAddress,
-    key: &str,
-    send_buffer_bytes: usize,
-) -> Result<TcpListener, StartError> {
-    let failed = |error: io::Error| {
-        let what = if error.kind() == io::ErrorKind::AddrInUse {
-            "the port is in use".to_owned()
-        } else {
-            error.to_string()
-        };
-        StartError(format!(
-            "cannot listen on {address}: {what}: stop what uses it or set {key} to another address"
-        ))
-    };
-    let candidates: Vec<SocketAddr> = match address.host() {
-        // Every address of both families; of IPv4 alone where there is no IPv6.
-        None => vec![([0; 16], address.port()).into(), ([0; 4], address.port()).into()],
-        Some(host) => tokio::net::lookup_host((host, address.port())).await.map_err(failed)?.collect(),
-    };
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for candidate in candidates {
-        match stream::listen(candidate, send_buffer_bytes).and_then(TcpListener::from_std) {
-            Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
-            Err(error) => last = error,
-        }
-    }
-    Err(failed(last))
-}
-
 fn door(
     config: &Config,
     hub: &Arc<Hub>,
     webhooks: &Arc<Webhooks>,
-    tokens: Option<Verifier>,
+    terms: Terms,
 ) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
     let hook = ConnectHook::new(ConnectHookLimits {
@@ -339,41 +311,19 @@ fn door(
         memory: config.node.credential_life,
         computations_max: thread::available_parallelism().map_or(1, usize::from),
     });
-    let door_limits = DoorLimits {
-        head_bytes_max: limits.head_bytes_max,
-        headers_max: limits.headers_max,
-        head_time_max: limits.head_time_max,
-        idle_time_max: limits.idle_time_max,
-        body_bytes_max: limits.body_bytes_max,
-        body_time_max: limits.body_time_max,
+    let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
+    let credentials =
+        credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
+    let settings = DoorSettings {
         connections_max: limits.pending_connections_max,
         pattern: PatternLimits {
             pattern_bytes_max: limits.pattern_bytes_max,
             compiled_bytes_max: limits.pattern_compiled_bytes_max,
         },
-    };
-    let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
-    let credentials =
-        credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
-    let settings = DoorSettings {
-        limits: door_limits,
-        trusted_proxies: config.trusted_proxies.clone(),
-        strict_protocol: config.pusher.strict_protocol,
-        path_prefix: config.pusher.path_prefix.clone(),
-        close_at_expiry: config.cluster.close_at_expiry,
         only_cluster: config.role.is_of_cluster(),
     };
-    if tokens.is_none() {
-        let word = config.role.word_for("cluster.public_pem_file");
-        match config.role {
-            // It may have been told why.
-            Role::Master(_) if config.cluster.public_pem_file.is_some() => {}
-            Role::Master(_) => tracing::warn!("without {word} no tokens are decoded"),
-            _ => tracing::info!("without {word} no tokens of Gusher Cluster are believed"),
-        }
-    }
-    let admin = super_admin(config);
-    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, tokens, settings))
+    terms::tell_of_keys(config, &terms);
+    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, terms, settings))
 }
 
 /// Serves the listeners that there are, the public one first.
@@ -403,38 +353,11 @@ fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
     loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
 }
 
-fn super_admin(config: &Config) -> SuperAdmin {
-    let admin = Admin {
-        account: config.admin.account.clone(),
-        hash: Hash(config.admin.password_hash.reveal().to_owned()),
-    };
-    match &config.role {
-        Role::Whole | Role::Slave => admin.into(),
-        Role::Master(access) => {
-            SuperAdmin { admin, token: access.token.clone(), is_everybody: access.is_open }
-        }
-    }
-}
-
-/// What tells good tokens from bad ones, by the keys in the file that the configuration names. A master does without
-/// (spec 2.1).
-fn verifier(config: &Config) -> Result<Option<Verifier>, StartError> {
-    let (cluster, word) = (&config.cluster, config.role.word_for("cluster.public_pem_file"));
-    let Some(file) = &cluster.public_pem_file else { return Ok(None) };
-    let unusable = |reason: &dyn fmt::Display| {
-        let file = file.display();
-        format!("cannot use the public key file {file}: {reason}: set {word} to RSA public keys in PEM")
-    };
-    let read = std::fs::read_to_string(file).map_err(|error| unusable(&error)).and_then(|pem| {
-        Verifier::new(&pem, &cluster.algorithms).map_err(|KeysInvalid(reason)| unusable(&reason))
-    });
-    match (read, &config.role) {
-        (Ok(verifier), _) => Ok(Some(verifier)),
-        (Err(reason), Role::Master(_)) => {
-            tracing::warn!("{reason}; without it no tokens are decoded");
-            Ok(None)
-        }
-        (Err(reason), _) => Err(StartError(reason)),
+fn hub_limits(config: &Config, sockets_max: usize) -> HubLimits {
+    HubLimits {
+        sockets_max,
+        mailbox_bytes_max: config.limits.mailbox_bytes_max,
+        kept_bytes_max: config.pusher.cache_bytes_max,
     }
 }
 

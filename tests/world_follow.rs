@@ -174,7 +174,7 @@ fn who_leaves_or_ends_while_it_is_not_told_yet_is_gone_for_all() {
     nodes.settle();
     clients[1].peer.send(CLOSE, &1000_u16.to_be_bytes());
     // The third is closed by its node.
-    nodes.nodes[&2].world.hub.drain();
+    nodes.nodes[&2].world.hub.drain(std::time::Duration::ZERO);
     nodes.settle();
     nodes.bus.let_through("2");
     nodes.settle();

@@ -28,7 +28,8 @@ use tracing_subscriber::{
     filter::Targets,
     fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, format::Writer},
     layer::SubscriberExt,
-    registry::LookupSpan,
+    registry::{LookupSpan, Registry},
+    reload::{self, Handle},
 };
 
 use crate::config::{Level, Log, LogFormat, LogTarget, Rotation};
@@ -44,9 +45,21 @@ pub struct Logging {
     /// What is to be logged about the log itself: the file that was named cannot be opened.
     pub warning: Option<String>,
     queue: Queue,
+    filter: Handle<Targets, Registry>,
 }
 
 impl Logging {
+    /// Logs from now on as much as `log` says and to where it says; the form of a line stays as it is. Files are opened
+    /// again, as they may have been moved away. If one cannot be opened, lines go where they went before.
+    pub fn reload(&self, log: &Log) {
+        match outputs(&log.target) {
+            (outputs, None) => self.queue.redirect(outputs),
+            (_, Some((reason, _))) => tracing::warn!("{reason}; lines go where they went before"),
+        }
+        // It fails when another subscriber was there first, whose filter is not ours.
+        let _ = self.filter.reload(filter(log));
+    }
+
     /// Writes what waits, for a bounded time.
     pub fn flush(&self) {
         self.queue.flush();
@@ -66,7 +79,8 @@ impl Drop for Logging {
 /// # Errors
 /// The system gives no thread.
 pub fn start(log: &Log) -> io::Result<Logging> {
-    let (outputs, warning) = outputs(&log.target);
+    let (outputs, unopened) = outputs(&log.target);
+    let warning = unopened.map(|(reason, place)| format!("{reason}; logging to {place}"));
     let dropped = move |format, lines: u64| {
         line(
             format,
@@ -78,14 +92,18 @@ pub fn start(log: &Log) -> io::Result<Logging> {
     let format = log.format;
     let queue = Queue::start(outputs, Box::new(move |lines| dropped(format, lines)))?;
     // Without `init()` of tracing-subscriber, which would also let in what libraries say through the `log` crate.
-    let _ = tracing::subscriber::set_global_default(subscriber(log, queue.clone()));
-    Ok(Logging { warning, queue })
+    let (subscriber, filter) = subscriber(log, queue.clone());
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(Logging { warning, queue, filter })
 }
 
 /// What lines are written to.
 type Outputs = Vec<Box<dyn Write + Send>>;
 
-fn outputs(target: &LogTarget) -> (Outputs, Option<String>) {
+/// A file that cannot be opened: what is to be said of it, and where lines go instead.
+type Unopened = (String, &'static str);
+
+fn outputs(target: &LogTarget) -> (Outputs, Option<Unopened>) {
     let console = |to_stdout: bool| -> Box<dyn Write + Send> {
         if to_stdout { Box::new(io::stdout()) } else { Box::new(io::stderr()) }
     };
@@ -103,8 +121,8 @@ fn outputs(target: &LogTarget) -> (Outputs, Option<String>) {
         Ok(file) => (before.into_iter().chain([file]).collect(), None),
         Err(reason) => {
             let place = if before.is_some() { "standard output" } else { "standard error" };
-            let warning = format!("cannot open log file {}: {reason}; logging to {place}", path.display());
-            (vec![before.unwrap_or_else(|| console(false))], Some(warning))
+            let reason = format!("cannot open log file {}: {reason}", path.display());
+            (vec![before.unwrap_or_else(|| console(false))], Some((reason, place)))
         }
     }
 }
@@ -114,23 +132,26 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o664).open(path)
 }
 
-fn subscriber<W>(log: &Log, writer: W) -> impl Subscriber + Send + Sync + use<W>
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+/// Which lines are written.
+fn filter(log: &Log) -> Targets {
     let ours = match log.level {
         Level::Debug => LevelFilter::DEBUG,
         Level::Info => LevelFilter::INFO,
         Level::Warn => LevelFilter::WARN,
     };
     let sockets = if log.names_clients { ours } else { LevelFilter::OFF };
-    let filter = Targets::new()
-        .with_target(OURS, ours)
-        .with_target(SOCKET_LINES, sockets)
-        .with_default(LevelFilter::WARN);
+    Targets::new().with_target(OURS, ours).with_target(SOCKET_LINES, sockets).with_default(LevelFilter::WARN)
+}
+
+/// What writes lines, and what changes which ones.
+fn subscriber<W>(log: &Log, writer: W) -> (impl Subscriber + Send + Sync + use<W>, Handle<Targets, Registry>)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, handle) = reload::Layer::new(filter(log));
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer).event_format(Line(log.format));
-    tracing_subscriber::registry().with(filter).with(lines)
+    (tracing_subscriber::registry().with(filter).with(lines), handle)
 }
 
 /// The form of a line.
@@ -299,7 +320,7 @@ mod tests {
     fn written(log: &Log, speak: impl FnOnce()) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
-        with_default(subscriber(log, move || writer.clone()), speak);
+        with_default(subscriber(log, move || writer.clone()).0, speak);
         let bytes = memory.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -399,7 +420,7 @@ mod tests {
         let path = directory.path().join("x.log");
         std::fs::write(&path, "before\n").unwrap();
         let file = open(&path).unwrap();
-        with_default(subscriber(&log_at(Level::Info, LogFormat::Text), file), || info!("after"));
+        with_default(subscriber(&log_at(Level::Info, LogFormat::Text), file).0, || info!("after"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("before\ntime=") && text.ends_with("msg=\"after\"\n"), "{text}");
 

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod log;
 pub mod push;
 pub mod role;
+mod service;
 pub mod settings;
 mod stage;
 pub mod start;

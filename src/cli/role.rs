@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failure, log, start, tell};
+use super::start::{self, Serving};
+use super::{Failure, log, tell};
 use crate::config::read::{self, Overlay};
 use crate::config::{BusConfig, Config, LogTarget, Role, RoleName};
 use crate::node::Node;
@@ -31,17 +32,23 @@ pub struct RoleArgs {
 /// # Errors
 /// `Runtime`, whatever it is: as the original, a role ends with status 1 when it cannot start.
 pub fn run(name: RoleName, args: &RoleArgs) -> Result<(), Failure> {
+    let config = settings(name, args)?;
+    let reread = || settings(name, args);
+    let serving = Serving { config: &config, first: None, reread: Some(&reread) };
+    start::serve(&serving, |node| announce(name, &config, node)).map_err(|failure| match failure {
+        Failure::Runtime(reason) => Failure::Runtime(name.in_its_words(reason)),
+        other => other,
+    })
+}
+
+fn settings(name: RoleName, args: &RoleArgs) -> Result<Config, Failure> {
     let mut flags = Overlay::default();
     if args.debug {
         flags.set("environment", "DEBUG");
     }
     let environment = environment(args.env_file.as_deref())?;
     let config = read::role(name, environment, &flags);
-    let config = config.map_err(|error| Failure::Runtime(error.to_string()))?;
-    start::serve(&config, None, |node| announce(name, &config, node)).map_err(|failure| match failure {
-        Failure::Runtime(reason) => Failure::Runtime(name.in_its_words(reason)),
-        other => other,
-    })
+    config.map_err(|error| Failure::Runtime(error.to_string()))
 }
 
 /// The variables of this process, and behind them those of the file.
@@ -75,13 +82,13 @@ fn announce(name: RoleName, config: &Config, node: &Node) {
         ("version", env!("CARGO_PKG_VERSION").into()),
         ("listen", start::told(address).into()),
     ];
-    fields.extend(settings(config));
+    fields.extend(shown(config));
     // Nobody may be reading.
     let banner = log::line(config.log.format, "info", "gusher", fields);
     let _ = std::io::stdout().lock().write_all(banner.as_bytes());
     tracing::debug!(role, listen = start::told(address), "listening");
     let is_local = address.is_some_and(|address| address.ip().is_loopback());
-    if matches!(&config.role, Role::Master(access) if access.is_open) && !is_local {
+    if config.role.is_open() && !is_local {
         let warning = "anybody who reaches this address may publish and see who is there: \
                        set GUSHER_MASTER_TOKEN, or listen on 127.0.0.1";
         tracing::warn!("{warning}");
@@ -91,7 +98,7 @@ fn announce(name: RoleName, config: &Config, node: &Node) {
 }
 
 /// The settings that matter to this role.
-fn settings(config: &Config) -> Vec<(&'static str, Value)> {
+fn shown(config: &Config) -> Vec<(&'static str, Value)> {
     let key_file = config.cluster.public_pem_file.as_deref().unwrap_or(Path::new(""));
     let mut settings = vec![
         ("nats", config.bus.as_ref().map(servers).unwrap_or_default().into()),

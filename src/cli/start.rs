@@ -10,11 +10,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::app::shell_word;
 use super::first_app::FirstApp;
 use super::log::{self, Logging};
-use super::{Failure, StartArgs};
+use super::{Failure, StartArgs, service};
 use crate::config::read::{self, DEV_PASSWORD, Overlay};
 use crate::config::{Config, ConfigError};
 use crate::model::App;
-use crate::node::{Node, StartError};
+use crate::node::{Inherited, Node, StartError};
 
 /// What a path segment holds as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -33,7 +33,11 @@ pub fn run(args: &StartArgs) -> Result<(), Failure> {
     let config = settings(args)?;
     let named = FirstApp::find(variable)?;
     let first = named.or_else(|| args.dev.then(FirstApp::demo)).map(|app| app.into_app(&config));
-    serve(&config, first.as_ref(), |node| {
+    let reread = || settings(args);
+    // A trial run has no file to read again, unless it is one of a certificate.
+    let hears_hangup = !args.dev || config.tls.is_some();
+    let reread = hears_hangup.then_some(&reread as _);
+    serve(&Serving { config: &config, first: first.as_ref(), reread }, |node| {
         tracing::info!(listen = told(node.public), api_listen = told(node.private), "listening");
         if let (Some(app), true) = (&first, args.dev) {
             // Nobody may be reading; then there is nobody to be told what to type.
@@ -47,18 +51,29 @@ pub(super) fn told(address: Option<SocketAddr>) -> String {
     address.map(|address| address.to_string()).unwrap_or_default()
 }
 
+/// Reads the settings from where they were read at the start.
+pub(super) type Reread<'a> = &'a dyn Fn() -> Result<Config, Failure>;
+
+/// What a process that serves is given.
+pub(super) struct Serving<'a> {
+    /// The settings.
+    pub config: &'a Config,
+    /// An app that is there before anybody is let in.
+    pub first: Option<&'a App>,
+    /// Reads the settings again. Without it SIGHUP keeps its meaning: the terminal is gone, and so is what was started in it.
+    pub reread: Option<Reread<'a>>,
+}
+
 /// Runs a node until a signal says stop. It listens when `announce` is called.
-pub(super) fn serve(
-    config: &Config,
-    first: Option<&App>,
-    announce: impl FnOnce(&Node),
-) -> Result<(), Failure> {
-    let logging = log::start(&config.log)?;
-    for warning in config.warnings.iter().chain(&logging.warning) {
+pub(super) fn serve(serving: &Serving<'_>, announce: impl FnOnce(&Node)) -> Result<(), Failure> {
+    // Before anything is opened.
+    let inherited = service::listeners()?;
+    let logging = log::start(&serving.config.log)?;
+    for warning in serving.config.warnings.iter().chain(&logging.warning) {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(until_stopped(config, first, announce, &logging));
+    let served = runtime.block_on(until_stopped(serving, inherited, announce, &logging));
     // Whoever did not finish within the grace time is not waited for.
     runtime.shutdown_background();
     served
@@ -93,20 +108,24 @@ fn variable(name: &str) -> Option<String> {
 }
 
 async fn until_stopped(
-    config: &Config,
-    first: Option<&App>,
+    serving: &Serving<'_>,
+    inherited: Inherited,
     announce: impl FnOnce(&Node),
     logging: &Logging,
 ) -> Result<(), Failure> {
     // Before anything else, so that a signal during the start is not lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let node = Node::start(config, first).await.map_err(failed)?;
+    let hangup = serving.reread.map(|reread| Ok::<_, Failure>((signal(SignalKind::hangup())?, reread)));
+    let hangup = hangup.transpose()?;
+    let node = Node::start_on(inherited, serving.config, serving.first).await.map_err(failed)?;
     announce(&node);
+    service::ready();
     tokio::select! {
         () = either(&mut terminate, &mut interrupt) => {}
-        () = reload_when_told(config, &node) => {}
+        () = reload_when_told(hangup, serving.config, &node, logging) => {}
     }
     tracing::info!("stopping");
+    service::stopping();
     tokio::select! {
         () = node.stop() => Ok(()),
         () = either(&mut terminate, &mut interrupt) => {
@@ -123,20 +142,41 @@ async fn either(one: &mut Signal, other: &mut Signal) {
     }
 }
 
-/// Has the certificate read again at each SIGHUP. Without one the signal keeps its meaning: the terminal is gone, and so is
-/// what was started in it.
-async fn reload_when_told(config: &Config, node: &Node) {
-    let hangup = config.tls.as_ref().map(|_| signal(SignalKind::hangup()));
-    match hangup {
-        Some(Ok(mut hangup)) => {
-            while hangup.recv().await.is_some() {
-                node.reload();
+/// Reads the settings again at each SIGHUP, if that is heard. Never returns.
+async fn reload_when_told(
+    hangup: Option<(Signal, Reread<'_>)>,
+    config: &Config,
+    node: &Node,
+    logging: &Logging,
+) {
+    if let Some((mut hangup, reread)) = hangup {
+        while hangup.recv().await.is_some() {
+            service::reloading();
+            let reloaded = reread().and_then(|later| reload(config, &later, node, logging));
+            if let Err(reason) = reloaded {
+                tracing::error!("cannot reload: {reason}; nothing is changed");
             }
+            service::ready();
         }
-        Some(Err(error)) => tracing::warn!(%error, "SIGHUP cannot be heard: files are read when they change"),
-        None => {}
     }
     std::future::pending().await
+}
+
+/// Takes over what may change, and names what has to wait.
+fn reload(config: &Config, later: &Config, node: &Node, logging: &Logging) -> Result<(), Failure> {
+    node.reload(later).map_err(failed)?;
+    logging.reload(&later.log);
+    tracing::info!("the configuration was read again");
+    for warning in &later.warnings {
+        tracing::warn!("{warning}");
+    }
+    if later.role.is_open() && !config.role.is_open() {
+        tracing::warn!("this master is open now: anybody who reaches it may publish and see who is there");
+    }
+    for setting in config.needs_start(later) {
+        tracing::warn!("{setting} changed: takes effect at the next start");
+    }
+    Ok(())
 }
 
 fn failed(error: StartError) -> Failure {

@@ -11,6 +11,7 @@ mod listen;
 mod postgres;
 mod proxies;
 pub mod read;
+mod reload;
 mod role;
 mod secret;
 mod typed;
@@ -21,6 +22,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 pub use listen::ListenAddress;
 pub use postgres::{PostgresConfig, PostgresTls};
 pub use proxies::Proxies;
+pub use reload::RELOADABLE;
 pub use role::{MasterAccess, Role, RoleName};
 pub use secret::Secret;
 
@@ -74,6 +76,7 @@ pub struct Config {
     pub webhooks: WebhookSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
+    as_typed: reload::AsTyped,
 }
 
 /// With what the listeners speak TLS. That the files can be read and belong together is not certain.
@@ -321,8 +324,11 @@ pub struct WebhookSettings {
 /// How this node stops.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    /// How long sockets and requests have to finish; zero means none.
+    /// How long all of it may take, from the signal on; zero means that sockets and requests have no time to finish.
     pub time_max: Duration,
+    /// How long the listeners go on accepting when the node says already that it is not ready. Zero, or less than
+    /// `time_max`.
+    pub delay: Duration,
 }
 
 /// Why there is no configuration. Each is one line for the operator.

@@ -53,8 +53,13 @@ impl Role {
         !matches!(self, Role::Whole)
     }
 
+    /// Whether everybody who reaches its private listener may do everything.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Role::Master(access) if access.is_open)
+    }
+
     /// What an operator calls the setting at `key` in this role.
-    pub fn word_for(&self, key: &'static str) -> &'static str {
+    pub fn word_for<'a>(&self, key: &'a str) -> &'a str {
         let name = match self {
             Role::Whole => return key,
             Role::Slave => RoleName::Slave,

@@ -132,6 +132,7 @@ pub(super) struct TypedNode {
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypedDrain {
     pub seconds: i64,
+    pub delay_seconds: i64,
 }
 
 impl Default for Typed {
@@ -166,7 +167,7 @@ impl Default for Typed {
                 send_buffer_bytes: 65_536,
                 send: "auto".into(),
             },
-            drain: TypedDrain { seconds: 10 },
+            drain: TypedDrain { seconds: 10, delay_seconds: 0 },
             pusher: TypedPusher {
                 message_bytes_max: 65_536,
                 channels_max: 1_000,

@@ -9,8 +9,10 @@ use super::{
     Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
     ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, PostgresConfig, Proxies,
     PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
+    reload::AsTyped,
     typed::{
-        Typed, TypedBus, TypedCluster, TypedLimits, TypedLog, TypedNode, TypedPusher, TypedStore, TypedTls,
+        Typed, TypedBus, TypedCluster, TypedDrain, TypedLimits, TypedLog, TypedNode, TypedPusher, TypedStore,
+        TypedTls,
     },
 };
 
@@ -29,6 +31,7 @@ pub(super) fn validate(
     findings: Vec<String>,
     warnings: Vec<String>,
 ) -> Result<Config, Vec<String>> {
+    let as_typed = AsTyped::of(&typed);
     let mut check = Check { defaults: Typed::default(), findings, warnings };
     let is_whole = matches!(role, Role::Whole);
     let (listen, api_listen) = check.listeners(&typed, is_whole);
@@ -52,8 +55,9 @@ pub(super) fn validate(
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
         },
         trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
-        drain: Drain { time_max: check.seconds("drain.seconds", typed.drain.seconds, 0..=3_600) },
+        drain: check.drain(&typed.drain),
         warnings: check.warnings,
+        as_typed,
     };
     if check.findings.is_empty() { Ok(config) } else { Err(check.findings) }
 }
@@ -367,6 +371,15 @@ impl Check {
 
     fn count(&mut self, key: &str, value: i64, permitted: RangeInclusive<i64>) -> usize {
         self.whole(key, value, permitted)
+    }
+
+    fn drain(&mut self, typed: &TypedDrain) -> Drain {
+        let time_max = self.seconds("drain.seconds", typed.seconds, 0..=3_600);
+        let delay = self.seconds("drain.delay_seconds", typed.delay_seconds, 0..=3_599);
+        if !delay.is_zero() && delay >= time_max {
+            self.find("drain.delay_seconds must be less than drain.seconds, of which it is a part");
+        }
+        Drain { time_max, delay }
     }
 
     fn seconds(&mut self, key: &str, value: i64, permitted: RangeInclusive<i64>) -> Duration {

@@ -109,7 +109,8 @@ fn json(text: String) -> Response {
 async fn authenticate(State(door): State<Arc<Door>>, request: Request) -> Response {
     let body = door.body(request.into_body()).await;
     let told = body.map_err(|refusal| Fault::from(&refusal)).and_then(|body| {
-        let tokens = door.tokens.as_ref().ok_or_else(|| Fault::from(&Refusal::PathUnknown))?;
+        let terms = door.terms();
+        let tokens = terms.tokens.as_ref().ok_or_else(|| Fault::from(&Refusal::PathUnknown))?;
         let token = api::token(&body)?;
         tokens.verify(&token).map(|_| api::token_told(&token)).map_err(|_| Fault::token())
     });
@@ -133,11 +134,12 @@ async fn preflight() -> Response {
 async fn decode(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let (head, body) = request.into_parts();
     let body = door.body(body).await?;
-    let tokens = door.tokens.as_ref().ok_or(Refusal::PathUnknown)?;
+    let terms = door.terms();
+    let tokens = terms.tokens.as_ref().ok_or(Refusal::PathUnknown)?;
     let claims = api::token(&body).ok().and_then(|token| tokens.verify(&token).ok());
     let app = claims.as_ref().and_then(|claims| door.hub.app(&claims.gusher.app_key).ok());
     let admin = app.as_ref().map(|live| &live.app.admin);
-    door.credentials.reach(private::authorization(&head), &door.admin, admin).await?;
+    door.credentials.reach(private::authorization(&head), &terms.admin, admin).await?;
     Ok(json(api::claims_told(&claims.ok_or_else(Fault::claims)?)))
 }
 
@@ -282,8 +284,9 @@ async fn apps(State(door): State<Arc<Door>>, head: Parts) -> Answer {
 }
 
 impl Door {
-    async fn body(&self, body: Body) -> Result<Bytes, Refusal> {
-        body::read(body, self.settings.limits.body_bytes_max, self.settings.limits.body_time_max).await
+    pub(super) async fn body(&self, body: Body) -> Result<Bytes, Refusal> {
+        let limits = self.terms().limits;
+        body::read(body, limits.body_bytes_max, limits.body_time_max).await
     }
 
     /// Who is there. While the other nodes are not heard of, or hold apps for which there is no room here, the answer says

@@ -85,7 +85,7 @@ pub async fn serve(
     stopping: watch::Receiver<bool>,
 ) {
     let peer = Peer { address, is_secure: certificate.is_some() };
-    let deadline = Instant::now() + door.settings.limits.head_time_max;
+    let deadline = Instant::now() + door.terms().limits.head_time_max;
     match certificate {
         None => speak(door, stream, peer, routes, deadline, stopping).await,
         Some(certificate) => {
@@ -133,7 +133,7 @@ async fn speak(
     let service = service_fn(move |mut request: Request<Incoming>| {
         seen.is_heard.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer);
-        strip_prefix(request.uri_mut(), &keeper.settings.path_prefix);
+        strip_prefix(request.uri_mut(), &keeper.terms().path_prefix);
         let (answer, seen) = (routes.call(request), Arc::clone(&seen));
         Box::pin(async move { answer.await.map(|response| keep_upgraded(response, &seen)) })
     });
@@ -204,12 +204,12 @@ async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
 }
 
 fn builder(door: &Door) -> http1::Builder {
-    let mut builder = http1::Builder::new();
+    let (limits, mut builder) = (door.terms().limits, http1::Builder::new());
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(door.settings.limits.idle_time_max)
-        .max_headers(door.settings.limits.headers_max)
-        .max_header_size(door.settings.limits.head_bytes_max);
+        .header_read_timeout(limits.idle_time_max)
+        .max_headers(limits.headers_max)
+        .max_header_size(limits.head_bytes_max);
     builder
 }
 

@@ -12,6 +12,7 @@ mod operation;
 mod private;
 mod public;
 mod signed;
+mod terms;
 mod ui;
 mod upgrade;
 
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderValue;
@@ -34,11 +36,11 @@ use tokio::time::{Instant, sleep, timeout};
 pub use certificate::{Certificate, CertificateUnusable};
 use connection::Peer;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
+pub use terms::{DoorLimits, Terms};
 
-use crate::config::Proxies;
-use crate::dialect::cluster::token::Verifier;
 use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
+use crate::model::pattern::PatternLimits;
 use crate::model::{Pattern, Refusal};
 
 /// How long a listener rests when the process has no descriptor left for a connection.
@@ -47,40 +49,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How many compiled patterns are kept for the next push.
 const PATTERNS_KEPT: usize = 64;
 
-/// What bounds HTTP.
+/// What of a door stays as it is.
 #[derive(Clone, Copy, Debug)]
-pub struct DoorLimits {
-    /// A request's line and headers, in bytes.
-    pub head_bytes_max: usize,
-    /// A request's headers.
-    pub headers_max: usize,
-    /// From accepting a connection to having its first request's head.
-    pub head_time_max: Duration,
-    /// How long a connection may idle between requests.
-    pub idle_time_max: Duration,
-    /// A request's body, in bytes.
-    pub body_bytes_max: usize,
-    /// From a request's head to the end of its body.
-    pub body_time_max: Duration,
+pub struct DoorSettings {
     /// Connections of one listener that are not, or not yet, sockets.
     pub connections_max: usize,
     /// What a user pattern may be.
-    pub pattern: crate::model::pattern::PatternLimits,
-}
-
-/// How requests are taken.
-#[derive(Clone, Debug)]
-pub struct DoorSettings {
-    /// What bounds them.
-    pub limits: DoorLimits,
-    /// Who is believed about how a request came to them.
-    pub trusted_proxies: Proxies,
-    /// Sockets of the Pusher dialect must name their protocol version.
-    pub strict_protocol: bool,
-    /// Where the Pusher dialect is served besides the root, such as `/ws-gateway`; empty: nowhere.
-    pub path_prefix: String,
-    /// Sockets of Gusher Cluster are closed when their tokens expire.
-    pub close_at_expiry: bool,
+    pub pattern: PatternLimits,
     /// Nothing but the dialect of Gusher Cluster is served, and requests are logged as there: with path and address.
     pub only_cluster: bool,
 }
@@ -92,26 +67,33 @@ pub struct Door {
     hook: ConnectHook,
     webhooks: Arc<Webhooks>,
     credentials: Credentials,
-    admin: SuperAdmin,
-    /// What tells good tokens from bad ones; without it no sockets of Gusher Cluster are served.
-    tokens: Option<Verifier>,
+    terms: ArcSwap<Terms>,
     settings: DoorSettings,
     patterns: Cache<String, Pattern>,
 }
 
 impl Door {
-    /// A door to `hub` whose super admin is `admin`; `tokens` for sockets of Gusher Cluster, if there are to be any.
+    /// A door to `hub`, which lets in on these terms.
     pub fn new(
         hub: Arc<Hub>,
         hook: ConnectHook,
         webhooks: Arc<Webhooks>,
         credentials: Credentials,
-        admin: SuperAdmin,
-        tokens: Option<Verifier>,
+        terms: Terms,
         settings: DoorSettings,
     ) -> Arc<Self> {
-        let patterns = Cache::new(PATTERNS_KEPT);
-        Arc::new(Self { hub, hook, webhooks, credentials, admin, tokens, settings, patterns })
+        let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
+        Arc::new(Self { hub, hook, webhooks, credentials, terms, settings, patterns })
+    }
+
+    /// Lets in on other terms from now on.
+    pub fn change(&self, terms: Terms) {
+        self.terms.store(Arc::new(terms));
+    }
+
+    /// The terms of this moment.
+    fn terms(&self) -> Arc<Terms> {
+        self.terms.load_full()
     }
 
     /// The routes of the public listener.
@@ -135,7 +117,7 @@ impl Door {
         stopping: watch::Receiver<bool>,
         grace: Duration,
     ) {
-        let places = Arc::new(Semaphore::new(self.settings.limits.connections_max));
+        let places = Arc::new(Semaphore::new(self.settings.connections_max));
         let mut stopped = stopping.clone();
         loop {
             // Without a free place nothing is accepted: who comes waits in the kernel's backlog.
@@ -161,7 +143,7 @@ impl Door {
             });
         }
         drop(listener);
-        let all = u32::try_from(self.settings.limits.connections_max).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.settings.connections_max).unwrap_or(u32::MAX);
         // When the grace is over, the connections that are left end with the process.
         let _ = timeout(grace, places.acquire_many(all)).await;
     }
@@ -187,7 +169,7 @@ impl Door {
         if let Some(pattern) = self.patterns.get(source) {
             return Ok(pattern);
         }
-        let compiled = Pattern::parse(source, self.settings.limits.pattern);
+        let compiled = Pattern::parse(source, self.settings.pattern);
         let pattern = compiled.map_err(|error| Refusal::PatternInvalid(error.to_string()))?;
         self.patterns.insert(source.to_owned(), pattern.clone());
         Ok(pattern)
@@ -213,7 +195,7 @@ fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
 /// Whoever is to show that it may is asked for what is taken here.
 async fn challenge(State(door): State<Arc<Door>>, mut response: Response) -> Response {
     if let Some(challenge) = response.headers_mut().get_mut(WWW_AUTHENTICATE) {
-        *challenge = HeaderValue::from_static(door.admin.challenge());
+        *challenge = HeaderValue::from_static(door.terms().admin.challenge());
     }
     response
 }

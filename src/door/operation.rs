@@ -19,8 +19,11 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/version", get(|| async { env!("CARGO_PKG_VERSION") }))
 }
 
-/// A node is ready while it hears of the others.
+/// A node is ready while it hears of the others, until it is told to stop.
 async fn ready(State(door): State<Arc<Door>>) -> Response {
+    if door.hub.is_stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response();
+    }
     match door.hub.bus_name() {
         Some(bus) if !door.hub.is_joined() => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("{bus} not connected")).into_response()

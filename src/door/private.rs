@@ -63,7 +63,7 @@ impl IntoResponse for Refused {
 async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     door.authorize_super(&head).await?;
-    let wanted = api::register(&body::form(&head, body, &door.settings.limits).await?)?;
+    let wanted = api::register(&body::form(&head, body, &door.terms().limits).await?)?;
     let hash = door.credentials.hash(&wanted.account, &wanted.password).await?;
     let (id, secret) = new_identity().map_err(|_| Refusal::Internal)?;
     let has_chosen_id = wanted.id.is_some();
@@ -96,7 +96,7 @@ async fn unregister(State(door): State<Arc<Door>>, head: Parts) -> Result<Respon
 async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let live = door.authorize(&head, 3).await?;
-    let form = body::form(&head, body, &door.settings.limits).await?;
+    let form = body::form(&head, body, &door.terms().limits).await?;
     let publication = api::push(&form, |source| door.pattern(source))?;
     let reach = match &publication.target {
         Target::Everyone | Target::Channels(_) => door.hub.publish(&live, &publication)?,
@@ -125,8 +125,7 @@ async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Res
     let (head, body) = request.into_parts();
     door.authorize_super(&head).await?;
     let live = door.hub.app(&answer::segment(head.uri.path(), 2)?)?;
-    let body =
-        body::read(body, door.settings.limits.body_bytes_max, door.settings.limits.body_time_max).await?;
+    let body = door.body(body).await?;
     let change = settings::change(&body)?;
     let changed = door.hub.configure(live.app.key.as_str(), |now| settings::apply(now, change)).await?;
     Ok(answer::json(settings::told(&changed)))
@@ -144,7 +143,7 @@ async fn webhooks(State(door): State<Arc<Door>>, head: Parts) -> Result<Response
 impl Door {
     /// Lets the super admin pass.
     pub(super) async fn authorize_super(&self, head: &Parts) -> Result<(), Refusal> {
-        match self.credentials.reach(authorization(head), &self.admin, None).await? {
+        match self.credentials.reach(authorization(head), &self.terms().admin, None).await? {
             Reach::Everything => Ok(()),
             Reach::OneApp => Err(Refusal::NotAuthorized),
         }
@@ -156,7 +155,7 @@ impl Door {
         let key = answer::segment(head.uri.path(), place)?;
         let live = self.hub.app(&key);
         let admin = live.as_ref().ok().map(|live| &live.app.admin);
-        self.credentials.reach(authorization(head), &self.admin, admin).await?;
+        self.credentials.reach(authorization(head), &self.terms().admin, admin).await?;
         live
     }
 }

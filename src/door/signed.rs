@@ -141,7 +141,7 @@ async fn check(door: &Door, head: Parts, body: axum::body::Body) -> Result<Call,
     let live = addressed_app(door, &head)?;
     let settings = live.settings();
     let bytes_max = settings.max_body_bytes as usize;
-    let body = body::read(body, bytes_max, door.settings.limits.body_time_max).await.map_err(refused)?;
+    let body = body::read(body, bytes_max, door.terms().limits.body_time_max).await.map_err(refused)?;
     let signed = SignedCall {
         method: head.method.as_str(),
         path: head.uri.path(),

@@ -123,7 +123,8 @@ impl From<Fault> for CannotEnter {
 }
 
 fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), CannotEnter> {
-    let tokens = door.tokens.as_ref().ok_or(Refusal::PathUnknown)?;
+    let terms = door.terms();
+    let tokens = terms.tokens.as_ref().ok_or(Refusal::PathUnknown)?;
     let mut query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
     let token = query.find_map(|(name, value)| (name == "token").then_some(value)).unwrap_or_default();
     if token.is_empty() {
@@ -142,7 +143,7 @@ fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), C
     let accept = handshake::accept(&head.method, head.version, &head.headers);
     let accept = accept.map_err(|_| Refusal::NotAnUpgrade)?;
     let bits = SocketId { high: random_number()?, low: random_number()? };
-    let expires_at_s = claims.expires_at_s().filter(|_| door.settings.close_at_expiry);
+    let expires_at_s = claims.expires_at_s().filter(|_| terms.close_at_expiry);
     let session = socket::Session {
         socket_id: socket::random_uuid(bits),
         user,
@@ -178,7 +179,7 @@ pub fn unknown_path(head: &Parts) -> Response {
 
 /// What is wrong is found in this order (pusher-channels 1.2).
 fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admitted, Closing> {
-    let (protocol, client) = begin::protocol(head.uri.query(), door.settings.strict_protocol)?;
+    let (protocol, client) = begin::protocol(head.uri.query(), door.terms().strict_protocol)?;
     let app = door.hub.app_by_any_key(key).map_err(|_| Closing::app_unknown(key))?;
     let settings = app.settings();
     if !settings.enabled {
@@ -215,7 +216,7 @@ fn came_over_tls(door: &Door, head: &Parts) -> bool {
     let Some(peer) = head.extensions.get::<Peer>() else { return false };
     let named = head.headers.get_all("x-forwarded-proto").iter().next_back();
     let scheme = named.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    match scheme.filter(|_| door.settings.trusted_proxies.trusts(peer.address.ip())) {
+    match scheme.filter(|_| door.terms().trusted_proxies.trusts(peer.address.ip())) {
         Some(scheme) => scheme.trim().eq_ignore_ascii_case("https"),
         None => peer.is_secure,
     }

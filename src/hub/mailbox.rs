@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -59,8 +60,8 @@ pub enum Message {
     DisableApp(AppNumber),
     /// The app is gone: close its sockets.
     CloseApp(AppNumber),
-    /// The node stops: close every socket, then end.
-    Drain,
+    /// The node stops: close every socket in so much time, then end.
+    Drain(Duration),
 }
 
 impl Message {
@@ -109,6 +110,11 @@ impl Mailbox {
     /// How much waits, in bytes; what a publisher is refused by.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing waits that the shard has not taken.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
     }
 
     /// Moves all that waits into `into`, which must be empty. A mailbox that once held many does not keep their

@@ -31,7 +31,7 @@ mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -86,6 +86,9 @@ pub struct Hub {
     next_socket: AtomicU64,
     agenda: Agenda,
     notices: Notices,
+    /// The node is not ready any more.
+    stopping: std::sync::atomic::AtomicBool,
+    /// Nobody is admitted any more.
     draining: std::sync::atomic::AtomicBool,
     /// To the other nodes, if there may be any.
     link: Option<Link>,
@@ -119,6 +122,7 @@ impl Hub {
             next_socket: AtomicU64::new(1),
             agenda: Agenda::new(origin),
             notices,
+            stopping: Default::default(),
             draining: Default::default(),
             link: link.map(Link::new),
             is_full_of_apps: Default::default(),
@@ -439,10 +443,21 @@ impl Hub {
         self.posts.iter().map(|post| post.sockets.load(Ordering::Relaxed)).sum()
     }
 
-    /// Admits nobody any more and has every shard close its sockets and end.
-    pub fn drain(&self) {
+    /// The node is about to stop: from here on it is not ready, though it goes on serving.
+    pub fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether that was announced.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Admits nobody any more, and has every shard close its sockets in so much time and end.
+    pub fn drain(&self, time: Duration) {
+        self.announce_stop();
         self.draining.store(true, Ordering::SeqCst);
-        self.posts.iter().for_each(|post| post.mailbox.post(Message::Drain));
+        self.posts.iter().for_each(|post| post.mailbox.post(Message::Drain(time)));
     }
 
     fn least_loaded(&self) -> ShardIndex {

@@ -35,6 +35,22 @@ pub fn listen(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpLi
     Ok(socket.into())
 }
 
+/// Takes over a listener that somebody else has opened, and gives it the options of [`listen`].
+///
+/// # Errors
+/// It is no TCP socket that listens, or the kernel refuses an option.
+pub fn take_over(listener: TcpListener, send_buffer_bytes: usize) -> io::Result<TcpListener> {
+    let socket = Socket::from(listener);
+    let is_tcp = socket.r#type()? == Type::STREAM && socket.local_addr()?.as_socket().is_some();
+    if !is_tcp || !socket.is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen for TCP"));
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(send_buffer_bytes)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
 /// The bytes under a socket. Never blocks: what cannot be done now is [`io::ErrorKind::WouldBlock`].
 #[derive(Debug)]
 pub struct Stream {

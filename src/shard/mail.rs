@@ -55,7 +55,7 @@ impl Shard {
             Message::Followed(number) => self.take_up_again(number),
             Message::DisableApp(app) => self.close_app(app, Parting::AppDisabled),
             Message::CloseApp(app) => self.close_app(app, Parting::AppUnregistered),
-            Message::Drain => self.drain(),
+            Message::Drain(time) => self.drain(time),
         }
     }
 
@@ -193,12 +193,6 @@ impl Shard {
     fn close_app(&mut self, app: AppNumber, parting: Parting) {
         let slots = self.slots(|socket| socket.app == app);
         slots.into_iter().for_each(|slot| self.part(slot, parting));
-    }
-
-    fn drain(&mut self) {
-        self.is_draining = true;
-        let slots = self.slots(|_| true);
-        slots.into_iter().for_each(|slot| self.part(slot, Parting::NodeStops));
     }
 
     pub(super) fn slots(&self, wanted: impl Fn(&Socket) -> bool) -> Vec<Slot> {

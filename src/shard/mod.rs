@@ -8,6 +8,7 @@ mod aside;
 mod bearers;
 mod channels;
 mod closing;
+mod drain;
 mod fan_out;
 mod forms;
 mod list;
@@ -40,6 +41,7 @@ use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::{Deflater, frame};
 use aside::Aside;
+use drain::Exodus;
 use list::{List, Slot};
 use outbox::{Frames, Pool};
 pub use send::Batch;
@@ -195,6 +197,7 @@ pub struct Shard {
     ping: Bytes,
     rhythm: Rhythm,
     is_draining: bool,
+    exodus: Exodus,
 }
 
 /// What the kernel said of a socket.
@@ -248,6 +251,7 @@ impl Shard {
             ping: frame::ping(b""),
             rhythm: Rhythm::new(&settings),
             is_draining: false,
+            exodus: Exodus::default(),
         }
     }
 
@@ -296,6 +300,7 @@ impl Shard {
             && self.walks.is_empty()
             && self.dirty.is_empty()
             && self.unread.is_empty()
+            && !self.exodus.is_due()
             && self.gone.is_empty();
         if is_idle { self.wheel.rest(now) } else { Some(Duration::ZERO) }
     }
@@ -327,6 +332,7 @@ impl Shard {
         self.now = self.wheel.tick(now);
         self.read_ready();
         self.carry_out_mail();
+        self.let_go();
         self.fan_out();
         self.flush_dirty();
         self.close_streams();

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::drain::SHARE_DUE;
 use super::list::Slot;
 use super::socket::{ChannelSeat, Phase, Seat, Socket};
 use super::{POOL_SHRINK_TICKS, Shard, ShardSettings};
@@ -107,6 +108,10 @@ impl Shard {
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(now, &mut fired);
         for (due, slot) in fired.drain(..) {
+            if slot == SHARE_DUE {
+                self.next_share();
+                continue;
+            }
             if self.sockets.get(slot as usize).is_some_and(|socket| socket.timer_due == due) {
                 self.look_at(slot);
             }

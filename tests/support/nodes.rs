@@ -77,7 +77,7 @@ impl Nodes {
     /// A node closes its sockets, takes leave and ends.
     pub fn stop(&mut self, number: u64) {
         let node = self.nodes.get_mut(&number).unwrap();
-        node.world.hub.drain();
+        node.world.hub.drain(Duration::ZERO);
         self.settle();
         self.nodes[&number].world.hub.flush();
         self.kill(number);

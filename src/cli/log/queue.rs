@@ -64,6 +64,12 @@ impl Queue {
         }
     }
 
+    /// Writes to other outputs from now on; what was handed over so far goes to those before.
+    pub fn redirect(&self, outputs: Outputs) {
+        self.flush();
+        *self.outputs.lock().unwrap_or_else(PoisonError::into_inner) = outputs;
+    }
+
     fn take(&self, line: &[u8]) {
         if self.items.try_send(Item::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);

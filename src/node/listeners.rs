@@ -1,0 +1,101 @@
+//! The listeners of a node: bound as the configuration says, or taken over from whoever started the process.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::{StartError, system};
+use crate::config::{Config, ListenAddress, Role};
+use crate::net::stream;
+
+/// Listeners that were there before the node: who connects while there is none waits in their backlogs.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// For sockets.
+    pub public: Option<std::net::TcpListener>,
+    /// For backends.
+    pub private: Option<std::net::TcpListener>,
+}
+
+/// The public listener and the private one, as far as the role has them.
+///
+/// # Errors
+/// One cannot be bound; one that was inherited cannot be used, or the role has no use for it.
+pub(super) async fn open(
+    inherited: Inherited,
+    config: &Config,
+) -> Result<(Option<TcpListener>, Option<TcpListener>), StartError> {
+    let send_buffer_bytes = config.node.send_buffer_bytes;
+    let open = async |inherited: Option<_>, address, key, name| match inherited {
+        Some(listener) => take_over(listener, name, send_buffer_bytes).map(Some),
+        None => bind(address, config.role.word_for(key), send_buffer_bytes).await.map(Some),
+    };
+    let public = match (&config.role, inherited.public) {
+        (Role::Master(_), Some(_)) => return Err(useless("public", "master")),
+        (Role::Master(_), None) => None,
+        (Role::Whole | Role::Slave, inherited) => open(inherited, &config.listen, "listen", "public").await?,
+    };
+    let private = match (&config.role, inherited.private) {
+        (Role::Slave, Some(_)) => return Err(useless("private", "slave")),
+        (Role::Slave, None) => None,
+        (Role::Whole | Role::Master(_), inherited) => {
+            open(inherited, &config.api_listen, "api_listen", "private").await?
+        }
+    };
+    Ok((public, private))
+}
+
+fn useless(name: &str, role: &str) -> StartError {
+    StartError(format!("a {role} has no {name} listener: take the socket called {name} out of its unit"))
+}
+
+fn take_over(
+    listener: std::net::TcpListener,
+    name: &str,
+    send_buffer_bytes: usize,
+) -> Result<TcpListener, StartError> {
+    let taken = stream::take_over(listener, send_buffer_bytes).and_then(TcpListener::from_std);
+    taken.map_err(|error| {
+        StartError(format!(
+            "cannot listen on the socket called {name} that was handed over: {error}: hand over a TCP socket that \
+             listens (ListenStream=)"
+        ))
+    })
+}
+
+pub(super) fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, StartError> {
+    listener.map(TcpListener::local_addr).transpose().map_err(system)
+}
+
+/// Binds the first address that `address` stands for and that can be bound.
+async fn bind(
+    address: &ListenAddress,
+    key: &str,
+    send_buffer_bytes: usize,
+) -> Result<TcpListener, StartError> {
+    let failed = |error: io::Error| {
+        let what = if error.kind() == io::ErrorKind::AddrInUse {
+            "the port is in use".to_owned()
+        } else {
+            error.to_string()
+        };
+        StartError(format!(
+            "cannot listen on {address}: {what}: stop what uses it or set {key} to another address"
+        ))
+    };
+    let candidates: Vec<SocketAddr> = match address.host() {
+        // Every address of both families; of IPv4 alone where there is no IPv6.
+        None => vec![([0; 16], address.port()).into(), ([0; 4], address.port()).into()],
+        Some(host) => tokio::net::lookup_host((host, address.port())).await.map_err(failed)?.collect(),
+    };
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for candidate in candidates {
+        match stream::listen(candidate, send_buffer_bytes).and_then(TcpListener::from_std) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}

@@ -1,0 +1,139 @@
+//! How a shard empties when its node stops: share by share, so that the clients of a large node do not all look for another
+//! one in the same instant.
+//!
+//! Always holds: a share is due with each tick, in an order that nobody can foresee, and the last one at three quarters of
+//! the time, so that clients have the rest of it for their part of the close; a socket is closed when the mail of its shard
+//! is carried out, so that what was accepted for it before goes out before.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use super::Shard;
+use super::fan_out::CHUNK;
+use super::list::Slot;
+use crate::model::Parting;
+use crate::net::timer::{TICK, Tick};
+
+/// So many sockets leave a shard with each tick at least, 100 in a second: where there are few, nobody is to wait.
+const SHARE_MIN: usize = 25;
+
+/// How long a share waits for mail that does not end.
+const PATIENCE_TICKS: Tick = 4;
+
+/// The entry of the wheel that is no socket's: the next share is due.
+pub(super) const SHARE_DUE: Slot = Slot::MAX;
+
+/// The sockets of a shard that are still to be closed.
+#[derive(Debug, Default)]
+pub(super) struct Exodus {
+    /// In the order in which they go, the last one first.
+    order: Vec<Slot>,
+    /// So many of them are to go now.
+    due: usize,
+    /// Since this tick.
+    due_since: Tick,
+    /// When the last share is due.
+    end: Tick,
+}
+
+impl Exodus {
+    /// Whether some are to go now.
+    pub(super) fn is_due(&self) -> bool {
+        self.due > 0
+    }
+
+    /// The next share becomes due. How many are left after it.
+    fn add_share(&mut self, now: Tick) -> usize {
+        let waiting = self.order.len() - self.due;
+        let shares = self.end.saturating_sub(now) as usize + 1;
+        if self.due == 0 {
+            self.due_since = now;
+        }
+        let share = waiting.div_ceil(shares).max(SHARE_MIN).min(waiting);
+        self.due += share;
+        waiting - share
+    }
+}
+
+impl Shard {
+    /// Begins to close every socket; those that have not answered when `time` is over end with the process.
+    pub(super) fn drain(&mut self, time: Duration) {
+        self.is_draining = true;
+        let mut order = self.slots(|_| true);
+        let dice = RandomState::new();
+        order.sort_by_cached_key(|slot| dice.hash_one(slot));
+        let ticks = (time * 3 / 4).as_millis() / TICK.as_millis();
+        let end = self.now.saturating_add(Tick::try_from(ticks).unwrap_or(Tick::MAX));
+        self.exodus = Exodus { order, end, ..Exodus::default() };
+        self.next_share();
+    }
+
+    /// The tick of a share has come.
+    pub(super) fn next_share(&mut self) {
+        if self.exodus.add_share(self.now) > 0 {
+            self.wheel.schedule(self.now + 1, SHARE_DUE);
+        }
+    }
+
+    /// Closes sockets that are due, a chunk in a turn, while there is no mail: what was accepted for them goes first.
+    pub(super) fn let_go(&mut self) {
+        for _ in 0..CHUNK {
+            if !self.exodus.is_due() {
+                return;
+            }
+            let is_late = self.now >= self.exodus.due_since + PATIENCE_TICKS;
+            let has_mail = !self.mail.is_empty() || !self.mailbox.is_empty();
+            if has_mail && !is_late {
+                return;
+            }
+            self.exodus.due -= 1;
+            let Some(slot) = self.exodus.order.pop() else { return };
+            self.part(slot, Parting::NodeStops);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many go with each tick.
+    fn shares(sockets: usize, end: Tick) -> Vec<usize> {
+        let mut exodus = Exodus { order: vec![0; sockets], end, ..Exodus::default() };
+        let mut shares = Vec::new();
+        for now in 0.. {
+            let left = exodus.add_share(now);
+            shares.push(std::mem::take(&mut exodus.due));
+            exodus.order.truncate(left);
+            if left == 0 {
+                return shares;
+            }
+        }
+        unreachable!("ticks do not end")
+    }
+
+    #[test]
+    fn many_go_evenly_until_the_end() {
+        let shares = shares(31_000, 30);
+        assert_eq!(shares, [1000; 31]);
+    }
+
+    #[test]
+    fn few_go_at_once_and_some_more_at_the_least_pace() {
+        assert_eq!(shares(25, 30), [25]);
+        assert_eq!(shares(60, 30), [25, 25, 10]);
+        assert_eq!(shares(0, 30), [0]);
+    }
+
+    #[test]
+    fn without_time_all_go_at_once() {
+        assert_eq!(shares(31_000, 0), [31_000]);
+    }
+
+    #[test]
+    fn what_did_not_go_in_its_tick_is_still_due_in_the_next() {
+        let mut exodus = Exodus { order: vec![0; 100], end: 3, ..Exodus::default() };
+        assert_eq!([0, 1, 2, 3].map(|now| exodus.add_share(now)), [75, 50, 25, 0]);
+        assert_eq!((exodus.due, exodus.due_since), (100, 0));
+    }
+}
