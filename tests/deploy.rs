@@ -1,5 +1,5 @@
-//! The examples in `deploy/`, the Dockerfile and the package say what Gusher understands, and files that they name are
-//! there. What they say to others, such as a container engine or systemd, is not checked here.
+//! The examples in `deploy/`, the Dockerfile and the package say what Gusher understands, and files that they and the
+//! workflows name are there. What they say to others, such as a container engine or systemd, is not checked here.
 
 use std::path::Path;
 
@@ -120,4 +120,32 @@ fn the_configuration_of_the_package_lacks_a_password_alone() {
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     let stop: u64 = of_unit("TimeoutStopSec").parse().expect("seconds");
     assert!(stop > config.drain.time_max.as_secs(), "every client is to be told to come back");
+}
+
+#[test]
+fn the_workflows_name_files_that_are_there() {
+    let workflows = [
+        include_str!("../.github/workflows/ci.yml"),
+        include_str!("../.github/workflows/release.yml"),
+        include_str!("../.ci/package"),
+    ];
+    let mut named = 0;
+    for word in workflows
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .flat_map(words)
+    {
+        let is_file = [".ci/", "./.github/", "src/"].iter().any(|folder| word.starts_with(folder))
+            || ["Dockerfile", "README.md", "CHANGELOG.md", "LICENSE"].contains(&word);
+        if is_file {
+            assert!(Path::new(word).is_file(), "{word}");
+            named += 1;
+        }
+    }
+    assert!(named >= 8, "{named}");
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split([' ', '"', ',', '{', '}'])
 }
