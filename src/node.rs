@@ -246,7 +246,11 @@ fn spawn(index: usize, shard: Shard) -> io::Result<thread::JoinHandle<()>> {
     })
 }
 
-async fn open_store(database: &Database) -> Result<Store, StartError> {
+/// Opens what apps are kept in.
+///
+/// # Errors
+/// It cannot be used, and what to do about it.
+pub(crate) async fn open_store(database: &Database) -> Result<Store, StartError> {
     let opened = match database {
         Database::File(file) => Store::open(file).await,
         Database::Memory => Store::in_memory().await,
@@ -300,7 +304,10 @@ fn unusable(database: &Database, error: &StoreError) -> StartError {
 }
 
 /// Binds the first address that `address` stands for and that can be bound.
-async fn bind(
+///
+/// # Errors
+/// None can be, and what to do about it.
+pub(crate) async fn bind(
     address: &ListenAddress,
     key: &str,
     send_buffer_bytes: usize,
@@ -376,7 +383,10 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
 }
 
 /// What tells good tokens from bad ones, by the keys in the file that the configuration names.
-fn verifier(cluster: &ClusterConfig) -> Result<Option<Verifier>, StartError> {
+///
+/// # Errors
+/// The file is of no use, and what to do about it.
+pub(crate) fn verifier(cluster: &ClusterConfig) -> Result<Option<Verifier>, StartError> {
     let Some(file) = &cluster.public_pem_file else {
         tracing::info!("without cluster.public_pem_file no sockets of Gusher Cluster are served");
         return Ok(None);
@@ -413,7 +423,10 @@ fn shard_settings(config: &Config) -> ShardSettings {
 }
 
 /// How the fan-out of a shard leaves.
-fn way_out(way: SendWay) -> Result<Batch, StartError> {
+///
+/// # Errors
+/// It cannot leave as the configuration insists, and what to do about it.
+pub(crate) fn way_out(way: SendWay) -> Result<Batch, StartError> {
     match (way, Batch::through_ring()) {
         (SendWay::Send, _) | (SendWay::Auto, Err(_)) => Ok(Batch::default()),
         (_, Ok(batch)) => Ok(batch),
@@ -427,8 +440,8 @@ fn system(error: io::Error) -> StartError {
     StartError(format!("the system refuses what a node needs: {error}"))
 }
 
-/// How many sockets fit under the descriptor limit.
-fn sockets_possible() -> usize {
+/// How many sockets fit under the descriptor limit, which is raised as far as it goes.
+pub(crate) fn sockets_possible() -> usize {
     let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
     usize::try_from(sockets).unwrap_or(usize::MAX)
 }

@@ -1,7 +1,8 @@
 //! The command line: what may be typed, and which code carries it out.
 //!
 //! Here are the command table, the ways a command can fail, and the exit codes. `init` and `start` belong to the
-//! server; `listen`, `push` and `app` are clients of a running one and speak to it over the network like anybody else.
+//! server; `check`, `doctor` and `config` look at what a start would meet; `listen`, `push`, `app` and those below them
+//! in the table are clients of a running one and speak to it over the network like anybody else.
 //! Always true: a command returns its error instead of printing it, and no secret is ever printed.
 
 use std::fmt;
@@ -15,12 +16,17 @@ mod address;
 mod api;
 pub mod app;
 pub mod bench;
+pub mod check;
+pub mod config;
+pub mod doctor;
+mod finding;
 mod first_app;
 pub mod init;
 pub mod listen;
 pub mod log;
 pub mod push;
 pub mod settings;
+pub mod shell;
 pub mod start;
 
 /// Everything that may be typed after `gusher`.
@@ -115,6 +121,49 @@ PUSHER_APP_SECRET, else those of `gusher start --dev`. What it costs the server 
 the processes named with --pid."
     )]
     Bench(bench::BenchCommand),
+    /// Try whether a node would start with this configuration
+    #[command(after_help = "\
+Examples:
+  gusher check
+  gusher check --config /etc/gusher/config.json
+  gusher check --running --json          while the node runs, for a program
+
+Takes the flags of gusher start. Changes nothing: a database that is not there is not made. Exit
+status 0 when it would start, 78 when the configuration cannot be used, 1 when something else
+does not work.")]
+    Check(check::CheckArgs),
+    /// Look whether this machine is fit for many sockets
+    #[command(after_help = "\
+Examples:
+  gusher doctor
+  gusher doctor --json
+
+Exit status 1 when something has to be mended first; what could only be better is a warning.")]
+    Doctor(doctor::DoctorArgs),
+    /// Show the settings that count, or the file of all defaults
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  gusher config show
+  gusher config template > config.json"
+    )]
+    Config(config::ConfigCommand),
+    /// Print what a shell needs to complete these commands
+    #[command(after_help = "\
+Examples:
+  gusher completions bash > /etc/bash_completion.d/gusher
+  gusher completions zsh > \"${fpath[1]}/_gusher\"
+  gusher completions fish > ~/.config/fish/completions/gusher.fish
+  gusher completions powershell >> $PROFILE")]
+    Completions(shell::CompletionsArgs),
+    /// Print a manual page
+    #[command(after_help = "\
+Examples:
+  gusher man | man -l -
+  gusher man app add | man -l -
+  gusher man --dir /usr/local/share/man/man1     a page for each command")]
+    Man(shell::ManArgs),
 }
 
 /// How to start the server. A flag beats the configuration file.
@@ -209,6 +258,11 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Push(args) => push::run(args),
         Command::App(command) => app::run(command),
         Command::Bench(command) => bench::run(command),
+        Command::Check(args) => check::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Config(command) => config::run(command),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     }
 }
 

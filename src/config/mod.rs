@@ -11,6 +11,7 @@ mod listen;
 mod proxies;
 pub mod read;
 mod secret;
+mod shown;
 mod typed;
 mod validate;
 
