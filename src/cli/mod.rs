@@ -19,15 +19,19 @@ pub mod bench;
 pub mod check;
 pub mod config;
 pub mod doctor;
+pub mod env;
 mod finding;
 mod first_app;
 pub mod init;
 pub mod listen;
 pub mod log;
+mod place;
 pub mod push;
 pub mod settings;
 pub mod shell;
 pub mod start;
+pub mod tail;
+pub mod trigger;
 
 /// Everything that may be typed after `gusher`.
 #[derive(Parser)]
@@ -149,6 +153,37 @@ Examples:
   gusher config template > config.json"
     )]
     Config(config::ConfigCommand),
+    /// Print what points an SDK at this server, for one app
+    #[command(after_help = "\
+Examples:
+  gusher env laravel demo >> .env
+  gusher env node demo --host push.example.com --scheme https
+  gusher env python --app-id 1 --key demo --secret demo-secret
+
+Id and secret are asked of the private API, unless --app-id, --key and --secret, or PUSHER_APP_ID,
+PUSHER_APP_KEY and PUSHER_APP_SECRET, give them. Host and port are those of the configuration
+unless you say where clients find the server.")]
+    Env(env::EnvArgs),
+    /// Publish an event through the signed API of Pusher Channels
+    #[command(after_help = "\
+Examples:
+  gusher trigger news update '{\"price\":3}'
+  gusher trigger news update --info subscription_count
+  printf %s \"$DATA\" | gusher trigger news update -
+
+Server and app are those of PUSHER_HOST, PUSHER_PORT, PUSHER_SCHEME, PUSHER_APP_ID, PUSHER_APP_KEY
+and PUSHER_APP_SECRET, else those of `gusher start --dev`.")]
+    Trigger(trigger::TriggerArgs),
+    /// Receive what happens in channels, one event per line
+    #[command(after_help = "\
+Examples:
+  gusher tail demo news
+  gusher tail demo news prices --count 10 --json
+  PUSHER_APP_SECRET=demo-secret gusher tail demo private-orders presence-room
+
+A line has the channel, the event and its data, with tabs between them. Ends with status 0 on Ctrl-C
+and after --count events, with 1 when the server refuses or closes.")]
+    Tail(tail::TailArgs),
     /// Print what a shell needs to complete these commands
     #[command(after_help = "\
 Examples:
@@ -261,6 +296,9 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(command) => config::run(command),
+        Command::Env(args) => env::run(args),
+        Command::Trigger(args) => trigger::run(args),
+        Command::Tail(args) => tail::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),
     }
