@@ -22,6 +22,7 @@ pub mod doctor;
 pub mod env;
 mod finding;
 mod first_app;
+pub mod import;
 pub mod init;
 pub mod listen;
 pub mod log;
@@ -184,6 +185,16 @@ Examples:
 A line has the channel, the event and its data, with tabs between them. Ends with status 0 on Ctrl-C
 and after --count events, with 1 when the server refuses or closes.")]
     Tail(tail::TailArgs),
+    /// Take over apps and settings from soketi, Sockudo or Reverb
+    #[command(after_help = "\
+Examples:
+  gusher import soketi config.json --dry-run
+  gusher import sockudo config.json --output gusher.json
+  gusher import reverb .env --api http://127.0.0.1:8002
+
+Adds the apps to a running node and prints the settings for the configuration file; with --output
+writes those and adds nothing. Everything that has no equivalent is named.")]
+    Import(import::ImportArgs),
     /// Print what a shell needs to complete these commands
     #[command(after_help = "\
 Examples:
@@ -299,6 +310,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Env(args) => env::run(args),
         Command::Trigger(args) => trigger::run(args),
         Command::Tail(args) => tail::run(args),
+        Command::Import(args) => import::run(args),
         Command::Completions(args) => shell::completions(args),
         Command::Man(args) => shell::man(args),
     }
