@@ -168,3 +168,25 @@ fn the_written_settings_start_once_they_have_a_password() {
     let check = run(&mut directory.gusher(&["check", "--api-listen", "127.0.0.1:0"]));
     assert_eq!(check.code, Some(0), "{check:?}");
 }
+
+#[test]
+fn values_of_another_type_are_named_and_stop_nothing() {
+    let strange = r#"{"port": 6001, "debug": "maybe", "shutdownGracePeriod": [1], "eventLimits.maxBatchSize": "many",
+        "adapter.driver": "nats", "adapter.nats.servers": 7, "appManager.array.apps.4000000000.key": "far",
+        "appManager.array.apps": [{"id": 5, "key": "k", "secret": "long-enough", "webhooks": "x",
+            "maxReadRequestsPerSecond": "few", "maxConnections": 9223372036854775807, "enabled": "perhaps"}, 3, {}]}"#;
+    let outcome = dry("soketi", strange, &[]);
+    assert!(outcome.stdout.contains("gusher app add k --admin-account account --app-id 5\n"), "{outcome:?}");
+    for part in [
+        "debug",
+        "shutdowngraceperiod",
+        "eventlimits.maxbatchsize",
+        "adapter.nats.servers",
+        "app k: webhooks",
+        "appmanager.array.apps.0.maxreadrequestspersecond",
+        "app k: maxconnections",
+        "app k: enabled",
+    ] {
+        assert!(outcome.stderr.contains(&format!("not taken over: {part}: ")), "{part}: {}", outcome.stderr);
+    }
+}

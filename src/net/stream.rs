@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How many connections the kernel may hold ready for us.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Opens a listener whose connections inherit a bounded kernel send buffer and send small frames at once.
 ///

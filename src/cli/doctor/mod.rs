@@ -13,6 +13,8 @@ use clap::Args;
 use self::clock::Clock;
 use super::Failure;
 use super::finding::{self, Finding};
+use crate::model::AppSettings;
+use crate::net::stream::BACKLOG;
 use crate::shard::Batch;
 
 /// Fewer descriptors than these are too few to be a push server, and too few to be a large one.
@@ -21,8 +23,6 @@ const DESCRIPTORS_GOOD: u64 = 65_536;
 /// What is recommended to whoever has fewer.
 const DESCRIPTORS_ADVISED: u64 = 1_048_576;
 
-/// How many connections a listener of ours asks the kernel to hold ready.
-const BACKLOG: u64 = 4_096;
 /// Half-open connections that come with a burst of reconnecting clients.
 const SYN_BACKLOG_GOOD: u64 = 1_024;
 /// Ports for connections that this machine opens; the kernel's own default is 28232.
@@ -31,9 +31,6 @@ const LOCAL_PORTS_GOOD: u64 = 28_000;
 const MIB: u64 = 1 << 20;
 const MEMORY_LEAST: u64 = 64 * MIB;
 const MEMORY_GOOD: u64 = 256 * MIB;
-
-/// How far the clock of a backend may be off, unless an app says otherwise.
-const SIGNATURE_SECONDS: libc::c_long = 600;
 
 /// What `gusher doctor` is told.
 #[derive(Args)]
@@ -137,7 +134,7 @@ fn backlog(machine: &Machine<'_>) -> Finding {
     at_least(
         machine,
         "net.core.somaxconn",
-        BACKLOG,
+        u64::from(BACKLOG.unsigned_abs()),
         "connections the kernel holds ready while a burst of clients comes back; more are made to wait for a second",
     )
 }
@@ -245,14 +242,15 @@ fn io_uring() -> Finding {
 fn kept(clock: Option<Clock>) -> Finding {
     const SUBJECT: &str = "clock";
     const MEND: &str = "timedatectl set-ntp true";
-    let matters = format!("signed calls are refused when clocks differ by more than {SIGNATURE_SECONDS} s");
+    let skew_max_s = AppSettings::default().max_timestamp_skew;
+    let matters = format!("signed calls are refused when clocks differ by more than {skew_max_s} s");
     match clock {
         None => Finding::warn(SUBJECT, format!("the kernel does not tell how it is kept; {matters}"))
             .mended_by(MEND),
         Some(Clock { is_kept: false, .. }) => {
             Finding::warn(SUBJECT, format!("nothing keeps it; {matters}")).mended_by(MEND)
         }
-        Some(Clock { error_max_us, .. }) if error_max_us / 1_000_000 >= SIGNATURE_SECONDS => {
+        Some(Clock { error_max_us, .. }) if error_max_us / 1_000_000 >= libc::c_long::from(skew_max_s) => {
             Finding::fail(SUBJECT, format!("it may be off by {} s; {matters}", error_max_us / 1_000_000))
                 .mended_by(MEND)
         }

@@ -79,8 +79,8 @@ pub(super) fn plan(product: Product, mut source: Source) -> Plan {
     let mut left = Vec::new();
     let settings = node_settings(product, &mut source, &mut left);
     let common = common_settings(product, &mut source, &mut left);
-    let is_batched = truth(source.take("webhooks.batching.enabled")).unwrap_or(false);
-    let apps = (0..source.apps())
+    let is_batched = taken(&mut source, "webhooks.batching.enabled", truth, &mut left).unwrap_or(false);
+    let apps = (source.apps().into_iter())
         .filter_map(|at| planned_app(&format!("{APPS}.{at}"), &common, is_batched, &mut source, &mut left))
         .collect();
     if let Some(driver) =
@@ -103,7 +103,7 @@ fn node_settings(product: Product, source: &mut Source, left: &mut Vec<String>) 
     } else if !host.is_empty() {
         left.push("host: without a port; set listen to [host]:port".to_owned());
     }
-    if let Some(debug) = truth(source.take("debug")) {
+    if let Some(debug) = taken(source, "debug", truth, left) {
         settings.insert("environment".into(), if debug { "DEBUG" } else { "PRODUCTION" }.into());
     }
     let mut pusher = Map::new();
@@ -112,15 +112,16 @@ fn node_settings(product: Product, source: &mut Source, left: &mut Vec<String>) 
     {
         pusher.insert("path_prefix".into(), format!("/{}", prefix.trim_start_matches('/')).into());
     }
-    let bytes = number(source.take("websocketmaxpayloadkb")).map(|kibibytes| kibibytes * 1_024);
-    if let Some(bytes) = bytes.or_else(|| number(source.take("reverb.maxmessagebytes"))) {
+    let bytes =
+        taken(source, "websocketmaxpayloadkb", number, left).map(|kibibytes| kibibytes.saturating_mul(1_024));
+    if let Some(bytes) = bytes.or_else(|| taken(source, "reverb.maxmessagebytes", number, left)) {
         pusher.insert("message_bytes_max".into(), bytes.into());
     }
     if !pusher.is_empty() {
         settings.insert("pusher".into(), pusher.into());
     }
-    if let Some(grace) = number(source.take("shutdowngraceperiod")) {
-        let seconds = if product == Product::Soketi { (grace + 999) / 1_000 } else { grace };
+    if let Some(grace) = taken(source, "shutdowngraceperiod", number, left) {
+        let seconds = if product == Product::Soketi { grace.saturating_add(999) / 1_000 } else { grace };
         settings.insert("drain".into(), json!({ "seconds": seconds }));
     }
     if let Some(bus) = bus(source, left) {
@@ -151,13 +152,8 @@ fn bus(source: &mut Source, left: &mut Vec<String>) -> Option<Value> {
             Some(bus)
         }
         "nats" => {
-            let servers = match source.take("adapter.nats.servers") {
-                Some(Value::Array(servers)) => {
-                    servers.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
-                }
-                Some(Value::String(servers)) => servers,
-                _ => "127.0.0.1:4222".to_owned(),
-            };
+            let servers = taken(source, "adapter.nats.servers", texts, left);
+            let servers = servers.unwrap_or_else(|| "127.0.0.1:4222".to_owned());
             let scheme = |server: &str| {
                 if server.contains("://") { server.to_owned() } else { format!("nats://{server}") }
             };
@@ -195,8 +191,8 @@ fn common_settings(product: Product, source: &mut Source, left: &mut Vec<String>
             set(&mut common, setting, read(*kind, value), path, left);
         }
     }
-    if let Some(time) = number(source.take("userauthenticationtimeout")) {
-        let seconds = if product == Product::Soketi { (time + 999) / 1_000 } else { time };
+    if let Some(time) = taken(source, "userauthenticationtimeout", number, left) {
+        let seconds = if product == Product::Soketi { time.saturating_add(999) / 1_000 } else { time };
         set(&mut common, "authorization_timeout", Some(seconds.into()), "userAuthenticationTimeout", left);
     }
     match source.text("reverb.clientevents").as_deref() {
@@ -242,7 +238,7 @@ fn planned_app(
     let mut settings = common.clone();
     for (name, setting, kind) in APP_SETTINGS {
         if let Some(value) = source.take(&format!("{path}.{name}")) {
-            match (*setting, number(Some(value.clone()))) {
+            match (*setting, number(&value)) {
                 ("max_connections", Some(..0)) => {}
                 ("max_client_events_per_second", Some(..0)) => {
                     settings.insert((*setting).to_owned(), CLIENT_EVENTS_MAX.into());
@@ -252,7 +248,7 @@ fn planned_app(
         }
     }
     for name in UNLIMITED {
-        if number(source.take(&format!("{path}.{name}"))).is_some_and(|limit| limit >= 0) {
+        if taken(source, &format!("{path}.{name}"), number, left).is_some_and(|limit| limit >= 0) {
             left.push(format!("app {key}: {name}: backends are not limited here"));
         }
     }
@@ -261,6 +257,21 @@ fn planned_app(
         set(&mut settings, "webhooks", Some(webhooks), &format!("app {key}: webhooks"), left);
     }
     Some(PlannedApp { key, id, secret, settings })
+}
+
+/// Takes the value at a path, which must be of the type that `meaning` reads.
+fn taken<T>(
+    source: &mut Source,
+    path: &str,
+    meaning: impl Fn(&Value) -> Option<T>,
+    left: &mut Vec<String>,
+) -> Option<T> {
+    let value = source.take(path)?;
+    let meant = meaning(&value);
+    if meant.is_none() {
+        left.push(format!("{path}: its value is of another type than expected"));
+    }
+    meant
 }
 
 /// Sets it if it may be, and otherwise says why not.
@@ -288,18 +299,30 @@ fn set(
 
 fn read(kind: Kind, value: Value) -> Option<Value> {
     match kind {
-        Kind::Truth => truth(Some(value)).map(Value::from),
-        Kind::Count => number(Some(value)).map(Value::from),
+        Kind::Truth => truth(&value).map(Value::from),
+        Kind::Count => number(&value).map(Value::from),
         Kind::Kibibytes => kibibytes(&value).map(Value::from),
         Kind::List => value.is_array().then_some(value),
     }
 }
 
 /// Numbers may be written as texts.
-fn number(value: Option<Value>) -> Option<i64> {
-    match value? {
+fn number(value: &Value) -> Option<i64> {
+    match value {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A text, or several with commas between them.
+fn texts(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => {
+            let texts: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+            texts.map(|texts| texts.join(","))
+        }
         _ => None,
     }
 }
@@ -310,9 +333,9 @@ fn kibibytes(value: &Value) -> Option<u64> {
     (0.0..=1e9).contains(&kibibytes).then_some((kibibytes * 1_024.0) as u64)
 }
 
-fn truth(value: Option<Value>) -> Option<bool> {
-    match value? {
-        Value::Bool(truth) => Some(truth),
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
         Value::Number(number) => Some(number.as_i64() != Some(0)),
         Value::String(text) => match text.as_str() {
             "1" | "true" => Some(true),

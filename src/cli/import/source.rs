@@ -3,6 +3,8 @@
 //! A path is compared without case and underscores, so `maxConnections` and `max_connections` are one. Always true: what is
 //! said of a value that is left is its path and never the value, which may be a secret.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -73,13 +75,13 @@ impl Source {
         })
     }
 
-    /// How many apps there are.
-    pub(super) fn apps(&self) -> usize {
-        let number = |path: &String| {
+    /// The places of the apps in their list.
+    pub(super) fn apps(&self) -> BTreeSet<usize> {
+        let place = |path: &String| {
             let rest = path.strip_prefix(APPS)?.strip_prefix('.')?;
-            rest.split('.').next()?.parse::<usize>().ok()
+            rest.split('.').next()?.parse().ok()
         };
-        self.values.keys().filter_map(number).max().map_or(0, |last| last + 1)
+        self.values.keys().filter_map(place).collect()
     }
 
     /// The paths that nobody took, as they were written.
@@ -145,7 +147,7 @@ mod tests {
             r#"{"app_manager": {"array": {"apps": [{"id": "1"}, {"max_connections": 5}]}}, "x": []}"#,
         ] {
             let mut source = Source::json(text).unwrap();
-            assert_eq!(source.apps(), 2);
+            assert_eq!(source.apps().len(), 2);
             assert_eq!(source.take("appmanager.array.apps.1.maxconnections"), Some(5.into()));
             assert_eq!(source.left().len(), 1, "only the id is left");
         }

@@ -18,6 +18,9 @@ const EVENTS: &[&str] = &[
 /// The list that the setting `webhooks` takes. What has no equivalent is named in `left`, without values.
 pub(super) fn taken_over(told: &Value, is_batched: bool, app: &str, left: &mut Vec<String>) -> Value {
     let mut taken = Vec::new();
+    if !told.is_array() {
+        left.push(format!("app {app}: webhooks: they are no list"));
+    }
     for (at, webhook) in told.as_array().into_iter().flatten().enumerate() {
         let place = format!("app {app}: webhooks.{at}");
         let Some(members) =
@@ -32,7 +35,9 @@ pub(super) fn taken_over(told: &Value, is_batched: bool, app: &str, left: &mut V
                 "url" => drop(own.insert("url".to_owned(), value.clone())),
                 "event_types" => drop(own.insert("events".to_owned(), events(value, &place, left))),
                 "headers" if is_of_texts(value) => drop(own.insert("headers".to_owned(), value.clone())),
-                "filter" => drop(own.insert("filter".to_owned(), filter(value, &place, left))),
+                "filter" if value.is_object() => {
+                    drop(own.insert("filter".to_owned(), filter(value, &place, left)))
+                }
                 other => left.push(format!("{place}.{other}: nothing here is like it")),
             }
         }
