@@ -5,8 +5,10 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 
+use gusher::config::BusKind;
 use serde_json::{Value, json};
 use support::process::{Directory, Outcome, run};
+use support::servers::BusServer;
 
 /// `gusher check` with these arguments, as a program reads it.
 fn check(directory: &Directory, words: &[&str]) -> (Outcome, Value) {
@@ -97,6 +99,25 @@ fn everything_that_does_not_work_is_told_at_once() {
         assert!(findings[0].1.contains(part), "{subject}: {findings:?}");
     }
     assert!(!outcome.stdout.contains("xyzzy") && !outcome.stderr.contains("xyzzy"));
+}
+
+#[test]
+fn a_bus_that_answers_passes_and_one_that_does_not_know_us_fails() {
+    for (kind, protected) in [
+        (BusKind::Nats, &["--user", "me", "--pass", "right"][..]),
+        (BusKind::Redis, &["--requirepass", "right"]),
+    ] {
+        let directory = Directory::new();
+        let (open, closed) = (BusServer::start(kind), BusServer::with(kind, protected));
+        for (server, expected, status) in [(&open, "ok", 0), (&closed, "fail", 1)] {
+            let name = if kind == BusKind::Nats { "nats" } else { "redis" };
+            let bus = json!({ "kind": name, "url": server.url(), "join_seconds_max": 5 });
+            directory.configure("config.json", &[("bus", bus)]);
+            let (outcome, told) = check(&directory, &[]);
+            assert_eq!(outcome.code, Some(status), "{outcome:?}");
+            assert_eq!(found(&told, "bus")[0].0, expected, "{told}");
+        }
+    }
 }
 
 #[test]
