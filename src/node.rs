@@ -2,6 +2,8 @@
 
 mod apps;
 
+pub(crate) use apps::{is_new, open_store};
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -290,7 +292,10 @@ fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, StartEr
 }
 
 /// Binds the first address that `address` stands for and that can be bound.
-async fn bind(
+///
+/// # Errors
+/// None can be, and what to do about it.
+pub(crate) async fn bind(
     address: &ListenAddress,
     key: &str,
     send_buffer_bytes: usize,
@@ -398,7 +403,11 @@ fn serve(
     with_tls.into_iter().filter_map(serve).collect()
 }
 
-fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
+/// What the listeners show.
+///
+/// # Errors
+/// A file cannot be read or they do not belong together, and what to do about it.
+pub(crate) fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
     let loaded = Certificate::load(&tls.cert_file, &tls.key_file);
     loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
 }
@@ -418,7 +427,10 @@ fn super_admin(config: &Config) -> SuperAdmin {
 
 /// What tells good tokens from bad ones, by the keys in the file that the configuration names. A master does without
 /// (spec 2.1).
-fn verifier(config: &Config) -> Result<Option<Verifier>, StartError> {
+///
+/// # Errors
+/// The file is of no use, and what to do about it.
+pub(crate) fn verifier(config: &Config) -> Result<Option<Verifier>, StartError> {
     let (cluster, word) = (&config.cluster, config.role.word_for("cluster.public_pem_file"));
     let Some(file) = &cluster.public_pem_file else { return Ok(None) };
     let unusable = |reason: &dyn fmt::Display| {
@@ -460,7 +472,10 @@ fn shard_settings(config: &Config) -> ShardSettings {
 }
 
 /// How the fan-out of a shard leaves.
-fn way_out(way: SendWay) -> Result<Batch, StartError> {
+///
+/// # Errors
+/// It cannot leave as the configuration insists, and what to do about it.
+pub(crate) fn way_out(way: SendWay) -> Result<Batch, StartError> {
     match (way, Batch::through_ring()) {
         (SendWay::Send, _) | (SendWay::Auto, Err(_)) => Ok(Batch::default()),
         (_, Ok(batch)) => Ok(batch),
@@ -474,8 +489,8 @@ fn system(error: io::Error) -> StartError {
     StartError(format!("the system refuses what a node needs: {error}"))
 }
 
-/// How many sockets fit under the descriptor limit.
-fn sockets_possible() -> usize {
+/// How many sockets fit under the descriptor limit, which is raised as far as it goes.
+pub(crate) fn sockets_possible() -> usize {
     let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
     usize::try_from(sockets).unwrap_or(usize::MAX)
 }

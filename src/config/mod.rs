@@ -13,6 +13,7 @@ mod proxies;
 pub mod read;
 mod role;
 mod secret;
+mod shown;
 mod typed;
 mod validate;
 
