@@ -14,7 +14,8 @@ use regex::{Captures, Regex};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("net", &[]),
-    ("metrics", &[]),
+    // Of `model` only the dialects, by which sockets are counted.
+    ("metrics", &["model"]),
     ("config", &["model"]),
     ("dialect", &["model"]),
     ("bus", &["model", "config", "metrics"]),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::http::request::Parts;
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -197,10 +198,20 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     let response = next.run(request).await;
     let ms = begun.elapsed().as_millis() as u64;
     if response.status().is_client_error() || response.status().is_server_error() {
-        door.hub.metrics.refusals.add(1);
+        door.hub.metrics.refusals.add(response.status().as_u16(), 1);
+    }
+    if publishes(&method, route) {
+        door.hub.metrics.publish_times.observe(begun.elapsed());
     }
     tracing::info!(%method, route, app, status = response.status().as_u16(), ms, "request");
     response
+}
+
+/// Whether a request to this route publishes.
+fn publishes(method: &Method, route: &str) -> bool {
+    let is_publishing = route.starts_with("/api/push/")
+        || ["/events", "/batch_events", "/messages", "/messages/batch"].iter().any(|end| route.ends_with(end));
+    *method == Method::POST && is_publishing
 }
 
 /// The segment of `path` that stands where `route` has the app's key.

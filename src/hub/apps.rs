@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use arc_swap::ArcSwap;
 
 use super::Directory;
+use crate::metrics::{AppMetrics, Counter};
 use crate::model::{App, AppKey, AppNumber, AppSecret, AppSettings, KeyPair, Refusal};
 use crate::store::{Store, StoreError};
 
@@ -18,12 +19,20 @@ pub struct LiveApp {
     settings: ArcSwap<AppSettings>,
     /// This registration of it.
     pub number: AppNumber,
+    /// What is counted of it.
+    pub metrics: AppMetrics,
     directory: Mutex<Directory>,
 }
 
 impl LiveApp {
     fn new(app: App, settings: AppSettings, number: AppNumber) -> Arc<Self> {
-        Arc::new(Self { app, settings: ArcSwap::from_pointee(settings), number, directory: Mutex::default() })
+        Arc::new(Self {
+            app,
+            settings: ArcSwap::from_pointee(settings),
+            number,
+            metrics: AppMetrics::default(),
+            directory: Mutex::default(),
+        })
     }
 
     /// What it allows now.
@@ -42,6 +51,11 @@ impl LiveApp {
     /// The secret that goes with one of its keys.
     pub fn secret(&self, key: &str) -> Option<AppSecret> {
         self.key_pairs().into_iter().find(|pair| pair.key == key).map(|pair| pair.secret)
+    }
+
+    /// Its sockets on this node.
+    pub fn sockets_here(&self) -> usize {
+        self.directory().sockets_here()
     }
 
     /// Who is online, unless the app is gone.
@@ -126,6 +140,8 @@ pub struct Apps {
     store: Store,
     known: RwLock<Known>,
     next_number: AtomicU32,
+    /// Times that the store failed.
+    pub failures: Counter,
     /// Changes go one at a time, so that store and memory agree on their order.
     change: tokio::sync::Mutex<()>,
 }
@@ -149,7 +165,13 @@ impl Apps {
             }
         }
         let next_number = AtomicU32::new(known.by_key.len() as u32);
-        Ok(Self { store, known: RwLock::new(known), next_number, change: tokio::sync::Mutex::default() })
+        Ok(Self {
+            store,
+            known: RwLock::new(known),
+            next_number,
+            failures: Counter::default(),
+            change: tokio::sync::Mutex::default(),
+        })
     }
 
     /// The app of that key.
@@ -186,7 +208,7 @@ impl Apps {
     /// # Errors
     /// [`Refusal::Internal`] when the store cannot be read.
     pub async fn list(&self) -> Result<Vec<App>, Refusal> {
-        self.store.apps().await.map_err(internal)
+        self.store.apps().await.map_err(|error| self.failed(error))
     }
 
     /// Adds an app, first to the store; while its id is taken, with the next of `spare_ids` instead.
@@ -209,7 +231,7 @@ impl Apps {
         }
         self.store.insert(&app).await.map_err(|error| match error {
             StoreError::Exists => Refusal::AppExists,
-            other => internal(other),
+            other => self.failed(other),
         })?;
         let number = AppNumber(self.next_number.fetch_add(1, Ordering::Relaxed));
         let live = LiveApp::new(app, AppSettings::default(), number);
@@ -233,7 +255,8 @@ impl Apps {
         let settings = change(&live.settings())?;
         settings.check().map_err(Refusal::ParametersInvalid)?;
         self.known().check_additional_keys(&live, &settings.additional_keys)?;
-        self.store.save_settings(&live.app.key, &settings).await.map_err(internal)?;
+        let saved = self.store.save_settings(&live.app.key, &settings).await;
+        saved.map_err(|error| self.failed(error))?;
         let mut known = self.known_to_change();
         known.remove_additional_keys(&live);
         live.settings.store(Arc::new(settings));
@@ -293,8 +316,15 @@ impl Apps {
     /// [`Refusal::AppUnknown`], or [`Refusal::Internal`] when the store cannot be written.
     pub async fn unregister(&self, key: &AppKey) -> Result<Arc<LiveApp>, Refusal> {
         let _one_at_a_time = self.change.lock().await;
-        self.store.remove(key).await.map_err(internal)?;
+        self.store.remove(key).await.map_err(|error| self.failed(error))?;
         self.known_to_change().remove(key).ok_or(Refusal::AppUnknown)
+    }
+
+    /// The cause goes to the log, not to the caller.
+    fn failed(&self, error: StoreError) -> Refusal {
+        self.failures.add(1);
+        tracing::error!(%error, "the database failed");
+        Refusal::Internal
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
@@ -304,12 +334,6 @@ impl Apps {
     fn known_to_change(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The cause goes to the log, not to the caller.
-fn internal(error: StoreError) -> Refusal {
-    tracing::error!(%error, "the database failed");
-    Refusal::Internal
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod attendance;
 mod bearers;
 mod channels;
 mod directory;
+mod figures;
 mod holders;
 mod kept;
 mod learn;
@@ -36,6 +37,7 @@ use apps::Reread;
 pub use apps::{Apps, LiveApp};
 pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
+pub use figures::BusState;
 pub use learn::{GATHER, Stale};
 pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
@@ -216,6 +218,7 @@ impl Hub {
             Stale::AnyApp => None,
         };
         let reread = self.apps.reread(only).await.unwrap_or_else(|error| {
+            self.apps.failures.add(1);
             tracing::error!(%error, "cannot read again what other nodes may have changed");
             Vec::new()
         });
@@ -272,7 +275,7 @@ impl Hub {
         if let (Some(link), true) = (&self.link, is_first_here) {
             link.follow(&link.app(&app.app.key));
         }
-        let shard = self.least_loaded();
+        let (shard, dialect) = (self.least_loaded(), session.dialect());
         let number = SocketNumber(self.next_socket.fetch_add(1, Ordering::Relaxed));
         match &session {
             Session::Gusher(user) => {
@@ -292,7 +295,7 @@ impl Hub {
         let post = &self.posts[shard];
         post.sockets.fetch_add(1, Ordering::Relaxed);
         post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), session, deflates }));
-        self.metrics.admissions.add(1);
+        self.metrics.admissions.of(dialect).add(1);
         Ok(Admission { hub: Arc::clone(self), shard, number, open: false })
     }
 

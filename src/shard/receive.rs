@@ -39,6 +39,7 @@ impl Shard {
         match stream.read(scratch) {
             Ok(0) => self.remove(slot),
             Ok(length) => {
+                self.metrics.bytes_in.add(length as u64);
                 self.take_in(slot, &mut scratch[..length]);
                 // Less than there is room for means that there was no more.
                 return length < scratch.len() && !to_the_end;
