@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::admin::Monitor;
 use crate::bus::{self, BusEvent};
 use crate::config::{BusConfig, ClusterConfig, Config, Database, Limits, ListenAddress, SendWay};
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
-use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorSettings};
+use crate::door::{CredentialSettings, Credentials, Door, DoorLimits, DoorParts, DoorSettings};
 use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
-use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, WhenDown};
+use crate::hub::{Apps, GATHER, Hub, HubLimits, LinkSettings, Mailbox, WhenDown};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::pattern::PatternLimits;
 use crate::model::{Admin, App, AppKey, Hash, NodeId, Notice, Refusal};
@@ -78,6 +79,8 @@ pub struct Node {
     /// Kept from other nodes until this one ends.
     _outbox_place: Option<OutboxPlace>,
     stopping: watch::Sender<bool>,
+    /// The last socket is closed, or the time for it is over: nobody has to be told any more that the node stops.
+    over: watch::Sender<bool>,
     drain_time_max: Duration,
 }
 
@@ -113,13 +116,7 @@ impl Node {
         if let Some(app) = first {
             ensure_app(&hub, app).await?;
         }
-        let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
-        for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
-            let shard = Shard::new(index, Arc::clone(&hub), mailbox, poll, shard_settings(config), origin);
-            let shard = shard.sending(way_out(config.node.send)?);
-            shard_metrics.push(shard.metrics());
-            shards.push(spawn(index, shard).map_err(system)?);
-        }
+        let (shards, shard_metrics) = start_shards(config, &hub, prepared, origin)?;
         let mut housekeeping =
             vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
@@ -131,8 +128,14 @@ impl Node {
         let private = bind(&config.api_listen, "api_listen", config.node.send_buffer_bytes).await?;
         let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
         let webhooks = Arc::new(webhooks);
-        let door = door(config, &hub, &webhooks)?;
-        let (stopping, _) = watch::channel(false);
+        let monitor = Monitor::new(
+            Arc::clone(&hub),
+            shard_metrics.clone(),
+            Arc::clone(&webhooks),
+            config.metrics.clone(),
+        );
+        let door = door(config, &hub, &webhooks, monitor)?;
+        let (stopping, over) = (watch::Sender::new(false), watch::Sender::new(false));
         let node = Self {
             public: public.local_addr().map_err(system)?,
             private: private.local_addr().map_err(system)?,
@@ -143,14 +146,15 @@ impl Node {
             hub,
             shards,
             shard_metrics,
-            doors: [(public, door.public()), (private, door.private())]
+            doors: [(public, door.public(), &stopping), (private, door.private(), &over)]
                 .into_iter()
-                .map(|(listener, routes)| {
+                .map(|(listener, routes, end)| {
                     let door = Arc::clone(&door);
-                    tokio::spawn(door.serve(listener, routes, stopping.subscribe(), config.drain.time_max))
+                    tokio::spawn(door.serve(listener, routes, end.subscribe(), config.drain.time_max))
                 })
                 .collect(),
             stopping,
+            over,
             drain_time_max: config.drain.time_max,
         };
         Ok(node)
@@ -171,15 +175,18 @@ impl Node {
     pub async fn stop(self) {
         self.stopping.send_replace(true);
         self.hub.drain();
-        let ended = async {
-            for door in self.doors {
-                let _ = door.await;
-            }
+        let over = self.over.clone();
+        let ended = async move {
             while self.shards.iter().any(|shard| !shard.is_finished()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            self.over.send_replace(true);
+            for door in self.doors {
+                let _ = door.await;
+            }
         };
         if tokio::time::timeout(self.drain_time_max, ended).await.is_err() {
+            over.send_replace(true);
             tracing::warn!("stopped before every socket was closed");
         }
         // Last, since sockets that close are news.
@@ -224,6 +231,25 @@ async fn ensure_app(hub: &Hub, app: &App) -> Result<(), StartError> {
         Err(_) => "the database failed; the log says why".to_owned(),
     };
     Err(StartError(format!("cannot add the app {:?}: {reason}", key.as_str())))
+}
+
+/// What runs the shards, and what they count.
+type Shards = (Vec<thread::JoinHandle<()>>, Vec<Arc<ShardMetrics>>);
+
+fn start_shards(
+    config: &Config,
+    hub: &Arc<Hub>,
+    prepared: Vec<(mio::Poll, Arc<Mailbox>)>,
+    origin: Instant,
+) -> Result<Shards, StartError> {
+    let (mut shards, mut metrics) = (Vec::new(), Vec::new());
+    for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
+        let shard = Shard::new(index, Arc::clone(hub), mailbox, poll, shard_settings(config), origin);
+        let shard = shard.sending(way_out(config.node.send)?);
+        metrics.push(shard.metrics());
+        shards.push(spawn(index, shard).map_err(system)?);
+    }
+    Ok((shards, metrics))
 }
 
 /// Runs a shard on its own thread. A shard that fails takes the node down: with a part of its sockets dead and the
@@ -331,7 +357,12 @@ async fn bind(
     Err(failed(last))
 }
 
-fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc<Door>, StartError> {
+fn door(
+    config: &Config,
+    hub: &Arc<Hub>,
+    webhooks: &Arc<Webhooks>,
+    monitor: Monitor,
+) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
     let hook = ConnectHook::new(ConnectHookLimits {
         exchanges_max: config.max_wait_hook,
@@ -372,7 +403,8 @@ fn door(config: &Config, hub: &Arc<Hub>, webhooks: &Arc<Webhooks>) -> Result<Arc
         path_prefix: config.pusher.path_prefix.clone(),
         close_at_expiry: config.cluster.close_at_expiry,
     };
-    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, admin, tokens, settings))
+    let (hub, webhooks) = (Arc::clone(hub), Arc::clone(webhooks));
+    Ok(Door::new(DoorParts { hub, hook, webhooks, monitor, credentials, admin, tokens }, settings))
 }
 
 /// What tells good tokens from bad ones, by the keys in the file that the configuration names.

@@ -27,6 +27,7 @@ pub(super) struct Typed {
     pub cluster: TypedCluster,
     pub bus: TypedBus,
     pub webhooks: TypedWebhooks,
+    pub metrics: TypedMetrics,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +66,13 @@ pub(super) struct TypedBus {
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypedWebhooks {
     pub waiting_max: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedMetrics {
+    pub public: bool,
+    pub token: String,
+    pub apps_max: i64,
 }
 
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
@@ -156,6 +164,7 @@ impl Default for Typed {
                 buffer_bytes_max: 8_388_608,
             },
             webhooks: TypedWebhooks { waiting_max: 100_000 },
+            metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
         }
     }
 }

@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use credentials::{CredentialSettings, Credentials};
 
+use crate::admin::Monitor;
 use crate::config::Proxies;
 use crate::dialect::cluster::token::Verifier;
 use crate::hook::{ConnectHook, Webhooks};
@@ -78,33 +79,45 @@ pub struct DoorSettings {
     pub close_at_expiry: bool,
 }
 
+/// What a door leads to, and what guards it.
+#[derive(Debug)]
+pub struct DoorParts {
+    /// What requests are about.
+    pub hub: Arc<Hub>,
+    /// Asked before a socket is admitted.
+    pub hook: ConnectHook,
+    /// Asked how they fare.
+    pub webhooks: Arc<Webhooks>,
+    /// Asked by those who run the node.
+    pub monitor: Monitor,
+    /// Tells who calls.
+    pub credentials: Credentials,
+    /// The super admin.
+    pub admin: Admin,
+    /// What tells good tokens from bad ones; without it no sockets of Gusher Cluster are served.
+    pub tokens: Option<Verifier>,
+}
+
 /// What the routes of both listeners need.
 #[derive(Debug)]
 pub struct Door {
     hub: Arc<Hub>,
     hook: ConnectHook,
     webhooks: Arc<Webhooks>,
+    monitor: Monitor,
     credentials: Credentials,
     admin: Admin,
-    /// What tells good tokens from bad ones; without it no sockets of Gusher Cluster are served.
     tokens: Option<Verifier>,
     settings: DoorSettings,
     patterns: Cache<String, Pattern>,
 }
 
 impl Door {
-    /// A door to `hub` whose super admin is `admin`; `tokens` for sockets of Gusher Cluster, if there are to be any.
-    pub fn new(
-        hub: Arc<Hub>,
-        hook: ConnectHook,
-        webhooks: Arc<Webhooks>,
-        credentials: Credentials,
-        admin: Admin,
-        tokens: Option<Verifier>,
-        settings: DoorSettings,
-    ) -> Arc<Self> {
+    /// A door of these parts.
+    pub fn new(parts: DoorParts, settings: DoorSettings) -> Arc<Self> {
+        let DoorParts { hub, hook, webhooks, monitor, credentials, admin, tokens } = parts;
         let patterns = Cache::new(PATTERNS_KEPT);
-        Arc::new(Self { hub, hook, webhooks, credentials, admin, tokens, settings, patterns })
+        Arc::new(Self { hub, hook, webhooks, monitor, credentials, admin, tokens, settings, patterns })
     }
 
     /// The routes of the public listener.
@@ -114,7 +127,10 @@ impl Door {
 
     /// The routes of the private listener.
     pub fn private(self: &Arc<Self>) -> Router {
-        finish(private::routes(), self)
+        // Those who run the node may ask to the end.
+        let routes =
+            private::routes().layer(middleware::from_fn_with_state(Arc::clone(self), refuse_while_draining));
+        finish(routes.merge(operation::private_routes()), self)
     }
 
     /// Serves a listener until `stopping` says so, then lets the requests under way finish for at most `grace`.
@@ -207,10 +223,17 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     response
 }
 
+/// A node that stops takes no orders any more: what it would publish reaches sockets that are being closed.
+async fn refuse_while_draining(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if door.hub.is_draining() { answer::refuse(&Refusal::Draining) } else { next.run(request).await }
+}
+
 /// Whether a request to this route publishes.
 fn publishes(method: &Method, route: &str) -> bool {
     let is_publishing = route.starts_with("/api/push/")
-        || ["/events", "/batch_events", "/messages", "/messages/batch"].iter().any(|end| route.ends_with(end));
+        || ["/events", "/batch_events", "/messages", "/messages/batch"]
+            .iter()
+            .any(|end| route.ends_with(end));
     *method == Method::POST && is_publishing
 }
 

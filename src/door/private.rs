@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 
 use super::connection::Peer;
 use super::credentials::Reach;
-use super::{Door, answer, body, cluster, operation, signed};
+use super::{Door, answer, body, cluster, signed};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
@@ -37,7 +37,6 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/api/push/webhooks", get(webhooks).post(push))
         .route("/api/{app_key}/webhooks", get(webhooks))
         .merge(cluster::private_routes())
-        .merge(operation::routes())
         .merge(signed::routes())
 }
 
