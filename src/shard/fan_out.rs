@@ -109,3 +109,26 @@ impl Walking {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Walk;
+    use super::*;
+    use crate::model::AppNumber;
+
+    #[test]
+    fn a_lap_ends_when_the_next_begins_or_nothing_is_left() {
+        let origin = Instant::now();
+        let at = |second| origin + Duration::from_secs(second);
+        let walk = |laps_before| Walking { walk: Walk::Everyone(AppNumber(1)), laps_before, begun: at(0) };
+        let mut walking = walk(u32::MAX);
+        assert_eq!(walking.ended(0, true, at(1)), None, "it is under way");
+        assert_eq!(walking.ended(1, true, at(2)), Some(at(0)), "the next has begun");
+        assert_eq!(walking.ended(1, true, at(3)), None);
+        assert_eq!(walking.ended(1, false, at(4)), Some(at(2)), "that was the last");
+        assert_eq!(walk(7).ended(7, false, at(1)), None, "everybody left before it began");
+        assert_eq!(walk(7).ended(8, false, at(1)), Some(at(0)), "a short list takes one turn");
+    }
+}
