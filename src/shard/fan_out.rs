@@ -11,7 +11,7 @@ pub(super) const CHUNK: usize = 64;
 impl Shard {
     /// Visits the next sockets of the lists that have something pending, each list in its turn.
     pub(super) fn fan_out(&mut self) {
-        let mut budget = CHUNK;
+        let (mut budget, mut delivered_to_all) = (CHUNK, 0);
         while budget > 0 {
             let Some(mut walking) = self.walks.pop_front() else { break };
             let Some((app, walked)) = walking.walk.list(&mut self.apps) else { continue };
@@ -41,13 +41,14 @@ impl Shard {
             self.behind_bytes += walked.list.behind_bytes();
             let (is_walking, laps) = (walked.is_walking, walked.list.laps());
             app.metrics.deliveries.add(delivered);
-            self.metrics.deliveries.add(delivered);
+            delivered_to_all += delivered;
             self.laps.extend(walking.ended(laps, is_walking, self.turn));
             self.send_batch();
             if is_walking {
                 self.walks.push_back(walking);
             }
         }
+        self.metrics.deliveries.add(delivered_to_all);
         self.settle_faulty();
     }
 
