@@ -47,7 +47,7 @@ fn the_examples_of_many_nodes_set_what_there_is_to_set() {
 fn the_examples_ask_for_paths_and_ports_that_are_served() {
     let kubernetes = include_str!("../deploy/kubernetes.yaml");
     let caddy = include_str!("../deploy/Caddyfile");
-    for path in ["/readyz", "/healthz"] {
+    for path in ["/readyz", "/livez"] {
         assert!(kubernetes.contains(&format!("path: {path}, port: public")), "{path}");
     }
     assert!(caddy.contains("health_uri /readyz"));

@@ -7,6 +7,8 @@ use std::net::TcpListener;
 
 use gusher::config::BusKind;
 use serde_json::{Value, json};
+use support::certificates::Certificates;
+use support::postgres::Postgres;
 use support::process::{Directory, Outcome, run};
 use support::servers::BusServer;
 
@@ -117,6 +119,34 @@ fn a_bus_that_answers_passes_and_one_that_does_not_know_us_fails() {
             assert_eq!(outcome.code, Some(status), "{outcome:?}");
             assert_eq!(found(&told, "bus")[0].0, expected, "{told}");
         }
+    }
+}
+
+#[test]
+fn a_certificate_passes_with_its_own_key_alone() {
+    let (mine, others) = (Certificates::new(), Certificates::new());
+    for (key, level, status) in [(mine.key(), "ok", 0), (others.key(), "fail", 1)] {
+        let directory = Directory::new();
+        let tls = json!({ "cert_file": mine.server(), "key_file": key });
+        directory.configure("config.json", &[("tls", tls)]);
+        let (outcome, told) = check(&directory, &[]);
+        assert_eq!((outcome.code, found(&told, "tls.cert_file")[0].0), (Some(status), level), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_postgresql_server_is_tried_and_left_as_it_is() {
+    let url = Postgres::shared().database().await;
+    let wrong = url.replace(Postgres::USER.1, "Xwrong");
+    for (url, level, status) in [(&url, "ok", 0), (&wrong, "fail", 1), (&url, "ok", 0)] {
+        let directory = Directory::new();
+        directory.configure("config.json", &[("store", json!({ "url": url }))]);
+        let (outcome, told) = check(&directory, &[]);
+        let findings = found(&told, "store.url");
+        assert_eq!((outcome.code, findings[0].0), (Some(status), level), "{told}");
+        assert!(level == "fail" || findings[0].1.contains("not there yet"), "{told}");
+        assert_eq!(found(&told, "database")[0].0, "ok", "its file is for webhooks");
+        assert!(!outcome.stdout.contains(Postgres::USER.1) && !outcome.stdout.contains("Xwrong"));
     }
 }
 
