@@ -3,6 +3,7 @@
 // Bad input must never panic. Not in Cargo.toml, because there it would bind the helpers of tests/ as well.
 #![warn(clippy::unwrap_used)]
 
+pub mod admin;
 pub mod bench;
 pub mod bus;
 pub mod cli;

@@ -1,7 +1,12 @@
-//! Plain counters: each shard owns one set and is its only writer, the door owns another; they are summed when
-//! somebody asks.
+//! Plain counters: each shard owns one set and is its only writer, the door owns another, and each app has one; they
+//! are summed when somebody asks. How they are shown is `admin`'s.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::model::Dialect;
 
 /// A number that goes up, or for a gauge up and down. Reading it orders nothing else.
 #[derive(Debug, Default)]
@@ -18,27 +23,119 @@ impl Counter {
         self.0.fetch_sub(amount, Ordering::Relaxed);
     }
 
+    /// It is `amount` now, whatever it was.
+    pub fn set(&self, amount: u64) {
+        self.0.store(amount, Ordering::Relaxed);
+    }
+
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
+/// Lines of the log that were dropped: there is one log in a process, and it knows of no node.
+pub static LOG_LINES_DROPPED: Counter = Counter(AtomicU64::new(0));
+
+/// A counter for each dialect.
+#[derive(Debug, Default)]
+pub struct ByDialect([Counter; Dialect::ALL.len()]);
+
+impl ByDialect {
+    /// That of one dialect.
+    pub fn of(&self, dialect: Dialect) -> &Counter {
+        &self.0[dialect as usize]
+    }
+
+    /// The sum of all.
+    pub fn get(&self) -> u64 {
+        self.0.iter().map(Counter::get).sum()
+    }
+}
+
+/// Counters that are told apart by few words, or numbers, that the program itself has. It takes a lock for a moment: for
+/// what goes wrong, and not for what happens all the time.
+#[derive(Debug, Default)]
+pub struct Labelled<K>(Mutex<BTreeMap<K, u64>>);
+
+impl<K: Ord + Copy> Labelled<K> {
+    /// With these at zero from the beginning, so that the first of a kind is seen as a change.
+    pub fn of(known: &[K]) -> Self {
+        Self(Mutex::new(known.iter().map(|key| (*key, 0)).collect()))
+    }
+
+    /// Adds `amount` to that of `key`.
+    pub fn add(&self, key: K, amount: u64) {
+        *self.lock().entry(key).or_default() += amount;
+    }
+
+    /// The sum of all.
+    pub fn get(&self) -> u64 {
+        self.lock().values().sum()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<(K, u64)> {
+        self.lock().iter().map(|(key, count)| (*key, *count)).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<K, u64>> {
+        // Nothing that can panic runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long something took, in classes: how many took at most so long.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    counts: [Counter; Self::BOUNDS_US.len() + 1],
+    sum_us: Counter,
+}
+
+impl Histogram {
+    /// The upper bounds of the classes in microseconds; above them is one more.
+    pub const BOUNDS_US: [u64; 16] = [
+        100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+        2_500_000, 5_000_000, 10_000_000,
+    ];
+
+    /// Something took so long.
+    pub fn observe(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.counts[Self::BOUNDS_US.partition_point(|bound| *bound < us)].add(1);
+        self.sum_us.add(us);
+    }
+
+    /// How many there were in each class, and how long all took together, in microseconds.
+    pub fn get(&self) -> ([u64; Self::BOUNDS_US.len() + 1], u64) {
+        (std::array::from_fn(|class| self.counts[class].get()), self.sum_us.get())
+    }
+}
+
 /// What one shard counts.
 #[derive(Debug, Default)]
 pub struct ShardMetrics {
+    /// Turns of its loop.
+    pub turns: Counter,
     /// Sockets it holds, those still on their way included (a gauge).
-    pub sockets: Counter,
+    pub sockets: ByDialect,
     /// Pushes it took from its mailbox.
     pub pushes: Counter,
     /// Frames of pushes handed to sockets: written, or put into their outboxes.
     pub deliveries: Counter,
     /// Pushes that were deflated for those who read that: once each, however many they are.
     pub deflated: Counter,
+    /// Bytes that came from sockets, after decryption.
+    pub bytes_in: Counter,
     /// Bytes that were taken, by the kernel or by TLS on the way there: before encryption.
     pub bytes_out: Counter,
     /// Socket writes made.
     pub writes: Counter,
+    /// Bytes that wait in outboxes, as of its last turn (a gauge).
+    pub outbox_bytes: Counter,
+    /// Laps over the members of a list: from the turn in which one began to the end of that in which everybody had been
+    /// visited.
+    pub laps: Histogram,
     /// Batches of socket writes made in one system call each.
     pub ring_batches: Counter,
     /// Times that the way for batches failed; it is not taken again.
@@ -51,17 +148,64 @@ pub struct ShardMetrics {
     pub violations: Counter,
 }
 
-/// What the control plane counts.
+/// What is counted of one app, on this node.
 #[derive(Debug, Default)]
+pub struct AppMetrics {
+    /// Publications accepted.
+    pub publications: Counter,
+    /// Frames of pushes handed to its sockets.
+    pub deliveries: Counter,
+}
+
+/// Why a socket may be refused; others may come up.
+const SOCKET_REFUSALS: &[&str] = &[
+    "app_disabled",
+    "app_full",
+    "app_unknown",
+    "draining",
+    "hook_busy",
+    "hook_failed",
+    "hook_refused",
+    "hook_timeout",
+    "not_an_upgrade",
+    "not_authorized",
+    "origin_not_allowed",
+    "overloaded",
+    "path_unknown",
+    "protocol_unsupported",
+    "tls_only",
+];
+
+/// Why a publication may be refused once it was understood; others may come up.
+const PUBLICATION_REFUSALS: &[&str] =
+    &["app_disabled", "app_unknown", "body_too_large", "bus_down", "overloaded"];
+
+/// What a connect hook may come to.
+const HOOK_RESULTS: &[&str] = &["accepted", "hook_busy", "hook_failed", "hook_refused", "hook_timeout"];
+
+/// What the control plane counts.
+#[derive(Debug)]
 pub struct NodeMetrics {
     /// Publications accepted.
     pub publications: Counter,
     /// Times that an app which nobody registered was refused, as there were as many as there may be.
     pub apps_refused: Counter,
-    /// Publications refused because a shard's mailbox was full, or for the bus.
-    pub publications_refused: Counter,
+    /// Publications refused, by reasons.
+    pub publications_refused: Labelled<&'static str>,
+    /// Events that clients published to their channels.
+    pub client_events: Counter,
+    /// From the head of a request that publishes to its answer.
+    pub publish_times: Histogram,
     /// Sockets admitted.
-    pub admissions: Counter,
+    pub admissions: ByDialect,
+    /// Sockets refused, by reasons.
+    pub sockets_refused: Labelled<&'static str>,
+    /// What connect hooks came to.
+    pub connect_hooks: Labelled<&'static str>,
+    /// Subscriptions of this node's sockets (a gauge).
+    pub subscriptions: Counter,
+    /// Channels that sockets of this node are in (a gauge).
+    pub channels: Counter,
     /// Kept events of channels given up for others before their time.
     pub kept_events_given_up: Counter,
     /// Facts of other nodes that say nothing to this one: of another version, or of an app it does not know.
@@ -72,12 +216,61 @@ pub struct NodeMetrics {
     pub facts_unsent: Counter,
     /// Times that clients were told they are there before the bus had said that it follows what is for them.
     pub follows_late: Counter,
-    /// Requests answered with a refusal.
-    pub refusals: Counter,
+    /// Requests answered with a refusal, by statuses.
+    pub refusals: Labelled<u16>,
     /// Requests whose head did not come in time.
     pub slow_heads: Counter,
     /// TLS handshakes that failed or did not come in time.
     pub tls_failures: Counter,
     /// Times that a connection could not be accepted for want of descriptors.
     pub accept_failures: Counter,
+}
+
+impl Default for NodeMetrics {
+    fn default() -> Self {
+        Self {
+            publications: Counter::default(),
+            apps_refused: Counter::default(),
+            publications_refused: Labelled::of(PUBLICATION_REFUSALS),
+            client_events: Counter::default(),
+            publish_times: Histogram::default(),
+            admissions: ByDialect::default(),
+            sockets_refused: Labelled::of(SOCKET_REFUSALS),
+            connect_hooks: Labelled::of(HOOK_RESULTS),
+            subscriptions: Counter::default(),
+            channels: Counter::default(),
+            kept_events_given_up: Counter::default(),
+            facts_skipped: Counter::default(),
+            facts_lost: Counter::default(),
+            facts_unsent: Counter::default(),
+            follows_late: Counter::default(),
+            refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 429, 500, 503]),
+            slow_heads: Counter::default(),
+            tls_failures: Counter::default(),
+            accept_failures: Counter::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_just_as_long_as_a_bound_belongs_to_its_class() {
+        let histogram = Histogram::default();
+        let times_us = [0, 100, 101, 10_000_000, 10_000_001];
+        times_us.into_iter().for_each(|us| histogram.observe(Duration::from_micros(us)));
+        let (counts, sum_us) = histogram.get();
+        assert_eq!((counts[0], counts[1], counts[15], counts[16]), (2, 1, 1, 1));
+        assert_eq!((counts.iter().sum::<u64>(), sum_us), (5, 20_000_202));
+    }
+
+    #[test]
+    fn what_is_known_stands_at_zero_and_what_is_not_comes_up() {
+        let labelled = Labelled::of(&["known"]);
+        assert_eq!(labelled.all(), [("known", 0)]);
+        labelled.add("other", 2);
+        assert_eq!((labelled.all(), labelled.get()), (vec![("known", 0), ("other", 2)], 2));
+    }
 }

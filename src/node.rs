@@ -1,8 +1,15 @@
 //! One running Gusher: builds store, hub, shards and doors in that order, and drains them in reverse.
 
 mod apps;
+mod doors;
 mod listeners;
+mod others;
 mod terms;
+
+pub(crate) use apps::{is_new, open_store};
+pub(crate) use doors::certificate;
+pub(crate) use listeners::bind;
+pub(crate) use terms::verifier;
 
 use std::fmt;
 use std::io;
@@ -12,18 +19,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::bus::{self, BusEvent};
-use crate::config::{BusConfig, Config, Database, Drain, Limits, SendWay, TlsConfig};
-use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorSettings, Terms};
-use crate::hook::{Clock, ConnectHook, ConnectHookLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
-use crate::hub::{GATHER, Hub, HubLimits, LinkSettings, Stales, WhenDown};
+use crate::admin::Monitor;
+use crate::config::{Config, Database, Drain, SendWay};
+use crate::door::{Certificate, Door};
+use crate::hook::{Clock, Notices, WebhookApp, WebhookSettings, Webhooks};
+use crate::hub::{Hub, HubLimits, Mailbox, Stales};
 use crate::metrics::{NodeMetrics, ShardMetrics};
-use crate::model::pattern::PatternLimits;
-use crate::model::{App, AppKey, NodeId, Notice};
+use crate::model::{App, AppKey, Notice};
 use crate::net::descriptors;
 use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, OutboxPlace};
@@ -43,9 +48,6 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often that is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
-
-/// How long after a failure the store is asked again what has changed.
-const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Notices on their way from the hub to the disk.
 const NOTICES_MAX: usize = 16_384;
@@ -89,6 +91,8 @@ pub struct Node {
     /// Kept from other nodes until this one ends.
     _outbox_place: Option<OutboxPlace>,
     stopping: watch::Sender<bool>,
+    /// The last socket is closed, or the time for it is over: nobody has to be told any more that the node stops.
+    over: watch::Sender<bool>,
     drain: ArcSwap<Drain>,
 }
 
@@ -126,35 +130,35 @@ impl Node {
         let origin = Instant::now();
         let (notices, posted) = Notices::queue(NOTICES_MAX);
         let (link, facts) = match &config.bus {
-            Some(bus) => Some(connect(bus, &config.limits).await?).unzip(),
+            Some(bus) => Some(others::connect(bus, &config.limits).await?).unzip(),
             None => (None, None),
         };
         let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone(), link);
         if let Some(app) = first {
             apps::ensure(&hub, app).await?;
         }
-        let (mut shards, mut shard_metrics) = (Vec::new(), Vec::new());
-        for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
-            let shard = Shard::new(index, Arc::clone(&hub), mailbox, poll, shard_settings(config), origin);
-            let shard = shard.sending(way_out(config.node.send)?);
-            shard_metrics.push(shard.metrics());
-            shards.push(spawn(index, shard).map_err(system)?);
-        }
+        let (shards, shard_metrics) = start_shards(config, &hub, prepared, origin)?;
         let mut housekeeping =
             vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
         housekeeping.extend(certificate.clone().map(|certificate| tokio::spawn(certificate.watch())));
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
             let stales = Arc::<Stales>::default();
-            housekeeping.push(tokio::spawn(tell_changes(Arc::clone(&hub))));
-            housekeeping.push(tokio::spawn(read_again(Arc::clone(&hub), Arc::clone(&stales))));
-            hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
-            join(&hub, &stales, bus.join_time_max).await;
+            housekeeping.push(tokio::spawn(others::tell_changes(Arc::clone(&hub))));
+            housekeeping.push(tokio::spawn(others::read_again(Arc::clone(&hub), Arc::clone(&stales))));
+            others::hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
+            others::join(&hub, &stales, bus.join_time_max).await;
         }
         let (public, private) = listeners::open(inherited, config).await?;
         let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
         let webhooks = Arc::new(webhooks);
-        let door = door(config, &hub, &webhooks, terms)?;
-        let (stopping, _) = watch::channel(false);
+        let monitor = Monitor::new(
+            Arc::clone(&hub),
+            shard_metrics.clone(),
+            Arc::clone(&webhooks),
+            config.metrics.clone(),
+        );
+        let door = doors::door(config, &hub, &webhooks, monitor, terms)?;
+        let (stopping, over) = (watch::Sender::new(false), watch::Sender::new(false));
         let node = Self {
             public: listeners::address(public.as_ref())?,
             private: listeners::address(private.as_ref())?,
@@ -165,10 +169,11 @@ impl Node {
             hub,
             shards,
             shard_metrics,
-            doors: serve(config, &door, certificate.as_ref(), [public, private], &stopping),
+            doors: doors::serve(config, &door, certificate.as_ref(), [(public, &stopping), (private, &over)]),
             door,
             certificate,
             stopping,
+            over,
             drain: ArcSwap::from_pointee(config.drain.clone()),
         };
         Ok(node)
@@ -205,15 +210,18 @@ impl Node {
         self.stopping.send_replace(true);
         let time = time_max.saturating_sub(delay);
         self.hub.drain(time);
-        let ended = async {
-            for door in self.doors {
-                let _ = door.await;
-            }
+        let over = self.over.clone();
+        let ended = async move {
             while self.shards.iter().any(|shard| !shard.is_finished()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
+            self.over.send_replace(true);
+            for door in self.doors {
+                let _ = door.await;
+            }
         };
         if tokio::time::timeout(time, ended).await.is_err() {
+            over.send_replace(true);
             tracing::warn!("stopped before every socket was closed");
         }
         // Last, since sockets that close are news.
@@ -238,6 +246,25 @@ impl Node {
             "stopped"
         );
     }
+}
+
+/// What runs the shards, and what they count.
+type Shards = (Vec<thread::JoinHandle<()>>, Vec<Arc<ShardMetrics>>);
+
+fn start_shards(
+    config: &Config,
+    hub: &Arc<Hub>,
+    prepared: Vec<(mio::Poll, Arc<Mailbox>)>,
+    origin: Instant,
+) -> Result<Shards, StartError> {
+    let (mut shards, mut metrics) = (Vec::new(), Vec::new());
+    for (index, (poll, mailbox)) in prepared.into_iter().enumerate() {
+        let shard = Shard::new(index, Arc::clone(hub), mailbox, poll, shard_settings(config), origin);
+        let shard = shard.sending(way_out(config.node.send)?);
+        metrics.push(shard.metrics());
+        shards.push(spawn(index, shard).map_err(system)?);
+    }
+    Ok((shards, metrics))
 }
 
 /// Runs a shard on its own thread. A shard that fails takes the node down: with a part of its sockets dead and the
@@ -293,66 +320,6 @@ async fn webhooks(
     Ok((webhooks, place))
 }
 
-fn door(
-    config: &Config,
-    hub: &Arc<Hub>,
-    webhooks: &Arc<Webhooks>,
-    terms: Terms,
-) -> Result<Arc<Door>, StartError> {
-    let limits = &config.limits;
-    let hook = ConnectHook::new(ConnectHookLimits {
-        exchanges_max: config.max_wait_hook,
-        exchange_time_max: limits.hook_time_max,
-        wait_max: limits.hook_wait_max,
-        answer_bytes_max: limits.hook_answer_bytes_max,
-    });
-    let credentials = Credentials::new(CredentialSettings {
-        bcrypt_cost: config.node.bcrypt_cost,
-        memory: config.node.credential_life,
-        computations_max: thread::available_parallelism().map_or(1, usize::from),
-    });
-    let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
-    let credentials =
-        credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
-    let settings = DoorSettings {
-        connections_max: limits.pending_connections_max,
-        pattern: PatternLimits {
-            pattern_bytes_max: limits.pattern_bytes_max,
-            compiled_bytes_max: limits.pattern_compiled_bytes_max,
-        },
-        only_cluster: config.role.is_of_cluster(),
-    };
-    terms::tell_of_keys(config, &terms);
-    Ok(Door::new(Arc::clone(hub), hook, Arc::clone(webhooks), credentials, terms, settings))
-}
-
-/// Serves the listeners that there are, the public one first.
-fn serve(
-    config: &Config,
-    door: &Arc<Door>,
-    certificate: Option<&Arc<Certificate>>,
-    [public, private]: [Option<TcpListener>; 2],
-    stopping: &watch::Sender<bool>,
-) -> Vec<JoinHandle<()>> {
-    let is_private_too = config.tls.as_ref().is_some_and(|tls| tls.is_private_too);
-    let with_tls = [
-        (public, door.public(), certificate),
-        (private, door.private(), certificate.filter(|_| is_private_too)),
-    ];
-    let serve = |(listener, routes, certificate): (Option<_>, _, Option<&Arc<Certificate>>)| {
-        let listener = listener?;
-        let (door, certificate) = (Arc::clone(door), certificate.cloned());
-        let served = door.serve(listener, routes, certificate, stopping.subscribe(), config.drain.time_max);
-        Some(tokio::spawn(served))
-    };
-    with_tls.into_iter().filter_map(serve).collect()
-}
-
-fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
-    let loaded = Certificate::load(&tls.cert_file, &tls.key_file);
-    loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
-}
-
 fn hub_limits(config: &Config, sockets_max: usize) -> HubLimits {
     HubLimits {
         sockets_max,
@@ -383,7 +350,10 @@ fn shard_settings(config: &Config) -> ShardSettings {
 }
 
 /// How the fan-out of a shard leaves.
-fn way_out(way: SendWay) -> Result<Batch, StartError> {
+///
+/// # Errors
+/// It cannot leave as the configuration insists, and what to do about it.
+pub(crate) fn way_out(way: SendWay) -> Result<Batch, StartError> {
     match (way, Batch::through_ring()) {
         (SendWay::Send, _) | (SendWay::Auto, Err(_)) => Ok(Batch::default()),
         (_, Ok(batch)) => Ok(batch),
@@ -397,85 +367,10 @@ fn system(error: io::Error) -> StartError {
     StartError(format!("the system refuses what a node needs: {error}"))
 }
 
-/// How many sockets fit under the descriptor limit.
-fn sockets_possible() -> usize {
+/// How many sockets fit under the descriptor limit, which is raised as far as it goes.
+pub(crate) fn sockets_possible() -> usize {
     let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
     usize::try_from(sockets).unwrap_or(usize::MAX)
-}
-
-/// The way to the other nodes, and what comes from them.
-async fn connect(
-    config: &BusConfig,
-    limits: &Limits,
-) -> Result<(LinkSettings, mpsc::Receiver<BusEvent>), StartError> {
-    let (bus, facts) = bus::connect(config).await.map_err(|error| StartError(error.to_string()))?;
-    let mut me = [0; 8];
-    getrandom::fill(&mut me)
-        .map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
-    let link = LinkSettings {
-        bus,
-        prefix: config.prefix.clone(),
-        me: NodeId(u64::from_ne_bytes(me)),
-        when_down: if config.delivers_locally { WhenDown::Local } else { WhenDown::Refuse },
-        pattern: PatternLimits {
-            pattern_bytes_max: limits.pattern_bytes_max,
-            compiled_bytes_max: limits.pattern_compiled_bytes_max,
-        },
-    };
-    Ok((link, facts))
-}
-
-/// Waits until the node knows what the others hold, and what they have changed; not for ever.
-async fn join(hub: &Hub, stales: &Stales, time_max: Duration) {
-    let joined = async {
-        while !hub.is_joined() || !stales.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if tokio::time::timeout(time_max, joined).await.is_err() {
-        tracing::warn!("starts alone: the bus or another node does not answer; not ready until it does");
-    }
-}
-
-/// Hears the other nodes, on a thread of its own: a pattern takes its time, and while the shards have too much mail,
-/// what comes waits.
-fn hear(hub: Arc<Hub>, mut facts: mpsc::Receiver<BusEvent>, stales: Arc<Stales>) -> io::Result<()> {
-    let runtime = tokio::runtime::Handle::current();
-    let listen = move || {
-        while let Some(event) = facts.blocking_recv() {
-            while !hub.has_room() {
-                runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
-            }
-            hub.hear(&event, Instant::now()).into_iter().for_each(|stale| stales.note(stale));
-        }
-    };
-    thread::Builder::new().name("bus".into()).spawn(listen).map(drop)
-}
-
-/// Reads again what other nodes have changed in the store, until that succeeds.
-async fn read_again(hub: Arc<Hub>, stales: Arc<Stales>) {
-    let mut is_failing = false;
-    loop {
-        let stale = stales.next().await;
-        let reread = hub.reread(&stale).await;
-        if let Err(error) = &reread {
-            if !is_failing {
-                tracing::error!(%error, "cannot read again what other nodes may have changed; tries on");
-            }
-            stales.note(stale);
-            tokio::time::sleep(READ_AGAIN_AFTER).await;
-        }
-        is_failing = reread.is_err();
-    }
-}
-
-/// Tells the other nodes what changes here, some changes at a time.
-async fn tell_changes(hub: Arc<Hub>) {
-    loop {
-        hub.changed().await;
-        tokio::time::sleep(GATHER).await;
-        hub.tell_changes(Instant::now());
-    }
 }
 
 /// Lets the hub do what is due.

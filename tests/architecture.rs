@@ -14,7 +14,8 @@ use regex::{Captures, Regex};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("net", &[]),
-    ("metrics", &[]),
+    // Of `model` only the dialects, by which sockets are counted.
+    ("metrics", &["model"]),
     ("config", &["model"]),
     ("dialect", &["model"]),
     ("bus", &["model", "config", "metrics"]),
@@ -24,7 +25,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Of `net` only the stream and of `dialect` only the session that travel in a mailbox.
     ("hub", &["model", "net", "dialect", "bus", "store", "hook", "config", "metrics"]),
     ("shard", &["model", "net", "dialect", "hub", "config", "metrics"]),
-    ("admin", &["model", "hub", "config", "metrics"]),
+    // `hook` for the figures of webhooks.
+    ("admin", &["model", "hook", "hub", "config", "metrics"]),
     // `hook` to ask before admitting: asking waits, and the hub never does.
     ("door", &["model", "net", "dialect", "hub", "hook", "admin", "config", "metrics"]),
     // A load tester is a client: it shares the bytes with a server, and the signature.

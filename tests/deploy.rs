@@ -1,5 +1,5 @@
-//! The examples in `deploy/` and the Dockerfile say what Gusher understands. What they say to others, such as a container
-//! engine, is not checked here.
+//! The examples in `deploy/`, the Dockerfile and the package say what Gusher understands, and files that they and the
+//! workflows name are there. What they say to others, such as a container engine or systemd, is not checked here.
 
 use std::path::Path;
 
@@ -47,7 +47,7 @@ fn the_examples_of_many_nodes_set_what_there_is_to_set() {
 fn the_examples_ask_for_paths_and_ports_that_are_served() {
     let kubernetes = include_str!("../deploy/kubernetes.yaml");
     let caddy = include_str!("../deploy/Caddyfile");
-    for path in ["/readyz", "/healthz"] {
+    for path in ["/readyz", "/livez"] {
         assert!(kubernetes.contains(&format!("path: {path}, port: public")), "{path}");
     }
     assert!(caddy.contains("health_uri /readyz"));
@@ -55,4 +55,97 @@ fn the_examples_ask_for_paths_and_ports_that_are_served() {
     assert!(
         dockerfile.contains("EXPOSE 8001 8002") && caddy.contains(":8001 {") && caddy.contains(":8002 {")
     );
+}
+
+const UNIT: &str = include_str!("../deploy/gusher.service");
+const MANIFEST: &str = include_str!("../Cargo.toml");
+
+/// What the unit gives a name.
+fn of_unit(name: &str) -> &'static str {
+    let value = UNIT.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("the unit has no {name}"))
+}
+
+/// The assets of the package: what is copied, and where to.
+fn assets() -> Vec<(&'static str, &'static str)> {
+    let list = MANIFEST.split_once("\nassets = [\n").expect("there is a list of assets").1;
+    let list = list.split_once("\n]").expect("it ends").0;
+    let quoted = |line: &'static str| line.split('"').skip(1).step_by(2).collect::<Vec<_>>();
+    list.lines().map(quoted).map(|parts| (parts[0], parts[1])).collect()
+}
+
+#[test]
+fn the_package_holds_files_that_are_there() {
+    let assets = assets();
+    assert!(assets.len() > 3, "{assets:?}");
+    for (source, target) in assets {
+        assert!(
+            !target.starts_with('/') && target.ends_with(|last: char| last == '/' || last.is_alphanumeric())
+        );
+        let is_built = source.starts_with("target/");
+        assert!(is_built || Path::new(source.trim_end_matches('*')).exists(), "{source}");
+    }
+}
+
+#[test]
+fn the_service_runs_the_program_and_the_configuration_of_its_package() {
+    let packed = |path: &str| assets().iter().any(|(source, target)| target_of(source, target) == path);
+    let start: Vec<&str> = of_unit("ExecStart").split(' ').collect();
+    assert!(
+        start.iter().any(|word| *word != "/usr/bin/env" && packed(word.trim_start_matches('/'))),
+        "{start:?}"
+    );
+    let (name, file) = of_unit("LoadCredential").split_once(':').expect("a name and a file");
+    assert!(packed(file.trim_start_matches('/')), "{file}");
+    assert!(start.contains(&&*format!("${{CREDENTIALS_DIRECTORY}}/{name}")), "{start:?}");
+    assert!(MANIFEST.contains(&format!("conf-files = [\"{file}\"]")), "an upgrade must not replace {file}");
+}
+
+fn target_of(source: &str, target: &str) -> String {
+    let name = source.rsplit('/').next().unwrap_or_default();
+    if target.ends_with('/') { format!("{target}{name}") } else { target.to_owned() }
+}
+
+#[test]
+fn the_configuration_of_the_package_lacks_a_password_alone() {
+    let text = include_bytes!("../deploy/debian/config.json");
+    let read = |variables: Vec<(String, String)>| {
+        parse(Path::new("config.json"), text, variables, &Overlay::default())
+            .map_err(|error| error.to_string())
+    };
+    let refused = read(Vec::new()).expect_err("there is no password");
+    assert!(refused.contains("auth_password"), "{refused}");
+    let hash = "$2a$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232";
+    let config = read(vec![("GUSHER_AUTH_PASSWORD".to_owned(), hash.to_owned())]);
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    let stop: u64 = of_unit("TimeoutStopSec").parse().expect("seconds");
+    assert!(stop > config.drain.time_max.as_secs(), "every client is to be told to come back");
+}
+
+#[test]
+fn the_workflows_name_files_that_are_there() {
+    let workflows = [
+        include_str!("../.github/workflows/ci.yml"),
+        include_str!("../.github/workflows/release.yml"),
+        include_str!("../.ci/package"),
+    ];
+    let mut named = 0;
+    for word in workflows
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .flat_map(words)
+    {
+        let is_file = [".ci/", "./.github/", "src/"].iter().any(|folder| word.starts_with(folder))
+            || ["Dockerfile", "README.md", "CHANGELOG.md", "LICENSE"].contains(&word);
+        if is_file {
+            assert!(Path::new(word).is_file(), "{word}");
+            named += 1;
+        }
+    }
+    assert!(named >= 8, "{named}");
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split([' ', '"', ',', '{', '}'])
 }

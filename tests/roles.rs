@@ -101,6 +101,24 @@ fn what_nats_is_told_wrongly_is_called_by_its_variable() {
 }
 
 #[tokio::test]
+async fn a_role_tells_how_it_fares_and_shows_its_figures_to_who_has_the_token() {
+    let (directory, nats) = (Directory::new(), BusServer::start(BusKind::Nats));
+    let more = [("GUSHER_METRICS_TOKEN", "Xtoken-for-figures")];
+    for role in [Role::slave(&directory, &nats, &more), Role::master(&directory, &nats, &more)] {
+        for path in ["/healthz", "/livez", "/readyz", "/up"] {
+            assert_eq!(role.get(path).await.status, 200, "{path}");
+        }
+        let shown = async |token| send(role.call(Method::GET, "/metrics").bearer_auth(token)).await;
+        assert_eq!(role.get("/metrics").await.status, 401);
+        assert_eq!(shown("Xanother-for-figures").await.status, 401);
+        let figures = shown("Xtoken-for-figures").await;
+        assert_eq!(figures.status, 200);
+        assert!(figures.text.contains("gusher_bus_up 1\n"), "{}", figures.text);
+        assert!(figures.text.contains("gusher_apps_refused_total 0\n"), "{}", figures.text);
+    }
+}
+
+#[tokio::test]
 async fn a_master_without_a_key_serves_but_decodes_no_tokens() {
     let (directory, nats) = (Directory::new(), BusServer::start(BusKind::Nats));
     for (file, status) in [("", 404), ("absent.pem", 404), (PUBLIC_KEY_FILE, 200)] {

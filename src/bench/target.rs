@@ -161,13 +161,13 @@ impl Target {
     }
 }
 
-/// The query of a signed call (pusher-channels 13).
-fn signed(path: &str, key: &str, secret: &str, body: &str) -> String {
+/// The query of a signed `POST` (pusher-channels 13). What is signed is not escaped, what is sent is.
+pub fn signed(path: &str, key: &str, secret: &str, body: &str) -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let digest = hex::encode(Md5::digest(body));
-    let query = format!("auth_key={key}&auth_timestamp={seconds}&auth_version=1.0&body_md5={digest}");
-    let signature = hmac_hex(secret, &format!("POST\n{path}\n{query}"));
-    format!("{query}&auth_signature={signature}")
+    let rest = format!("auth_timestamp={seconds}&auth_version=1.0&body_md5={digest}");
+    let signature = hmac_hex(secret, &format!("POST\n{path}\nauth_key={key}&{rest}"));
+    format!("auth_key={}&{rest}&auth_signature={signature}", segment(key))
 }
 
 fn segment(text: &str) -> impl std::fmt::Display + '_ {

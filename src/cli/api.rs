@@ -34,7 +34,7 @@ pub struct ApiArgs {
     password: Option<String>,
     /// Server configuration to take address and account from [default: ./config.json, if there is one]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     #[command(flatten)]
     pub(super) trust: TrustArgs,
 }
@@ -65,6 +65,11 @@ impl Api {
     /// Base, account and password, for whoever calls in a way of its own.
     pub(super) fn into_parts(self) -> (Url, String, String) {
         (self.base, self.account, self.password)
+    }
+
+    /// Account and password.
+    pub(super) fn credentials(&self) -> (&str, &str) {
+        (&self.account, &self.password)
     }
 
     /// Makes one call with form fields and returns the body of the answer.
@@ -101,16 +106,23 @@ impl Api {
     }
 
     fn send(&self, request: RequestBuilder) -> Result<String, Failure> {
-        block_on(async {
-            let unreachable = |error| {
-                Failure::Runtime(format!("no answer from {}: {}", address::shown(&self.base), cause(error)))
-            };
-            let response = request.send().await.map_err(unreachable)?;
-            let status = response.status();
-            let body = response.text().await.map_err(unreachable)?;
-            if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
-        })
+        exchange(&self.base, request)
     }
+}
+
+/// Makes one call to the server at `base` and returns the body of the answer.
+///
+/// # Errors
+/// `Runtime` when the server cannot be reached or answers with anything but success.
+pub(super) fn exchange(base: &Url, request: RequestBuilder) -> Result<String, Failure> {
+    block_on(async {
+        let unreachable =
+            |error| Failure::Runtime(format!("no answer from {}: {}", address::shown(base), cause(error)));
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let body = response.text().await.map_err(unreachable)?;
+        if status.is_success() { Ok(body) } else { Err(refusal(status, &body)) }
+    })
 }
 
 /// Reads an answer of the API.
@@ -126,7 +138,11 @@ pub(super) fn refusal(status: StatusCode, body: &str) -> Failure {
     Failure::Runtime(format!("{status}: {}", one_line(body)))
 }
 
-fn client(base: &Url, trust: &TrustArgs) -> Result<Client, Failure> {
+/// What makes calls to a server at `base`.
+///
+/// # Errors
+/// `Usage` when the certificates to trust are unusable, `Runtime` when the system has no root certificates that are needed.
+pub(super) fn client(base: &Url, trust: &TrustArgs) -> Result<Client, Failure> {
     let mut builder = Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).no_proxy();
     if base.scheme() == "http" {
         // Without this even plain HTTP would need the system's root certificates, which small containers lack.

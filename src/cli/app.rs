@@ -123,6 +123,22 @@ fn add(args: &AddArgs) -> Result<(), Failure> {
     print_line(&next_steps(&args.app, args.connect_hook.is_some()))
 }
 
+/// What an app is known by in signed calls: its id and its secret.
+///
+/// # Errors
+/// `Usage` without a password; `Runtime` as the server says, and when it has no such app or does not tell.
+pub(super) fn identity(app: &str, args: &ApiArgs) -> Result<(String, String), Failure> {
+    let body = Api::new(args)?.call(Method::GET, &["api", "app-list"], &[])?;
+    let row = api::decode::<AppList>(&body)?.data.into_iter().find(|row| row.app_key == app);
+    match row {
+        None => Err(Failure::Runtime(format!("there is no app {app:?}; add it with: gusher app add"))),
+        Some(row) if row.app_id.is_empty() => {
+            Err(Failure::Runtime("this server is too old to tell the id and the secret of an app".to_owned()))
+        }
+        Some(row) => Ok((row.app_id, row.app_secret)),
+    }
+}
+
 fn list(args: &ListArgs) -> Result<(), Failure> {
     let body = Api::new(&args.api)?.call(Method::GET, &["api", "app-list"], &[])?;
     if args.json {

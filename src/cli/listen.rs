@@ -20,9 +20,10 @@ use super::{Failure, api, block_on, one_line, print_line, tell};
 /// A connect may wait 5 s for its turn at the app's hook and 5 s for the hook's answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to try to part politely.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// A connected socket.
+pub(super) type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// What `gusher listen` is told. No `Debug`: it holds a token.
 #[derive(Args)]
@@ -82,8 +83,11 @@ fn socket_url(args: &ListenArgs) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// Without a connector, TLS trusts the roots of the web.
-async fn connect(url: &Url, connector: Option<Connector>) -> Result<Stream, Failure> {
+/// Connects. Without a connector, TLS trusts the roots of the web.
+///
+/// # Errors
+/// `Runtime` when the server cannot be reached, or refuses.
+pub(super) async fn connect(url: &Url, connector: Option<Connector>) -> Result<Stream, Failure> {
     let connected = connect_async_tls_with_config(url.as_str(), None, false, connector);
     match timeout(CONNECT_TIMEOUT, connected).await {
         Ok(Ok((stream, _response))) => Ok(stream),
@@ -107,25 +111,38 @@ fn not_connected(url: &Url, error: Error) -> Failure {
     }
 }
 
-/// Reading also answers the server's pings: the stream does that by itself, but only while it is being read.
 async fn receive(stream: &mut Stream, count: Option<u64>, mut interrupt: Signal) -> Result<(), Failure> {
     let mut received = 0;
     while count != Some(received) {
-        let message = tokio::select! {
-            message = stream.next() => message,
-            _ = interrupt.recv() => return Ok(()),
-        };
-        match message {
-            Some(Ok(Message::Text(text))) => print_line(&text)?,
-            Some(Ok(Message::Binary(bytes))) => print_line(&String::from_utf8_lossy(&bytes))?,
-            Some(Ok(Message::Close(frame))) => return Err(closed(frame.as_ref())),
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => return Err(Failure::Runtime(format!("connection lost: {error}"))),
-            None => return Err(closed(None)),
-        }
+        let Some(text) = next(stream, &mut interrupt).await? else { return Ok(()) };
+        print_line(&text)?;
         received += 1;
     }
     Ok(())
+}
+
+/// The next message, none once it is interrupted. Reading also answers the server's pings: the stream does that by itself,
+/// but only while it is being read.
+///
+/// # Errors
+/// `Runtime` when the server closes or the connection is lost.
+pub(super) async fn next(stream: &mut Stream, interrupt: &mut Signal) -> Result<Option<String>, Failure> {
+    loop {
+        let message = tokio::select! {
+            message = stream.next() => message,
+            _ = interrupt.recv() => return Ok(None),
+        };
+        match message {
+            Some(Ok(Message::Text(text))) => return Ok(Some(text.to_string())),
+            Some(Ok(Message::Binary(bytes))) => {
+                return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            Some(Ok(Message::Close(frame))) => return Err(closed(frame.as_ref())),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Failure::Runtime(format!("connection lost: {error}"))),
+            None => return Err(closed(None)),
+        }
+    }
 }
 
 fn closed(frame: Option<&CloseFrame>) -> Failure {

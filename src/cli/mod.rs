@@ -1,7 +1,8 @@
 //! The command line: what may be typed, and which code carries it out.
 //!
 //! Here are the command table, the ways a command can fail, and the exit codes. `init`, `start`, `slave` and `master` belong
-//! to the server; `listen`, `push` and `app` are clients of a running one and speak to it over the network like anybody else.
+//! to the server; `check`, `doctor` and `config` look at what a start would meet; `listen`, `push`, `app` and those below
+//! them in the table are clients of a running one and speak to it over the network like anybody else.
 //! Always true: a command returns its error instead of printing it, and no secret is ever printed.
 
 use std::fmt;
@@ -17,16 +18,26 @@ mod address;
 mod api;
 pub mod app;
 pub mod bench;
+pub mod check;
+pub mod config;
+pub mod doctor;
+pub mod env;
+mod finding;
 mod first_app;
+pub mod import;
 pub mod init;
 pub mod listen;
 pub mod log;
+mod place;
 pub mod push;
 pub mod role;
 mod service;
 pub mod settings;
+pub mod shell;
 mod stage;
 pub mod start;
+pub mod tail;
+pub mod trigger;
 mod trust;
 
 /// Everything that may be typed after `gusher`.
@@ -145,6 +156,90 @@ PUSHER_APP_SECRET, else those of `gusher start --dev`. What it costs the server 
 the processes named with --pid."
     )]
     Bench(bench::BenchCommand),
+    /// Try whether a node would start with this configuration
+    #[command(after_help = "\
+Examples:
+  gusher check
+  gusher check --config /etc/gusher/config.json
+  gusher check --running --json          while the node runs, for a program
+
+Takes the flags of gusher start. Changes nothing: a database that is not there is not made. Exit
+status 0 when it would start, 78 when the configuration cannot be used, 1 when something else
+does not work.")]
+    Check(check::CheckArgs),
+    /// Look whether this machine is fit for many sockets
+    #[command(after_help = "\
+Examples:
+  gusher doctor
+  gusher doctor --json
+
+Exit status 1 when something has to be mended first; what could only be better is a warning.")]
+    Doctor(doctor::DoctorArgs),
+    /// Show the settings that count, or the file of all defaults
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  gusher config show
+  gusher config template > config.json"
+    )]
+    Config(config::ConfigCommand),
+    /// Print what points an SDK at this server, for one app
+    #[command(after_help = "\
+Examples:
+  gusher env laravel demo >> .env
+  gusher env node demo --host push.example.com --scheme https
+  gusher env python --app-id 1 --key demo --secret demo-secret
+
+Id and secret are asked of the private API, unless --app-id, --key and --secret, or PUSHER_APP_ID,
+PUSHER_APP_KEY and PUSHER_APP_SECRET, give them. Host and port are those of the configuration
+unless you say where clients find the server.")]
+    Env(env::EnvArgs),
+    /// Publish an event through the signed API of Pusher Channels
+    #[command(after_help = "\
+Examples:
+  gusher trigger news update '{\"price\":3}'
+  gusher trigger news update --info subscription_count
+  printf %s \"$DATA\" | gusher trigger news update -
+
+Server and app are those of PUSHER_HOST, PUSHER_PORT, PUSHER_SCHEME, PUSHER_APP_ID, PUSHER_APP_KEY
+and PUSHER_APP_SECRET, else those of `gusher start --dev`.")]
+    Trigger(trigger::TriggerArgs),
+    /// Receive what happens in channels, one event per line
+    #[command(after_help = "\
+Examples:
+  gusher tail demo news
+  gusher tail demo news prices --count 10 --json
+  PUSHER_APP_SECRET=demo-secret gusher tail demo private-orders presence-room
+
+A line has the channel, the event and its data, with tabs between them. Ends with status 0 on Ctrl-C
+and after --count events, with 1 when the server refuses or closes.")]
+    Tail(tail::TailArgs),
+    /// Take over apps and settings from soketi, Sockudo or Reverb
+    #[command(after_help = "\
+Examples:
+  gusher import soketi config.json --dry-run
+  gusher import sockudo config.json --output gusher.json
+  gusher import reverb .env --api http://127.0.0.1:8002
+
+Adds the apps to a running node and prints the settings for the configuration file; with --output
+writes those and adds nothing. Everything that has no equivalent is named.")]
+    Import(import::ImportArgs),
+    /// Print what a shell needs to complete these commands
+    #[command(after_help = "\
+Examples:
+  gusher completions bash > /etc/bash_completion.d/gusher
+  gusher completions zsh > \"${fpath[1]}/_gusher\"
+  gusher completions fish > ~/.config/fish/completions/gusher.fish
+  gusher completions powershell >> $PROFILE")]
+    Completions(shell::CompletionsArgs),
+    /// Print a manual page
+    #[command(after_help = "\
+Examples:
+  gusher man | man -l -
+  gusher man app add | man -l -
+  gusher man --dir /usr/local/share/man/man1     a page for each command")]
+    Man(shell::ManArgs),
 }
 
 /// How to start the server. A flag beats the configuration file.
@@ -241,6 +336,15 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Push(args) => push::run(args),
         Command::App(command) => app::run(command),
         Command::Bench(command) => bench::run(command),
+        Command::Check(args) => check::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Config(command) => config::run(command),
+        Command::Env(args) => env::run(args),
+        Command::Trigger(args) => trigger::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Completions(args) => shell::completions(args),
+        Command::Man(args) => shell::man(args),
     }
 }
 

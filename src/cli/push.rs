@@ -38,14 +38,22 @@ struct PushAnswer {
 /// `Usage` without a password; `Runtime` when stdin is no text, or as the server says.
 pub fn run(args: &PushArgs) -> Result<(), Failure> {
     let api = Api::new(&args.api)?;
-    let content = match args.content.as_str() {
-        "-" => read_text(io::stdin().lock())?,
-        text => text.to_owned(),
-    };
+    let content = text_or_stdin(&args.content)?;
     let mut fields = vec![("content", content.as_str())];
     fields.extend(args.to.as_deref().map(|pattern| ("user_tag", pattern)));
     let body = api.call(Method::POST, &["api", "push", &args.app], &fields)?;
     print_line(&summary(&api::decode(&body)?))
+}
+
+/// A text as it was typed, or all of stdin for `-`.
+///
+/// # Errors
+/// `Runtime` when stdin is no text.
+pub(super) fn text_or_stdin(typed: &str) -> Result<String, Failure> {
+    match typed {
+        "-" => read_text(io::stdin().lock()),
+        text => Ok(text.to_owned()),
+    }
 }
 
 fn read_text(mut input: impl Read) -> Result<String, Failure> {

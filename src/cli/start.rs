@@ -11,7 +11,7 @@ use super::app::shell_word;
 use super::first_app::FirstApp;
 use super::log::{self, Logging};
 use super::{Failure, StartArgs, service};
-use crate::config::read::{self, DEV_PASSWORD, Overlay};
+use crate::config::read::{self, DEV_PASSWORD, Effective, Overlay};
 use crate::config::{Config, ConfigError};
 use crate::model::App;
 use crate::node::{Inherited, Node, StartError};
@@ -79,7 +79,20 @@ pub(super) fn serve(serving: &Serving<'_>, announce: impl FnOnce(&Node)) -> Resu
     served
 }
 
+/// What file, environment and flags come to.
+///
+/// # Errors
+/// `Usage` for flags that contradict each other, `Configuration` with all that is wrong in one line.
 fn settings(args: &StartArgs) -> Result<Config, Failure> {
+    let read = effective(args)?.map_err(|error: ConfigError| Failure::Configuration(error.to_string()))?;
+    Ok(read.config)
+}
+
+/// What file, environment and flags come to, or what is wrong with them.
+///
+/// # Errors
+/// `Usage` for flags that contradict each other.
+pub(super) fn effective(args: &StartArgs) -> Result<Result<Effective, ConfigError>, Failure> {
     let mut flags = Overlay::default();
     let texts = [
         ("listen", args.listen.clone()),
@@ -92,18 +105,17 @@ fn settings(args: &StartArgs) -> Result<Config, Failure> {
     for (key, value) in texts {
         value.into_iter().for_each(|value| flags.set(key, value));
     }
-    let config = match (args.dev, &args.config) {
+    Ok(match (args.dev, &args.config) {
         (true, Some(_)) => {
             return Err(Failure::Usage("--dev takes no --config: it runs without one".to_owned()));
         }
-        (true, None) => read::dev(read::environment(), &flags),
-        (false, file) => read::load(file.as_deref(), read::environment(), &flags),
-    };
-    config.map_err(|error: ConfigError| Failure::Configuration(error.to_string()))
+        (true, None) => read::effective_dev(read::environment(), &flags),
+        (false, file) => read::effective(file.as_deref(), read::environment(), &flags),
+    })
 }
 
 /// A variable of the environment, unless it is empty.
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

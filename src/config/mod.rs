@@ -14,6 +14,7 @@ pub mod read;
 mod reload;
 mod role;
 mod secret;
+mod shown;
 mod typed;
 mod validate;
 
@@ -74,6 +75,8 @@ pub struct Config {
     pub bus: Option<BusConfig>,
     /// How webhooks are delivered.
     pub webhooks: WebhookSettings,
+    /// What those may read who watch the node.
+    pub metrics: MetricsSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
     as_typed: reload::AsTyped,
@@ -319,6 +322,17 @@ pub struct WebhookSettings {
     pub allow_private: bool,
     /// Notices that may wait for delivery in the store, at least 1.
     pub waiting_max: usize,
+}
+
+/// Who may read the metrics, and how much of single apps is in them.
+#[derive(Clone, Debug)]
+pub struct MetricsSettings {
+    /// Anybody may who reaches the private listener.
+    pub is_public: bool,
+    /// What lets others than the super admin read them; at least 16 bytes.
+    pub token: Option<Secret>,
+    /// Apps that are named; all others together are one.
+    pub apps_max: usize,
 }
 
 /// How this node stops.

@@ -13,7 +13,7 @@ use std::{
 use jsonc_parser::{CollectOptions, ParseOptions, ast, parse_to_ast};
 use serde_json::Value;
 
-use super::{Config, ConfigError, Role, RoleName, keys, role, typed::Typed, validate};
+use super::{Config, ConfigError, Role, RoleName, keys, role, shown::shown, typed::Typed, validate};
 
 /// Tried in this order when no file is named (D9).
 const FILE_NAMES: [&str; 2] = ["config.json", "default.json"];
@@ -66,18 +66,35 @@ pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os().map(|(name, value)| (text(name), text(value))).filter(ours).collect()
 }
 
+/// A configuration, and the settings that it was made of.
+pub struct Effective {
+    /// What the program goes by.
+    pub config: Config,
+    /// All settings under the names that a file gives them, as they were typed but for their secrets: those are `…`.
+    pub settings: Value,
+}
+
 /// Reads the configuration from `path`; without one from `./config.json`, else `./default.json` (D9).
 pub fn load(
     path: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &Overlay,
 ) -> Result<Config, ConfigError> {
+    effective(path, environment, flags).map(|effective| effective.config)
+}
+
+/// As [`load`], with the settings besides.
+pub fn effective(
+    path: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Overlay,
+) -> Result<Effective, ConfigError> {
     let (file, bytes) = match path {
         Some(path) => (path.to_owned(), read(path)),
         None => find(Path::new("."))?,
     };
     match bytes {
-        Ok(bytes) => parse(&file, &bytes, environment, flags),
+        Ok(bytes) => effective_of(&file, &bytes, environment, flags),
         Err(reason) => Err(ConfigError::Unreadable { file, reason }),
     }
 }
@@ -89,19 +106,26 @@ pub fn parse(
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &Overlay,
 ) -> Result<Config, ConfigError> {
+    effective_of(file, bytes, environment, flags).map(|effective| effective.config)
+}
+
+fn effective_of(
+    file: &Path,
+    bytes: &[u8],
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Overlay,
+) -> Result<Effective, ConfigError> {
     let mut layers = Layers::over(Typed::default());
-    let config = match layers.lay_file(bytes) {
+    let effective = match layers.lay_file(bytes) {
         // What lies over a file that makes no sense as a whole is not worth a word.
         Err(finding) => Err(vec![finding]),
         Ok(()) => {
             layers.lay_environment(environment);
             layers.lay_flags(flags);
-            layers.typed().and_then(|(typed, findings, warnings)| {
-                validate::validate(typed, Role::Whole, findings, warnings)
-            })
+            layers.effective(|_, _| Role::Whole)
         }
     };
-    config.map_err(|findings| ConfigError::Invalid { file: Some(file.to_owned()), findings })
+    effective.map_err(|findings| ConfigError::Invalid { file: Some(file.to_owned()), findings })
 }
 
 /// The configuration of a trial run without a file: loopback, a database in memory, and the admin `account` with the
@@ -110,18 +134,28 @@ pub fn dev(
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &Overlay,
 ) -> Result<Config, ConfigError> {
+    effective_dev(environment, flags).map(|effective| effective.config)
+}
+
+/// As [`dev`], with the settings besides.
+pub fn effective_dev(
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &Overlay,
+) -> Result<Effective, ConfigError> {
     let mut layers = Layers::over(Typed::dev());
     layers.lay_environment(environment);
     layers.lay_flags(flags);
-    let config = layers.typed().and_then(|(mut typed, findings, warnings)| {
+    let effective = layers.effective(|typed, findings| {
         if typed.auth_password.is_empty() {
             let secret = format!("{}{DEV_PASSWORD}", typed.auth_account);
-            typed.auth_password =
-                bcrypt::hash(secret, DEV_BCRYPT_COST).map_err(|reason| vec![reason.to_string()])?;
+            match bcrypt::hash(secret, DEV_BCRYPT_COST) {
+                Ok(hash) => typed.auth_password = hash,
+                Err(reason) => findings.push(reason.to_string()),
+            }
         }
-        validate::validate(typed, Role::Whole, findings, warnings)
+        Role::Whole
     });
-    config.map_err(|findings| ConfigError::Invalid { file: None, findings })
+    effective.map_err(|findings| ConfigError::Invalid { file: None, findings })
 }
 
 /// The configuration of a role of Gusher Cluster, by the variables of its original (spec 2.1). All other settings may be
@@ -141,11 +175,9 @@ pub fn role(
     layers.lay_environment(std::mem::take(&mut variables.others));
     layers.lay_flags(&Overlay(std::mem::take(&mut variables.settings)));
     layers.lay_flags(flags);
-    let config = layers.typed().and_then(|(typed, mut findings, warnings)| {
-        let role = variables.role(!typed.auth_password.is_empty(), &mut findings);
-        validate::validate(typed, role, findings, warnings)
-    });
-    config.map_err(|findings| {
+    let effective =
+        layers.effective(|typed, findings| variables.role(!typed.auth_password.is_empty(), findings));
+    effective.map(|effective| effective.config).map_err(|findings| {
         let findings = findings.into_iter().map(|finding| name.in_its_words(finding)).collect();
         ConfigError::Invalid { file: None, findings }
     })
@@ -246,10 +278,17 @@ impl Layers {
         }
     }
 
-    /// The settings as typed, with findings and warnings so far.
-    fn typed(self) -> Result<(Typed, Vec<String>, Vec<String>), Vec<String>> {
-        let typed = serde_json::from_value(self.tree).map_err(|reason| vec![reason.to_string()])?;
-        Ok((typed, self.findings, self.warnings))
+    /// The checked settings, to which `complete` adds what no layer had, of the role that it says; or all that is wrong
+    /// with them.
+    fn effective(
+        mut self,
+        complete: impl FnOnce(&mut Typed, &mut Vec<String>) -> Role,
+    ) -> Result<Effective, Vec<String>> {
+        let settings = shown(&self.tree);
+        let mut typed = serde_json::from_value(self.tree).map_err(|reason| vec![reason.to_string()])?;
+        let role = complete(&mut typed, &mut self.findings);
+        let config = validate::validate(typed, role, self.findings, self.warnings)?;
+        Ok(Effective { config, settings })
     }
 }
 

@@ -445,3 +445,16 @@ fn a_certificate_and_its_key_are_named_together() {
         assert!(error.contains(needed), "{error}");
     }
 }
+
+#[test]
+fn a_token_for_figures_cannot_be_guessed_and_is_not_shown() {
+    let metrics = |members: &str| with(&format!(r#""metrics": {{ {members} }}"#));
+    for short in ["Xshort", "Xhas a blank in its middle", "Xfifteen-letter"] {
+        let error = metrics(&format!(r#""token": "{short}""#)).unwrap_err();
+        assert!(error.contains("metrics.token must be at least 16") && !error.contains(short), "{error}");
+    }
+    let settings = metrics(r#""token": "Xsixteen-letters""#).unwrap().metrics;
+    assert!(settings.token.as_ref().is_some_and(|token| token.reveal() == "Xsixteen-letters"));
+    assert!(!format!("{settings:?}").contains("Xsixteen"));
+    assert!(metrics("").unwrap().metrics.token.is_none(), "without one nobody has the right one");
+}

@@ -30,6 +30,7 @@ pub(super) struct Typed {
     pub bus: TypedBus,
     pub store: TypedStore,
     pub webhooks: TypedWebhooks,
+    pub metrics: TypedMetrics,
 }
 
 #[derive(Serialize, Deserialize, Default)]
@@ -93,6 +94,13 @@ pub(super) struct TypedStore {
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypedWebhooks {
     pub waiting_max: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedMetrics {
+    pub public: bool,
+    pub token: String,
+    pub apps_max: i64,
 }
 
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
@@ -197,6 +205,7 @@ impl Default for Typed {
             },
             store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000 },
+            metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
         }
     }
 }

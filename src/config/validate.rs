@@ -7,18 +7,21 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 
 use super::{
     Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
-    ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, NodeSettings, PostgresConfig, Proxies,
-    PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
+    ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, MetricsSettings, NodeSettings,
+    PostgresConfig, Proxies, PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig,
+    WebhookSettings,
     reload::AsTyped,
     typed::{
-        Typed, TypedBus, TypedCluster, TypedDrain, TypedLimits, TypedLog, TypedNode, TypedPusher, TypedStore,
-        TypedTls,
+        Typed, TypedBus, TypedCluster, TypedDrain, TypedLimits, TypedLog, TypedMetrics, TypedNode,
+        TypedPusher, TypedStore, TypedTls,
     },
 };
 
 /// bcrypt looks at no more than this of account and password together (D16).
 const BCRYPT_BYTES_MAX: usize = 72;
 const SHARDS_MAX: usize = 64;
+/// A shorter one could be guessed by asking.
+const METRICS_TOKEN_BYTES_MIN: usize = 16;
 
 const KIB: i64 = 1 << 10;
 const MIB: i64 = 1 << 20;
@@ -54,6 +57,7 @@ pub(super) fn validate(
             allow_private: typed.allow_private_webhooks,
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
         },
+        metrics: check.metrics(typed.metrics),
         trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
         drain: check.drain(&typed.drain),
         warnings: check.warnings,
@@ -284,6 +288,23 @@ impl Check {
             self.find(finding);
             None
         })
+    }
+
+    fn metrics(&mut self, typed: TypedMetrics) -> MetricsSettings {
+        let is_token = |text: &str| {
+            text.len() >= METRICS_TOKEN_BYTES_MIN && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if !typed.token.is_empty() && !is_token(&typed.token) {
+            self.find(
+                "metrics.token must be at least 16 letters, digits and signs, without blanks \
+                 (`openssl rand -hex 32` makes a good one)",
+            );
+        }
+        MetricsSettings {
+            is_public: typed.public,
+            token: Some(typed.token).filter(|token| !token.is_empty()).map(Secret::new),
+            apps_max: self.count("metrics.apps_max", typed.apps_max, 0..=10_000),
+        }
     }
 
     fn limits(&mut self, typed: &TypedLimits) -> Limits {

@@ -23,9 +23,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use quick_cache::sync::Cache;
@@ -38,6 +38,7 @@ use connection::Peer;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 pub use terms::{DoorLimits, Terms};
 
+use crate::admin::Monitor;
 use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
 use crate::model::pattern::PatternLimits;
@@ -60,12 +61,30 @@ pub struct DoorSettings {
     pub only_cluster: bool,
 }
 
+/// What a door leads to, and what guards it.
+#[derive(Debug)]
+pub struct DoorParts {
+    /// What requests are about.
+    pub hub: Arc<Hub>,
+    /// Asked before a socket is admitted.
+    pub hook: ConnectHook,
+    /// Asked how they fare.
+    pub webhooks: Arc<Webhooks>,
+    /// Asked by those who run the node.
+    pub monitor: Monitor,
+    /// Tells who calls.
+    pub credentials: Credentials,
+    /// On which terms it lets in, to begin with.
+    pub terms: Terms,
+}
+
 /// What the routes of both listeners need.
 #[derive(Debug)]
 pub struct Door {
     hub: Arc<Hub>,
     hook: ConnectHook,
     webhooks: Arc<Webhooks>,
+    monitor: Monitor,
     credentials: Credentials,
     terms: ArcSwap<Terms>,
     settings: DoorSettings,
@@ -73,17 +92,11 @@ pub struct Door {
 }
 
 impl Door {
-    /// A door to `hub`, which lets in on these terms.
-    pub fn new(
-        hub: Arc<Hub>,
-        hook: ConnectHook,
-        webhooks: Arc<Webhooks>,
-        credentials: Credentials,
-        terms: Terms,
-        settings: DoorSettings,
-    ) -> Arc<Self> {
+    /// A door of these parts.
+    pub fn new(parts: DoorParts, settings: DoorSettings) -> Arc<Self> {
+        let DoorParts { hub, hook, webhooks, monitor, credentials, terms } = parts;
         let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
-        Arc::new(Self { hub, hook, webhooks, credentials, terms, settings, patterns })
+        Arc::new(Self { hub, hook, webhooks, monitor, credentials, terms, settings, patterns })
     }
 
     /// Lets in on other terms from now on.
@@ -98,14 +111,20 @@ impl Door {
 
     /// The routes of the public listener.
     pub fn public(self: &Arc<Self>) -> Router {
-        let routes = if self.settings.only_cluster { public::cluster_routes() } else { public::routes() };
+        let routes = match self.settings.only_cluster {
+            // A slave has no other listener.
+            true => public::cluster_routes().merge(operation::figure_routes()),
+            false => public::routes(),
+        };
         finish(routes, self)
     }
 
     /// The routes of the private listener.
     pub fn private(self: &Arc<Self>) -> Router {
         let routes = if self.settings.only_cluster { private::cluster_routes() } else { private::routes() };
-        finish(routes, self)
+        // Those who run the node may ask to the end.
+        let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(self), refuse_while_draining));
+        finish(routes.merge(operation::routes()).merge(operation::figure_routes()), self)
     }
 
     /// Serves a listener, with a certificate over TLS, until `stopping` says so, then lets the requests under way finish for at most `grace`.
@@ -212,7 +231,10 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     let response = next.run(request).await;
     let taken = begun.elapsed();
     if response.status().is_client_error() || response.status().is_server_error() {
-        door.hub.metrics.refusals.add(1);
+        door.hub.metrics.refusals.add(response.status().as_u16(), 1);
+    }
+    if publishes(&method, route) {
+        door.hub.metrics.publish_times.observe(taken);
     }
     let status = response.status().as_u16();
     match named {
@@ -236,6 +258,20 @@ impl Named {
         let remote = request.extensions().get::<Peer>().map(|peer| peer.address.to_string());
         Self { path: request.uri().path().to_owned(), remote: remote.unwrap_or_default() }
     }
+}
+
+/// A node that stops takes no orders any more: what it would publish reaches sockets that are being closed.
+async fn refuse_while_draining(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    if door.hub.is_draining() { answer::refuse(&Refusal::Draining) } else { next.run(request).await }
+}
+
+/// Whether a request to this route publishes.
+fn publishes(method: &Method, route: &str) -> bool {
+    let is_publishing = route.starts_with("/api/push/")
+        || ["/events", "/batch_events", "/messages", "/messages/batch"]
+            .iter()
+            .any(|end| route.ends_with(end));
+    *method == Method::POST && is_publishing
 }
 
 /// The segment of `path` that stands where `route` has the app's key.

@@ -1,33 +1,92 @@
-//! What those ask who run a node: whether it lives, whether it is ready, which version it is (spec 2.2). The same on both
-//! listeners.
+//! What those ask who run a node: whether it lives, whether it is ready, which version it is (spec 2.2), and its figures.
+//! All but the figures is the same on both listeners and for anybody.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use subtle::ConstantTimeEq;
 
-use super::Door;
+use super::private::authorization;
+use super::{Door, answer};
+use crate::admin;
+use crate::model::Refusal;
 
-/// All of them.
+/// Those of both listeners.
 pub fn routes() -> Router<Arc<Door>> {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
+        .route("/up", get(up))
         .route("/version", get(|| async { env!("CARGO_PKG_VERSION") }))
+}
+
+/// The figures: on the private listener, and on the only one of a role that has no other.
+pub fn figure_routes() -> Router<Arc<Door>> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+/// A node lives while its shards turn.
+async fn live(State(door): State<Arc<Door>>) -> Response {
+    if door.monitor.is_alive().await {
+        "ok".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "a shard does not turn").into_response()
+    }
+}
+
+/// The same as Laravel Reverb says it.
+async fn up(State(door): State<Arc<Door>>) -> Response {
+    if door.monitor.is_alive().await {
+        answer::json(r#"{"health":"OK"}"#.to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, answer::json(r#"{"health":"FAILING"}"#.to_owned())).into_response()
+    }
 }
 
 /// A node is ready while it hears of the others, until it is told to stop.
 async fn ready(State(door): State<Arc<Door>>) -> Response {
-    if door.hub.is_stopping() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping").into_response();
-    }
+    let not_ready = |reason: String| (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
     match door.hub.bus_name() {
-        Some(bus) if !door.hub.is_joined() => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{bus} not connected")).into_response()
-        }
+        _ if door.hub.is_stopping() => not_ready("stopping".to_owned()),
+        Some(bus) if !door.hub.is_joined() => not_ready(format!("{bus} not connected")),
         _ => "ready".into_response(),
     }
+}
+
+/// The figures, for Prometheus.
+async fn metrics(State(door): State<Arc<Door>>, head: Parts) -> Response {
+    if let Err(refusal) = door.authorize_scraper(&head).await {
+        return answer::refuse(&refusal);
+    }
+    match door.monitor.text() {
+        Ok(text) => ([(CONTENT_TYPE, HeaderValue::from_static(admin::CONTENT_TYPE))], text).into_response(),
+        Err(_) => answer::refuse(&Refusal::Internal),
+    }
+}
+
+impl Door {
+    /// Lets those pass who may see the figures: who shows the token, and the super admin; anybody, if that is set.
+    async fn authorize_scraper(&self, head: &Parts) -> Result<(), Refusal> {
+        let settings = &self.monitor.settings;
+        let is_shown = |token| bearer(head).is_some_and(|shown| bool::from(shown.ct_eq(token)));
+        if settings.is_public
+            || settings.token.as_ref().is_some_and(|token| is_shown(token.reveal().as_bytes()))
+        {
+            return Ok(());
+        }
+        self.authorize_super(head).await
+    }
+}
+
+/// The token of an `Authorization` header (RFC 6750 section 2.1).
+fn bearer(head: &Parts) -> Option<&[u8]> {
+    let (scheme, token) = authorization(head)?.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }

@@ -16,12 +16,12 @@ use jiff::tz::TimeZone;
 
 use super::connection::Peer;
 use super::credentials::Reach;
-use super::{Door, answer, body, cluster, operation, signed, ui};
+use super::{Door, answer, body, cluster, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
 
-/// All of them. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
+/// All of them but those of operation, which answer to the end. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
 /// either are told apart by their method.
 pub fn routes() -> Router<Arc<Door>> {
     Router::new()
@@ -42,7 +42,7 @@ pub fn routes() -> Router<Arc<Door>> {
 
 /// Those of Gusher Cluster, which are all in the role of its master.
 pub fn cluster_routes() -> Router<Arc<Door>> {
-    Router::new().merge(cluster::private_routes()).merge(ui::routes()).merge(operation::routes())
+    Router::new().merge(cluster::private_routes()).merge(ui::routes())
 }
 
 /// A refusal on its way out of a route.

@@ -55,7 +55,10 @@ pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
             admitted.0.followed().await;
             switch(accept, Ok(admitted))
         }
-        Err(refusal) => refuse(&refusal),
+        Err(refusal) => {
+            door.count_refused(refusal.reason());
+            refuse(&refusal)
+        }
     }
 }
 
@@ -74,7 +77,10 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
     if !app.app.connect_hook.is_empty() {
         let query = Form::read(false, head.uri.query(), None, &[])?;
         let token = query.get("token")?.unwrap_or_default();
-        door.hook.ask(&app.app.connect_hook, token, &user).await?;
+        let asked = door.hook.ask(&app.app.connect_hook, token, &user).await;
+        let result = asked.as_ref().err().map_or("accepted", Refusal::reason);
+        door.hub.metrics.connect_hooks.add(result, 1);
+        asked?;
     }
     let extension = agree_on_extension(&app, head);
     let admission = door.hub.admit(&app, Session::Gusher(user), extension.is_some())?;
@@ -85,7 +91,8 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
 pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     let admitted = answer::segment(head.uri.path(), 2)
         .map_err(|_| Closing::path_unknown())
-        .and_then(|key| admit_pusher(&door, &key, &head));
+        .and_then(|key| admit_pusher(&door, &key, &head))
+        .inspect_err(|closing| door.count_refused(closing.reason()));
     if let Ok((admission, _)) = &admitted {
         admission.followed().await;
     }
@@ -99,8 +106,21 @@ pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
             admitted.0.followed().await;
             switch(accept, Ok(admitted))
         }
-        Err(CannotEnter::Refused(refusal)) => refuse(&refusal),
-        Err(CannotEnter::Faulty(fault)) => super::cluster::refuse_line(&fault),
+        Err(CannotEnter::Refused(refusal)) => {
+            door.count_refused(refusal.reason());
+            refuse(&refusal)
+        }
+        // What is wrong with a token.
+        Err(CannotEnter::Faulty(fault)) => {
+            door.count_refused(Refusal::NotAuthorized.reason());
+            super::cluster::refuse_line(&fault)
+        }
+    }
+}
+
+impl Door {
+    fn count_refused(&self, reason: &'static str) {
+        self.hub.metrics.sockets_refused.add(reason, 1);
     }
 }
 

@@ -7,4 +7,4 @@ mod webhook;
 
 pub use connect::{ConnectHook, ConnectHookLimits};
 pub use notices::Notices;
-pub use webhook::{Clock, Lookup, WebhookApp, WebhookSettings, Webhooks};
+pub use webhook::{Clock, Lookup, WebhookApp, WebhookFigures, WebhookSettings, Webhooks};

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use arc_swap::ArcSwap;
 
 use super::Directory;
-use crate::metrics::Counter;
+use crate::metrics::{AppMetrics, Counter};
 use crate::model::{
     Admin, App, AppKey, AppNumber, AppSecret, AppSettings, Hash, KeyPair, Refusal, Registered,
 };
@@ -21,12 +21,20 @@ pub struct LiveApp {
     settings: ArcSwap<AppSettings>,
     /// This registration of it.
     pub number: AppNumber,
+    /// What is counted of it.
+    pub metrics: AppMetrics,
     directory: Mutex<Directory>,
 }
 
 impl LiveApp {
     fn new(app: App, settings: AppSettings, number: AppNumber) -> Arc<Self> {
-        Arc::new(Self { app, settings: ArcSwap::from_pointee(settings), number, directory: Mutex::default() })
+        Arc::new(Self {
+            app,
+            settings: ArcSwap::from_pointee(settings),
+            number,
+            metrics: AppMetrics::default(),
+            directory: Mutex::default(),
+        })
     }
 
     /// What it allows now.
@@ -45,6 +53,11 @@ impl LiveApp {
     /// The secret that goes with one of its keys.
     pub fn secret(&self, key: &str) -> Option<AppSecret> {
         self.key_pairs().into_iter().find(|pair| pair.key == key).map(|pair| pair.secret)
+    }
+
+    /// Its sockets on this node.
+    pub fn sockets_here(&self) -> usize {
+        self.directory().sockets_here()
     }
 
     /// Who is online, unless the app is gone.
@@ -141,9 +154,10 @@ pub struct Apps {
     next_number: AtomicU32,
     /// Set where apps need not be registered: how many there may be at once.
     unregistered_max: Option<usize>,
+    /// Times that the store failed.
+    pub failures: Counter,
     /// Changes go one at a time, so that store and memory agree on their order.
     change: tokio::sync::Mutex<()>,
-    failures: Counter,
 }
 
 impl Apps {
@@ -395,11 +409,6 @@ impl Apps {
         self.known_to_change().remove(key).ok_or(Refusal::AppUnknown)
     }
 
-    /// How often the store failed.
-    pub fn store_failures(&self) -> u64 {
-        self.failures.get()
-    }
-
     /// What the store refused; the cause of a failure goes to the log, not to the caller.
     fn failed(&self, error: StoreError) -> Refusal {
         match error {
@@ -558,7 +567,7 @@ mod tests {
         assert_eq!(apps.register(app("d", "3"), made_up).await.unwrap().app.id, "4");
         apps.store.remove(&AppKey::stored("b")).await.unwrap();
         assert_eq!(give(&apps, "b", &["x"]).await.err(), Some(Refusal::AppUnknown));
-        assert_eq!(apps.store_failures(), 0);
+        assert_eq!(apps.failures.get(), 0);
     }
 
     #[tokio::test]

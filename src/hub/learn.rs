@@ -166,14 +166,9 @@ impl Hub {
                 self.metrics.facts_unsent.add(1);
                 Ok(())
             }
-            Err(reason) => {
-                self.metrics.publications_refused.add(1);
-                Err(match reason {
-                    NotSent::Down => Refusal::BusDown,
-                    NotSent::Full => Refusal::Overloaded,
-                    NotSent::TooLarge => Refusal::BodyTooLarge,
-                })
-            }
+            Err(NotSent::Down) => Err(Refusal::BusDown),
+            Err(NotSent::Full) => Err(Refusal::Overloaded),
+            Err(NotSent::TooLarge) => Err(Refusal::BodyTooLarge),
             Ok(()) => Ok(()),
         }
     }

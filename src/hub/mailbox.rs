@@ -107,6 +107,12 @@ impl Mailbox {
         }
     }
 
+    /// Wakes the shard, or has it go on without sleeping, though there is no mail for it.
+    pub fn nudge(&self) {
+        // It fails only when the shard is gone.
+        let _ = self.waker.wake();
+    }
+
     /// How much waits, in bytes; what a publisher is refused by.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes.load(Ordering::Relaxed)

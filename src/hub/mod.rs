@@ -11,6 +11,7 @@ mod attendance;
 mod bearers;
 mod channels;
 mod directory;
+mod figures;
 mod follows;
 mod holders;
 mod kept;
@@ -40,6 +41,7 @@ use apps::Reread;
 pub use apps::{Apps, LiveApp};
 pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
+pub use figures::BusState;
 pub use follows::FollowNumber;
 pub use learn::GATHER;
 pub use link::{Link, LinkSettings, WhenDown};
@@ -246,7 +248,8 @@ impl Hub {
             Stale::App(key) => Some(key),
             Stale::AnyApp => None,
         };
-        for Reread { gone, live } in self.apps.reread(only).await? {
+        let reread = self.apps.reread(only).await.inspect_err(|_| self.apps.failures.add(1))?;
+        for Reread { gone, live } in reread {
             gone.iter().for_each(|gone| self.close_app(gone));
             if let Some(live) = live {
                 self.adopt(&live.app.key);
@@ -254,11 +257,6 @@ impl Hub {
             }
         }
         Ok(())
-    }
-
-    /// How often the store failed.
-    pub fn store_failures(&self) -> u64 {
-        self.apps.store_failures()
     }
 
     /// Closes the sockets of an app that is gone.
@@ -306,7 +304,7 @@ impl Hub {
             directory.follow = self.follow(link, &link.app(&app.app.key));
         }
         let follow = directory.follow;
-        let shard = self.least_loaded();
+        let (shard, dialect) = (self.least_loaded(), session.dialect());
         let number = SocketNumber(self.next_socket.fetch_add(1, Ordering::Relaxed));
         match &session {
             Session::Gusher(user) => {
@@ -326,7 +324,7 @@ impl Hub {
         let post = &self.posts[shard];
         post.sockets.fetch_add(1, Ordering::Relaxed);
         post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), session, deflates }));
-        self.metrics.admissions.add(1);
+        self.metrics.admissions.of(dialect).add(1);
         Ok(Admission { hub: Arc::clone(self), shard, number, follow, open: false })
     }
 

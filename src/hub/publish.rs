@@ -30,14 +30,29 @@ impl Hub {
     /// app went away, [`Refusal::AppDisabled`] while it is switched off; [`Refusal::BusDown`] and
     /// [`Refusal::BodyTooLarge`] when the bus cannot carry it.
     pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
-        self.check_publishing(app)?;
-        let reach = match &publication.target {
+        let published = self.check_publishing(app).and_then(|()| match &publication.target {
             Target::Everyone => self.publish_to_everyone(app, &publication.data),
             Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
             Target::UsersMatching(pattern) => self.publish_to_users(app, pattern, &publication.data),
-        }?;
-        self.metrics.publications.add(1);
-        Ok(reach)
+        });
+        self.count_published(app, 1, published)
+    }
+
+    /// Counts what became of so many publications.
+    pub(super) fn count_published<T>(
+        &self,
+        app: &LiveApp,
+        publications: u64,
+        published: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        match &published {
+            Ok(_) => {
+                self.metrics.publications.add(publications);
+                app.metrics.publications.add(publications);
+            }
+            Err(refusal) => self.metrics.publications_refused.add(refusal.reason(), publications),
+        }
+        published
     }
 
     fn publish_to_everyone(&self, app: &LiveApp, data: &Arc<str>) -> Result<Reach, Refusal> {
@@ -150,7 +165,7 @@ impl Hub {
         if !app.settings().enabled {
             return Err(Refusal::AppDisabled);
         }
-        self.check_mailboxes().inspect_err(|_| self.metrics.publications_refused.add(1))
+        self.check_mailboxes()
     }
 
     /// Refuses while any shard has too much waiting, so that nothing accepted has to be dropped.

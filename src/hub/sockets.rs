@@ -31,6 +31,8 @@ impl Hub {
         let mut directory = app.directory();
         let now = self.agenda.now();
         let mut joined = directory.channels.subscribe(channel, subscriber, members_max, now)?;
+        self.metrics.subscriptions.add(1);
+        self.metrics.channels.add(joined.is_first_here.into());
         joined.follow =
             self.follow_channel(app, &mut directory, channel, joined.is_first_here, subscriber.shard);
         if let Some(bearer) = subscriber.bearer {
@@ -58,6 +60,8 @@ impl Hub {
     ) {
         let mut directory = app.directory();
         let left = directory.channels.unsubscribe(channel, subscriber, last_on_shard);
+        self.metrics.subscriptions.subtract(1);
+        self.metrics.channels.subtract(left.is_last_here.into());
         if let Some(bearer) = subscriber.bearer {
             directory.bearers.unsubscribe(channel, bearer.user);
         }
@@ -113,7 +117,9 @@ impl Hub {
             user: user.clone(),
             except: Some(socket),
             ..plain(app, Recipients::Channel(channel.clone()), &data)
-        })?;
+        })
+        .inspect_err(|refusal| self.metrics.publications_refused.add(refusal.reason(), 1))?;
+        self.metrics.client_events.add(1);
         let (event_name, event_data, sender) = (Arc::clone(&event), Arc::clone(&data), user.clone());
         let told = NoticeEvent::ClientEvent { event: event_name, data: event_data, socket, user: sender };
         self.notify(app, channel, told);

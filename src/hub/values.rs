@@ -39,6 +39,10 @@ impl Hub {
     /// # Errors
     /// Those of [`Hub::publish`]; then nothing was delivered, unless the bus failed in the middle.
     pub fn publish_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
+        self.count_published(app, events.len() as u64, self.deliver_values(app, events))
+    }
+
+    fn deliver_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
         self.check_publishing(app)?;
         let mut directory = app.open_directory()?;
         for event in events {
@@ -57,7 +61,6 @@ impl Hub {
             let content = Content::Value { event: name, value };
             self.post_to_channel(app, &directory, &event.channel, content, None, revision);
         }
-        self.metrics.publications.add(events.len() as u64);
         Ok(())
     }
 
@@ -79,6 +82,15 @@ impl Hub {
         addressee: Addressee,
         value: Arc<str>,
     ) -> Result<(), Refusal> {
+        self.count_published(app, 1, self.deliver_value(app, addressee, value))
+    }
+
+    fn deliver_value(
+        &self,
+        app: &Arc<LiveApp>,
+        addressee: Addressee,
+        value: Arc<str>,
+    ) -> Result<(), Refusal> {
         self.check_publishing(app)?;
         let directory = app.open_directory()?;
         let to = match &addressee {
@@ -95,7 +107,6 @@ impl Hub {
         };
         let content = Content::Value { event: "".into(), value };
         self.post(Push { app: app.number, audience, content, except: None, revision: 0 }, shards);
-        self.metrics.publications.add(1);
         Ok(())
     }
 

@@ -54,3 +54,17 @@ pub enum Dialect {
     /// Gusher Cluster: sockets at `/v1/apps/{app}/ws`, admitted by a token.
     Cluster,
 }
+
+impl Dialect {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::Gusher, Self::Pusher, Self::Cluster];
+
+    /// Its name in figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gusher => "gusher",
+            Self::Pusher => "pusher",
+            Self::Cluster => "cluster",
+        }
+    }
+}

@@ -69,3 +69,41 @@ pub enum Refusal {
     /// The socket is signed in as somebody else.
     SignedInAlready,
 }
+
+impl Refusal {
+    /// The reason as one word for figures: without what a client or a backend sent.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAuthorized => "not_authorized",
+            Self::AppUnknown => "app_unknown",
+            Self::AppExists => "app_exists",
+            Self::AppIdTaken => "app_id_taken",
+            Self::KeyTaken => "key_taken",
+            Self::FieldMissing(_) => "field_missing",
+            Self::FieldInvalid { .. } => "field_invalid",
+            Self::ParametersInvalid(_) => "parameters_invalid",
+            Self::PatternInvalid(_) => "pattern_invalid",
+            Self::PathUnknown => "path_unknown",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TooSlow => "too_slow",
+            Self::NotAnUpgrade => "not_an_upgrade",
+            Self::HookRefused => "hook_refused",
+            Self::HookFailed => "hook_failed",
+            Self::HookTimeout => "hook_timeout",
+            Self::HookBusy => "hook_busy",
+            Self::Overloaded => "overloaded",
+            Self::BusDown => "bus_down",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+            Self::AppDisabled => "app_disabled",
+            Self::AppFull => "app_full",
+            Self::SubscribedAlready => "subscribed_already",
+            Self::NotSubscribed => "not_subscribed",
+            Self::RosterFull => "roster_full",
+            Self::TooManyChannels => "too_many_channels",
+            Self::TooManyEvents => "too_many_events",
+            Self::SignedInAlready => "signed_in_already",
+        }
+    }
+}

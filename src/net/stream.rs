@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::tls::Tls;
 
 /// How many connections the kernel may hold ready for us.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Opens a listener whose connections inherit a bounded kernel send buffer and send small frames at once.
 ///

@@ -6,21 +6,38 @@ use crate::hub::{Apps, Hub};
 use crate::model::{App, Refusal};
 use crate::store::{Store, StoreError};
 
-/// The apps of the store.
-pub(super) async fn load(config: &Config) -> Result<Apps, StartError> {
-    let store = match (&config.store, &config.database) {
+/// Opens what apps are kept in.
+///
+/// # Errors
+/// It cannot be used, and what to do about it.
+pub(crate) async fn open_store(config: &Config) -> Result<Store, StartError> {
+    let opened = match (&config.store, &config.database) {
         (Some(server), _) => Store::connect(server).await,
         (None, Database::File(file)) => Store::open(file).await,
         (None, Database::Memory) => Store::in_memory().await,
     };
-    let loaded = match store {
-        Ok(store) => Apps::load(store).await,
-        Err(error) => Err(error),
-    };
-    let apps = loaded.map_err(|error| match &config.store {
-        Some(server) => unusable_server(server, &error),
-        None => unusable(&config.database, &error),
-    })?;
+    opened.map_err(|error| unusable_store(config, &error))
+}
+
+/// Whether [`open_store`] would make what apps are kept in, or its tables.
+///
+/// # Errors
+/// As for [`open_store`].
+pub(crate) async fn is_new(config: &Config) -> Result<bool, StartError> {
+    match (&config.store, &config.database) {
+        (Some(server), _) => {
+            let asked = Store::is_on_server(server).await;
+            asked.map(|is_there| !is_there).map_err(|error| unusable_server(server, &error))
+        }
+        (None, Database::File(file)) => Ok(!file.exists()),
+        (None, Database::Memory) => Ok(true),
+    }
+}
+
+/// The apps of the store.
+pub(super) async fn load(config: &Config) -> Result<Apps, StartError> {
+    let store = open_store(config).await?;
+    let apps = Apps::load(store).await.map_err(|error| unusable_store(config, &error))?;
     let is_of_cluster = config.role.is_of_cluster();
     Ok(if is_of_cluster { apps.without_registration(config.cluster.apps_max) } else { apps })
 }
@@ -52,6 +69,13 @@ fn is_there(hub: &Hub, app: &App) -> Result<bool, StartError> {
             app.key.as_str()
         ))
     })
+}
+
+fn unusable_store(config: &Config, error: &StoreError) -> StartError {
+    match &config.store {
+        Some(server) => unusable_server(server, error),
+        None => unusable(&config.database, error),
+    }
 }
 
 /// Why the file or the memory of a node cannot be used, with what to do.

@@ -69,7 +69,10 @@ pub(super) fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAdd
 }
 
 /// Binds the first address that `address` stands for and that can be bound.
-async fn bind(
+///
+/// # Errors
+/// None can be, and what to do about it.
+pub(crate) async fn bind(
     address: &ListenAddress,
     key: &str,
     send_buffer_bytes: usize,

@@ -76,7 +76,10 @@ fn super_admin(config: &Config) -> SuperAdmin {
 }
 
 /// What tells good tokens from bad ones, by the keys in the file that the configuration names.
-fn verifier(config: &Config) -> Result<Option<Verifier>, StartError> {
+///
+/// # Errors
+/// The file is of no use, and what to do about it.
+pub(crate) fn verifier(config: &Config) -> Result<Option<Verifier>, StartError> {
     let (cluster, word) = (&config.cluster, config.role.word_for("cluster.public_pem_file"));
     let Some(file) = &cluster.public_pem_file else { return Ok(None) };
     let unusable = |reason: &dyn fmt::Display| {

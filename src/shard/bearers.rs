@@ -29,15 +29,18 @@ pub fn log_socket(what: &'static str, live: &LiveApp, session: &Session) {
 impl Shard {
     /// Sends a push to the sockets whose token names this user.
     pub(super) fn push_to_bearers(&mut self, app: AppNumber, user: &UserId, forms: &Forms) {
-        for slot in self.bearers(app, user) {
-            self.push_to(slot, forms);
-        }
+        let slots = self.bearers(app, user);
+        self.count_deliveries(app, slots.len() as u64);
+        slots.into_iter().for_each(|slot| self.push_to(slot, forms));
     }
 
     /// Sends a push to the socket of that name.
     pub(super) fn push_to_socket(&mut self, app: AppNumber, id: SocketId, forms: &Forms) {
         let slot = self.apps.get(&app).and_then(|members| members.ids.get(&id)).copied();
-        slot.into_iter().for_each(|slot| self.push_to(slot, forms));
+        if let Some(slot) = slot {
+            self.count_deliveries(app, 1);
+            self.push_to(slot, forms);
+        }
     }
 
     /// Changes what the sockets of a user may subscribe to, takes them out of channels that they may no longer be in,
@@ -65,7 +68,6 @@ impl Shard {
 
     fn push_to(&mut self, slot: Slot, forms: &Forms) {
         self.hand_over_owed(slot);
-        self.metrics.deliveries.add(1);
         let deflates = self.sockets[slot as usize].deflates;
         self.send(slot, forms.frame(deflates).clone());
         self.settle_faulty();

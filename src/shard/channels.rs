@@ -206,7 +206,7 @@ impl Shard {
             self.hand_over(*slot, &walk, *place);
         }
         self.append(walk.clone(), forms);
-        if let Some(walked) = walk.list(&mut self.apps) {
+        if let Some((_, walked)) = walk.list(&mut self.apps) {
             places.iter().for_each(|(_, place)| walked.list.skip(*place));
         }
         self.settle_faulty();

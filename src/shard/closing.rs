@@ -35,8 +35,8 @@ impl Shard {
         }
         self.metrics.slow_cuts.add(1);
         tracing::debug!("a socket that does not read was cut");
-        if let Some((socket, _)) = self.socket(slot) {
-            socket.outbox.keep_first();
+        if let Some((socket, delivery)) = self.socket(slot) {
+            socket.outbox.keep_first(delivery.pool);
         }
         self.say_goodbye(slot, Parting::SlowReader);
     }
@@ -88,7 +88,7 @@ impl Shard {
         socket.outbox.clear(&mut self.pool);
         let aside = self.aside.take(slot).map(|(_, stream)| stream);
         self.gone.extend(socket.stream.take().or(aside));
-        self.metrics.sockets.subtract(1);
+        self.metrics.sockets.of(socket.dialect()).subtract(1);
         let length = self.sockets.len();
         if self.sockets.capacity() > 1024 && length < self.sockets.capacity() / 4 {
             self.sockets.shrink_to_fit();
@@ -128,8 +128,9 @@ impl Shard {
     /// What one list still owes a socket goes into its outbox.
     pub(super) fn hand_over(&mut self, slot: Slot, walk: &Walk, place: u32) {
         let deflates = self.sockets.get(slot as usize).is_some_and(|socket| socket.deflates);
-        let Some(walked) = walk.list(&mut self.apps) else { return };
+        let Some((app, walked)) = walk.list(&mut self.apps) else { return };
         let Some(frames) = walked.list.catch_up(place, deflates) else { return };
+        app.metrics.deliveries.add(frames.count.into());
         self.metrics.deliveries.add(frames.count.into());
         let Some((socket, mut delivery)) = self.socket(slot) else { return };
         let delivered = socket.deliver(frames, &mut delivery);

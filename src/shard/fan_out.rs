@@ -1,7 +1,9 @@
 //! Fan-out: what is pending goes to the sockets, a chunk at a time, so that new mail can join in between.
 
+use std::time::Instant;
+
 use super::socket::{Delivery, Fault};
-use super::{Shard, Slot};
+use super::{Shard, Slot, Walking};
 
 /// How many sockets are visited, and how many outboxes flushed, in one turn.
 pub(super) const CHUNK: usize = 64;
@@ -9,11 +11,11 @@ pub(super) const CHUNK: usize = 64;
 impl Shard {
     /// Visits the next sockets of the lists that have something pending, each list in its turn.
     pub(super) fn fan_out(&mut self) {
-        let mut budget = CHUNK;
-        let mut delivered = 0;
+        let (mut budget, mut delivered_to_all) = (CHUNK, 0);
         while budget > 0 {
-            let Some(walk) = self.walks.pop_front() else { break };
-            let Some(walked) = walk.list(&mut self.apps) else { continue };
+            let Some(mut walking) = self.walks.pop_front() else { break };
+            let Some((app, walked)) = walking.walk.list(&mut self.apps) else { continue };
+            let mut delivered = 0;
             self.behind_bytes -= walked.list.behind_bytes();
             let (limits, now) = (self.settings.outbox, self.now);
             let mut delivery = Delivery { limits, pool: &mut self.pool, metrics: &self.metrics, now };
@@ -37,13 +39,16 @@ impl Shard {
                 }
             };
             self.behind_bytes += walked.list.behind_bytes();
-            let is_walking = walked.is_walking;
+            let (is_walking, laps) = (walked.is_walking, walked.list.laps());
+            app.metrics.deliveries.add(delivered);
+            delivered_to_all += delivered;
+            self.laps.extend(walking.ended(laps, is_walking, self.turn));
             self.send_batch();
             if is_walking {
-                self.walks.push_back(walk);
+                self.walks.push_back(walking);
             }
         }
-        self.metrics.deliveries.add(delivered);
+        self.metrics.deliveries.add(delivered_to_all);
         self.settle_faulty();
     }
 
@@ -82,5 +87,45 @@ impl Shard {
         while let Some((slot, fault)) = self.faulty.pop() {
             self.settle(slot, Err(fault));
         }
+    }
+}
+
+impl Walking {
+    /// When the lap began that has ended by now, if one has: the list has begun so many `laps`, and goes on or not. The
+    /// next one began in this `turn`. In one chunk at most one lap ends that leaves something to do.
+    fn ended(&mut self, laps: u32, goes_on: bool, turn: Instant) -> Option<Instant> {
+        let begun = self.begun;
+        match laps.wrapping_sub(self.laps_before) {
+            // Everybody left before it began.
+            0 => None,
+            1 => (!goes_on).then_some(begun),
+            _ => {
+                (self.laps_before, self.begun) = (laps.wrapping_sub(1), turn);
+                Some(begun)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Walk;
+    use super::*;
+    use crate::model::AppNumber;
+
+    #[test]
+    fn a_lap_ends_when_the_next_begins_or_nothing_is_left() {
+        let origin = Instant::now();
+        let at = |second| origin + Duration::from_secs(second);
+        let walk = |laps_before| Walking { walk: Walk::Everyone(AppNumber(1)), laps_before, begun: at(0) };
+        let mut walking = walk(u32::MAX);
+        assert_eq!(walking.ended(0, true, at(1)), None, "it is under way");
+        assert_eq!(walking.ended(1, true, at(2)), Some(at(0)), "the next has begun");
+        assert_eq!(walking.ended(1, true, at(3)), None);
+        assert_eq!(walking.ended(1, false, at(4)), Some(at(2)), "that was the last");
+        assert_eq!(walk(7).ended(7, false, at(1)), None, "everybody left before it began");
+        assert_eq!(walk(7).ended(8, false, at(1)), Some(at(0)), "a short list takes one turn");
     }
 }

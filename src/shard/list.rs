@@ -33,6 +33,8 @@ pub struct List {
     log: Log,
     unvisited: usize,
     lap_end: Sequence,
+    /// Laps begun; wraps.
+    laps: u32,
 }
 
 impl List {
@@ -89,6 +91,11 @@ impl List {
         self.log.bytes
     }
 
+    /// How many laps have begun so far; wraps.
+    pub fn laps(&self) -> u32 {
+        self.laps
+    }
+
     /// The next member that has not seen everything, and what it has not seen, in the form that it `deflates` or not; it
     /// counts as seen from here on. `None` when all have seen all.
     pub fn next(&mut self, deflates: impl Fn(Slot) -> bool) -> Option<(Slot, Frames)> {
@@ -104,6 +111,7 @@ impl List {
                     self.unvisited = 0;
                     return None;
                 }
+                self.laps = self.laps.wrapping_add(1);
             }
             self.unvisited -= 1;
             let slot = self.members[self.unvisited].slot;

@@ -13,7 +13,7 @@ use super::outbox::{Frames, Outbox};
 use super::socket::{ChannelSeat, Delivery, Fault, Pace, Phase, Seat, Socket, UserSeat};
 use super::subscriptions::Subscriptions;
 use super::timers::seconds;
-use super::{Channel, Members, Shard, Walk, Walked};
+use super::{Channel, Members, Shard, Walk, Walked, Walking};
 use crate::dialect::{self, Session};
 use crate::hub::{Arrival, LiveApp, Message, SocketNumber};
 use crate::model::{AppNumber, AppSettings, Audience, ChannelName, Dialect, Parting, Push, UserId};
@@ -83,7 +83,8 @@ impl Shard {
             is_dirty: false,
         });
         self.awaited.insert(arrival.number, slot);
-        self.metrics.sockets.add(1);
+        let dialect = self.sockets[slot as usize].dialect();
+        self.metrics.sockets.of(dialect).add(1);
         greeting.into_iter().for_each(|greeting| self.say(slot, &greeting));
         if self.is_draining {
             self.part(slot, Parting::NodeStops);
@@ -125,7 +126,7 @@ impl Shard {
     /// Once for each dialect that has receivers here, as they read other frames.
     fn push(&mut self, push: &Push) {
         self.metrics.pushes.add(1);
-        for dialect in [Dialect::Gusher, Dialect::Pusher, Dialect::Cluster] {
+        for dialect in Dialect::ALL {
             self.push_in(push, dialect);
         }
     }
@@ -157,11 +158,12 @@ impl Shard {
 
     /// Appends a message to the log of a list, and has the list walked.
     pub(super) fn append(&mut self, walk: Walk, forms: Forms) {
-        let Some(walked) = walk.list(&mut self.apps) else { return };
+        let Some((_, walked)) = walk.list(&mut self.apps) else { return };
         self.behind_bytes += forms.bytes();
         walked.list.append(forms);
         if !std::mem::replace(&mut walked.is_walking, true) {
-            self.walks.push_back(walk);
+            let laps_before = walked.list.laps();
+            self.walks.push_back(Walking { walk, laps_before, begun: self.turn });
         }
     }
 
@@ -186,7 +188,7 @@ impl Shard {
                 self.dirty.push_back(*slot);
             }
         }
-        self.metrics.deliveries.add(delivered);
+        self.count_deliveries(app, delivered);
         self.settle_faulty();
     }
 

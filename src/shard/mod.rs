@@ -145,14 +145,27 @@ enum Walk {
 }
 
 impl Walk {
-    fn list<'a>(&self, apps: &'a mut HashMap<AppNumber, Members>) -> Option<&'a mut Walked> {
+    /// The list, and whose it is.
+    fn list<'a>(&self, apps: &'a mut HashMap<AppNumber, Members>) -> Option<(&'a LiveApp, &'a mut Walked)> {
         match self {
-            Walk::Everyone(app) => apps.get_mut(app).map(|members| &mut members.everyone),
+            Walk::Everyone(app) => apps.get_mut(app).map(|members| (&*members.live, &mut members.everyone)),
             Walk::Channel(app, dialect, channel) => {
-                apps.get_mut(app)?.channels(*dialect).get_mut(channel).map(|channel| &mut channel.walked)
+                let Members { live, channels, cluster_channels, .. } = apps.get_mut(app)?;
+                let channels = if *dialect == Dialect::Cluster { cluster_channels } else { channels };
+                channels.get_mut(channel).map(|channel| (&**live, &mut channel.walked))
             }
         }
     }
+}
+
+/// A list that is walked, and its lap.
+#[derive(Debug)]
+struct Walking {
+    walk: Walk,
+    /// The laps of the list when this one was about to begin.
+    laps_before: u32,
+    /// The turn in which it began.
+    begun: Instant,
 }
 
 /// One core's sockets and the loop that serves them.
@@ -173,7 +186,9 @@ pub struct Shard {
     /// Messages taken from the mailbox and not carried out yet.
     mail: VecDeque<Message>,
     /// Lists that are being walked, in turn.
-    walks: VecDeque<Walk>,
+    walks: VecDeque<Walking>,
+    /// When the laps began that ended in this turn.
+    laps: Vec<Instant>,
     /// What the logs of all lists hold, in bytes.
     behind_bytes: usize,
     /// Sockets whose outboxes are to be flushed, in turn.
@@ -192,6 +207,8 @@ pub struct Shard {
     deflater: Option<Box<Deflater>>,
     wheel: Wheel<Slot>,
     now: Tick,
+    /// When this turn began.
+    turn: Instant,
     pool_shrinks: Tick,
     scratch: Box<[u8]>,
     ping: Bytes,
@@ -234,6 +251,7 @@ impl Shard {
             aside: Aside::default(),
             mail: VecDeque::new(),
             walks: VecDeque::new(),
+            laps: Vec::new(),
             behind_bytes: 0,
             dirty: VecDeque::new(),
             unread: Vec::new(),
@@ -246,6 +264,7 @@ impl Shard {
             deflater: None,
             wheel: Wheel::new(origin),
             now: 0,
+            turn: origin,
             pool_shrinks: POOL_SHRINK_TICKS,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             ping: frame::ping(b""),
@@ -280,13 +299,32 @@ impl Shard {
     /// # Errors
     /// The kernel refuses to poll, which is a bug or the end of the machine.
     pub fn run(mut self) -> io::Result<()> {
+        let mut now = Instant::now();
         while !self.is_over() {
-            let patience = self.patience(Instant::now());
+            let patience = self.patience(now);
             self.wait(patience)?;
             self.let_senders_go_first();
             self.work(Instant::now());
+            now = Instant::now();
+            self.count_turn(now);
         }
         Ok(())
+    }
+
+    /// Counts what a turn that ends `now` has brought.
+    fn count_turn(&mut self, now: Instant) {
+        self.metrics.turns.add(1);
+        self.metrics.outbox_bytes.set(self.pool.waiting_bytes() as u64);
+        let laps = self.laps.drain(..);
+        laps.for_each(|begun| self.metrics.laps.observe(now.saturating_duration_since(begun)));
+    }
+
+    /// Counts frames of pushes that were handed to sockets of an app.
+    fn count_deliveries(&self, app: AppNumber, deliveries: u64) {
+        self.metrics.deliveries.add(deliveries);
+        if let Some(members) = self.apps.get(&app) {
+            members.live.metrics.deliveries.add(deliveries);
+        }
     }
 
     /// Whether the node drains and the last socket is gone.
@@ -330,6 +368,9 @@ impl Shard {
     /// One turn of work.
     pub fn work(&mut self, now: Instant) {
         self.now = self.wheel.tick(now);
+        self.turn = now;
+        // Who does not ask how long they took has them forgotten.
+        self.laps.clear();
         self.read_ready();
         self.carry_out_mail();
         self.let_go();

@@ -94,16 +94,19 @@ impl Outbox {
     pub fn push_anyway(&mut self, frames: Frames, pool: &mut Pool) {
         let queue = self.0.get_or_insert_with(|| pool.take());
         queue.bytes += frames.bytes.len();
+        pool.out_bytes += frames.bytes.len();
         queue.frames += frames.count;
         queue.waiting.push_back(frames);
     }
 
     /// Throws away all but what is being written, which must go out whole.
-    pub fn keep_first(&mut self) {
+    pub fn keep_first(&mut self, pool: &mut Pool) {
         if let Some(queue) = &mut self.0 {
+            pool.out_bytes -= queue.bytes;
             queue.waiting.truncate(1);
             queue.bytes = queue.waiting.iter().map(|frames| frames.bytes.len()).sum();
             queue.frames = queue.waiting.iter().map(|frames| frames.count).sum();
+            pool.out_bytes += queue.bytes;
         }
     }
 
@@ -118,6 +121,7 @@ impl Outbox {
             total += written;
             writes += 1;
             queue.drop_front(written);
+            pool.out_bytes -= written;
             if written > 0 {
                 queue.progressed = now;
             }
@@ -170,27 +174,37 @@ impl Queue {
 /// Spare queues of one shard.
 #[derive(Debug, Default)]
 #[allow(clippy::vec_box, reason = "a queue moves between pool and socket as the one pointer it is")]
-pub struct Pool(Vec<Box<Queue>>);
+pub struct Pool {
+    spare: Vec<Box<Queue>>,
+    /// What those hold that were taken, in bytes.
+    out_bytes: usize,
+}
 
 impl Pool {
     fn take(&mut self) -> Box<Queue> {
-        self.0.pop().unwrap_or_default()
+        self.spare.pop().unwrap_or_default()
     }
 
     fn give_back(&mut self, queue: Option<Box<Queue>>) {
         let Some(mut queue) = queue else { return };
+        self.out_bytes -= queue.bytes;
         // One that grew long is not worth keeping.
         if queue.waiting.capacity() <= 16 {
             queue.waiting.clear();
             *queue = Queue { waiting: std::mem::take(&mut queue.waiting), ..Queue::default() };
-            self.0.push(queue);
+            self.spare.push(queue);
         }
     }
 
     /// Frees half of the spare queues; called now and then, so that a peak does not stay for ever.
     pub fn shrink(&mut self) {
-        self.0.truncate(self.0.len() / 2);
-        self.0.shrink_to(self.0.len() * 2);
+        self.spare.truncate(self.spare.len() / 2);
+        self.spare.shrink_to(self.spare.len() * 2);
+    }
+
+    /// What waits in all outboxes of the shard, in bytes.
+    pub fn waiting_bytes(&self) -> usize {
+        self.out_bytes
     }
 }
 
@@ -214,9 +228,13 @@ mod tests {
             assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Ok(()));
         }
         assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
-        outbox.keep_first();
+        assert_eq!(pool.waiting_bytes(), 3);
+        outbox.keep_first(&mut pool);
         assert_eq!(outbox.push(frames(b"123456789"), LIMITS, &mut pool), Ok(()));
         assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
+        assert_eq!(pool.waiting_bytes(), 10);
+        outbox.clear(&mut pool);
+        assert_eq!(pool.waiting_bytes(), 0);
     }
 
     #[test]

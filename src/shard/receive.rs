@@ -39,6 +39,7 @@ impl Shard {
         match stream.read(scratch) {
             Ok(0) => self.remove(slot),
             Ok(length) => {
+                self.metrics.bytes_in.add(length as u64);
                 // Less than there is room for means that there was no more.
                 let is_all = length < scratch.len() && !stream.has_ended();
                 self.take_in(slot, &mut scratch[..length]);

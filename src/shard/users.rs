@@ -71,7 +71,7 @@ impl Shard {
         };
         let watchers = members.watchers.get(user).into_iter().flatten().copied();
         let slots: Vec<Slot> = watchers.filter(|slot| !is_told(slot)).collect();
-        self.metrics.deliveries.add(slots.len() as u64);
+        self.count_deliveries(push.app, slots.len() as u64);
         slots.into_iter().for_each(|slot| {
             let deflates = self.sockets[slot as usize].deflates;
             self.send(slot, forms.frame(deflates).clone());

@@ -64,6 +64,14 @@ impl Store {
         Postgres::connect(config).await.map(|store| Self::Postgres(Box::new(store)))
     }
 
+    /// Whether our tables are in a PostgreSQL database, which is left as it is.
+    ///
+    /// # Errors
+    /// It cannot be reached or does not let us in, or `ca_file` cannot be read.
+    pub async fn is_on_server(config: &PostgresConfig) -> Result<bool, StoreError> {
+        Postgres::is_there(config).await
+    }
+
     /// The app of a key, or all apps in the order of their registration.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::StoreError;
+use crate::metrics::Counter;
 use crate::model::{AppKey, ChannelName};
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS gusher_outbox (\
@@ -102,6 +103,8 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Outbox {
     open: Mutex<Open>,
+    /// That of the connection, to be looked at while that is busy.
+    waiting: Arc<Counter>,
     waiting_max: usize,
 }
 
@@ -111,7 +114,7 @@ struct Open {
     /// Whether there is a table. Until then nothing waits.
     is_prepared: bool,
     /// As far as this process knows, how many wait.
-    waiting: usize,
+    waiting: Arc<Counter>,
 }
 
 impl Outbox {
@@ -135,11 +138,22 @@ impl Outbox {
         let options = options.disable_statement_logging().busy_timeout(BUSY_TIME_MAX);
         let mut connection = options.connect().await?;
         let is_prepared = count(&mut connection, HAS_TABLE).await? > 0;
-        let mut open = Open { connection, is_prepared: false, waiting: 0 };
+        let waiting = Arc::<Counter>::default();
+        let mut open = Open { connection, is_prepared: false, waiting: Arc::clone(&waiting) };
         if is_prepared {
             open.prepare().await?;
         }
-        Ok(Self { open: Mutex::new(open), waiting_max })
+        Ok(Self { open: Mutex::new(open), waiting, waiting_max })
+    }
+
+    /// How many events wait, as far as this process knows.
+    pub fn waiting_now(&self) -> u64 {
+        self.waiting.get()
+    }
+
+    /// For how many more there is room.
+    fn room(&self) -> usize {
+        self.waiting_max.saturating_sub(usize::try_from(self.waiting.get()).unwrap_or(usize::MAX))
     }
 
     /// Adds events, all in one transaction, and says how many: the first so many, for whom there was room.
@@ -150,11 +164,11 @@ impl Outbox {
         let mut open = self.open.lock().await;
         if !open.is_prepared {
             open.prepare().await?;
-        } else if self.waiting_max.saturating_sub(open.waiting) < entries.len() {
+        } else if self.room() < entries.len() {
             // Somebody else may have emptied the table.
-            open.waiting = count(&mut open.connection, COUNT).await?;
+            open.recount().await?;
         }
-        let taken = entries.len().min(self.waiting_max.saturating_sub(open.waiting));
+        let taken = entries.len().min(self.room());
         let mut transaction = open.connection.begin_with("BEGIN IMMEDIATE").await?;
         for Entry { lane, time_ms, event } in &entries[..taken] {
             sqlx::query(INSERT)
@@ -167,7 +181,7 @@ impl Outbox {
                 .await?;
         }
         transaction.commit().await?;
-        open.waiting += taken;
+        self.waiting.add(taken as u64);
         Ok(taken)
     }
 
@@ -254,8 +268,13 @@ impl Open {
         for statement in [SCHEMA, INDEX] {
             sqlx::query(statement).execute(&mut self.connection).await?;
         }
-        self.waiting = count(&mut self.connection, COUNT).await?;
+        self.recount().await?;
         self.is_prepared = true;
+        Ok(())
+    }
+
+    async fn recount(&mut self) -> Result<(), StoreError> {
+        self.waiting.set(count(&mut self.connection, COUNT).await? as u64);
         Ok(())
     }
 
@@ -264,7 +283,7 @@ impl Open {
         statement: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
     ) -> Result<u64, StoreError> {
         let removed = statement.execute(&mut self.connection).await?.rows_affected();
-        self.waiting = self.waiting.saturating_sub(usize::try_from(removed).unwrap_or(usize::MAX));
+        self.waiting.set(self.waiting.get().saturating_sub(removed));
         Ok(removed)
     }
 }

@@ -97,6 +97,17 @@ impl Postgres {
         Ok(store)
     }
 
+    /// Whether [`Postgres::connect`] would find its tables.
+    pub(super) async fn is_there(config: &PostgresConfig) -> Result<bool, StoreError> {
+        let store = Self { options: options(config)?, place: Mutex::default() };
+        in_time(async {
+            let mut session = store.begin().await?;
+            let asked = sqlx::query_scalar(HAS_SCHEMA).persistent(false);
+            Ok(asked.fetch_one(&mut session.connection).await?)
+        })
+        .await
+    }
+
     pub(super) async fn apps(&self, only: Option<&AppKey>) -> Result<Vec<AppRow>, StoreError> {
         in_time(async {
             let mut session = self.begin().await?;

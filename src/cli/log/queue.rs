@@ -14,6 +14,7 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::Outputs;
+use crate::metrics::LOG_LINES_DROPPED;
 
 /// Lines that may wait. A line is seldom longer than some hundred bytes.
 const LINES_MAX: usize = 8_192;
@@ -73,6 +74,7 @@ impl Queue {
     fn take(&self, line: &[u8]) {
         if self.items.try_send(Item::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            LOG_LINES_DROPPED.add(1);
         }
     }
 }

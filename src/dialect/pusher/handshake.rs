@@ -97,6 +97,21 @@ impl Closing {
         Self::new(4200, "Please reconnect immediately")
     }
 
+    /// The reason as one word for figures, as other dialects have it.
+    pub fn reason(&self) -> &'static str {
+        match self.code {
+            4000 => "tls_only",
+            4001 => "app_unknown",
+            4003 => "app_disabled",
+            4004 => "app_full",
+            4005 => "path_unknown",
+            4006..=4008 => "protocol_unsupported",
+            4009 => "origin_not_allowed",
+            4200 => "draining",
+            _ => "overloaded",
+        }
+    }
+
     fn new(code: u16, message: &str) -> Self {
         Self { code, message: message.to_owned() }
     }

@@ -52,6 +52,21 @@ pub struct WebhookSettings {
     pub clock: Clock,
 }
 
+/// What became of the events of all webhooks since the start.
+#[derive(Clone, Copy, Debug)]
+pub struct WebhookFigures {
+    /// Events on disk that are still to be told.
+    pub waiting: u64,
+    /// Events that were accepted.
+    pub delivered: u64,
+    /// Events whose time was over.
+    pub given_up: u64,
+    /// Events for which there was no room.
+    pub dropped: u64,
+    /// Requests that failed.
+    pub failed_attempts: u64,
+}
+
 /// The webhooks of a node.
 pub struct Webhooks {
     courier: Arc<Courier>,
@@ -104,6 +119,18 @@ impl Webhooks {
             report.waiting = waiting.iter().find(|(of, _)| of == url).map_or(0, |(_, events)| *events);
         }
         Ok(reports)
+    }
+
+    /// What became of all that webhooks were to be told, and what waits.
+    pub fn figures(&self) -> WebhookFigures {
+        let totals = &self.courier.tallies.totals;
+        WebhookFigures {
+            waiting: self.courier.outbox.waiting_now(),
+            delivered: totals.delivered.get(),
+            given_up: totals.given_up.get(),
+            dropped: totals.dropped.get(),
+            failed_attempts: totals.failed_attempts.get(),
+        }
     }
 
     /// How often the database failed.

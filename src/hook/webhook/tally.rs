@@ -8,12 +8,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
 use super::request::Failure;
+use crate::metrics::Counter;
 use crate::model::{AppKey, WebhookAttempt, WebhookReport};
 use crate::store::Lane;
 
 /// The counts of all webhooks.
 #[derive(Debug, Default)]
-pub(super) struct Tallies(Mutex<HashMap<AppKey, HashMap<Arc<str>, Tally>>>);
+pub(super) struct Tallies {
+    of_apps: Mutex<HashMap<AppKey, HashMap<Arc<str>, Tally>>>,
+    /// Of all together, those included that are gone.
+    pub totals: Totals,
+}
+
+/// What became of events and requests.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub delivered: Counter,
+    pub given_up: Counter,
+    pub dropped: Counter,
+    pub failed_attempts: Counter,
+}
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -26,6 +40,7 @@ struct Tally {
 impl Tallies {
     /// Events were delivered.
     pub fn delivered(&self, lane: &Lane, events: usize, at_ms: i64, status: u16) {
+        self.totals.delivered.add(events as u64);
         self.count(lane, |tally| {
             tally.counts.delivered += events as u64;
             tally.counts.last = Some(WebhookAttempt { at_ms, status: Some(status), fault: None });
@@ -38,6 +53,7 @@ impl Tallies {
 
     /// An attempt failed.
     pub fn failed(&self, lane: &Lane, at_ms: i64, Failure { status, fault }: Failure) {
+        self.totals.failed_attempts.add(1);
         self.count(lane, |tally| {
             tally.counts.failed_attempts += 1;
             tally.counts.last = Some(WebhookAttempt { at_ms, status, fault: Some(fault) });
@@ -50,6 +66,7 @@ impl Tallies {
 
     /// The time of events was over.
     pub fn given_up(&self, lane: &Lane, events: usize) {
+        self.totals.given_up.add(events as u64);
         self.count(lane, |tally| {
             tally.counts.given_up += events as u64;
             if !mem::replace(&mut tally.is_giving_up, true) {
@@ -65,6 +82,7 @@ impl Tallies {
 
     /// There was no room for an event.
     pub fn dropped(&self, lane: &Lane) {
+        self.totals.dropped.add(1);
         self.count(lane, |tally| {
             tally.counts.dropped += 1;
             if !mem::replace(&mut tally.is_dropping, true) {
@@ -76,7 +94,7 @@ impl Tallies {
 
     /// How the webhooks with these URLs fare. What was counted of others of the app is forgotten.
     pub fn reports(&self, app: &AppKey, urls: &[&str]) -> Vec<WebhookReport> {
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.of_apps.lock().unwrap_or_else(PoisonError::into_inner);
         let of_app = tallies.entry(app.clone()).or_default();
         of_app.retain(|url, _| urls.contains(&&**url));
         let counts = |url: &&str| of_app.get(*url).map(|tally| tally.counts.clone()).unwrap_or_default();
@@ -85,14 +103,14 @@ impl Tallies {
 
     /// Forgets a webhook that is gone.
     pub fn forget(&self, lane: &Lane) {
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.of_apps.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(of_app) = tallies.get_mut(&lane.app) {
             of_app.remove(&lane.url);
         }
     }
 
     fn count(&self, lane: &Lane, count: impl FnOnce(&mut Tally)) {
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tallies = self.of_apps.lock().unwrap_or_else(PoisonError::into_inner);
         let of_app = tallies.entry(lane.app.clone()).or_default();
         count(of_app.entry(Arc::clone(&lane.url)).or_default());
     }

@@ -1,0 +1,288 @@
+//! `gusher check`: would a node start with this configuration? Tries each thing that a start needs and leaves no trace.
+//!
+//! Each trial is the function by which the node itself does it, so it fails where the node would, with the same words;
+//! a new kind of database or of bus is thereby tried too. What must not be left behind is the one exception: an SQLite
+//! file that is not there yet is not made, only its directory is looked at, nor are tables in a PostgreSQL database.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use rustix::fs::{Access, access};
+use tokio::time::timeout;
+
+use super::finding::{self, Finding};
+use super::first_app::FirstApp;
+use super::{Failure, StartArgs, block_on, start};
+use crate::bus::{self, BusEvent};
+use crate::config::{BusConfig, Config, ConfigError, Database, ListenAddress, LogTarget, TlsConfig};
+use crate::node;
+
+/// How long a bus may take to answer, at the least.
+const BUS_TIME_MIN: Duration = Duration::from_secs(1);
+
+/// What `gusher check` is told.
+#[derive(Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    start: StartArgs,
+    /// A node with this configuration runs: do not expect its ports to be free
+    #[arg(long)]
+    running: bool,
+    /// Print JSON instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tries everything and prints one line for each thing.
+///
+/// # Errors
+/// `Configuration` when it is unusable, `Runtime` when something else does not work; both after all was told.
+pub fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let config = match start::effective(&args.start)? {
+        Ok(effective) => effective.config,
+        Err(error) => return unusable(&faults(&error), args.json),
+    };
+    if let Err(Failure::Configuration(fault)) = FirstApp::find(start::variable) {
+        return unusable(&[Finding::fail("first app", fault)], args.json);
+    }
+    let findings = block_on(async { Ok(trials(&config, args.running).await) })?;
+    finding::print(&findings, args.json)?;
+    match finding::failures(&findings) {
+        0 => Ok(()),
+        1 => Err(Failure::Runtime("one thing does not work".to_owned())),
+        number => Err(Failure::Runtime(format!("{number} things do not work"))),
+    }
+}
+
+fn unusable(findings: &[Finding], as_json: bool) -> Result<(), Failure> {
+    finding::print(findings, as_json)?;
+    Err(Failure::Configuration("the configuration cannot be used".to_owned()))
+}
+
+/// One finding for each fault.
+fn faults(error: &ConfigError) -> Vec<Finding> {
+    match error {
+        ConfigError::Invalid { findings, .. } => {
+            findings.iter().map(|fault| Finding::fail("configuration", fault)).collect()
+        }
+        whole => vec![Finding::fail("configuration", whole.to_string())],
+    }
+}
+
+async fn trials(config: &Config, is_running: bool) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok("configuration", "every setting is in its range")];
+    findings.extend(config.warnings.iter().map(|warning| Finding::warn("configuration", warning)));
+    findings.extend(listeners(config, is_running).await);
+    findings.extend(config.tls.as_ref().map(certificate));
+    findings.extend(databases(config).await);
+    findings.push(log(&config.log.target));
+    findings.push(cluster_keys(config));
+    findings.push(way_out(config));
+    if let Some(bus) = &config.bus {
+        findings.push(tried_bus(bus).await);
+    }
+    findings.push(sockets(config.limits.sockets_max, node::sockets_possible()));
+    findings
+}
+
+/// Both are held until both were tried: one alone may hide that they are in each other's way.
+async fn listeners(config: &Config, is_running: bool) -> Vec<Finding> {
+    if is_running {
+        return vec![Finding::ok("listen", "not tried, as a node runs")];
+    }
+    let bytes = config.node.send_buffer_bytes;
+    let public = node::bind(&config.listen, "listen", bytes).await;
+    let private = node::bind(&config.api_listen, "api_listen", bytes).await;
+    vec![listener("listen", &config.listen, &public), listener("api_listen", &config.api_listen, &private)]
+}
+
+fn listener<T>(
+    subject: &'static str,
+    address: &ListenAddress,
+    bound: &Result<T, node::StartError>,
+) -> Finding {
+    match bound {
+        Ok(_) => Finding::ok(subject, format!("{address} can be listened on")),
+        Err(error) => Finding::fail(subject, error.to_string()),
+    }
+}
+
+fn certificate(tls: &TlsConfig) -> Finding {
+    const SUBJECT: &str = "tls.cert_file";
+    match node::certificate(tls) {
+        Ok(_) => Finding::ok(SUBJECT, "certificate and key can be used"),
+        Err(error) => Finding::fail(SUBJECT, error.to_string()),
+    }
+}
+
+/// With the apps on a server, the file is for webhooks alone.
+async fn databases(config: &Config) -> Vec<Finding> {
+    let apps = if config.store.is_some() { "store.url" } else { "database" };
+    let mut findings = vec![store(apps, config).await];
+    if let (Some(_), Database::File(file)) = (&config.store, &config.database) {
+        findings.push(file_of("database", file, "set sqlfile to a writable SQLite file"));
+    }
+    findings
+}
+
+/// What is there is opened as a start opens it.
+async fn store(subject: &'static str, config: &Config) -> Finding {
+    let tried = match (node::is_new(config).await, &config.store, &config.database) {
+        (Ok(true), None, Database::File(file)) => {
+            return new_file(subject, file, "set sqlfile to a writable SQLite file");
+        }
+        (Ok(true), Some(_), _) => {
+            return Finding::ok(subject, "the server lets us in; our tables are not there yet");
+        }
+        (Err(error), ..) => Err(error),
+        _ => node::open_store(config).await,
+    };
+    match tried {
+        Ok(_) => Finding::ok(subject, "it opens"),
+        Err(error) => Finding::fail(subject, error.to_string()),
+    }
+}
+
+/// Without its file a node still starts, and logs to stderr.
+fn log(target: &LogTarget) -> Finding {
+    const SUBJECT: &str = "logfile";
+    const ADVICE: &str = "the log would go to stderr: set logfile to console or to a writable file";
+    const ADVICE_ROTATED: &str = "the log would go elsewhere: set log.file to a file in a writable directory";
+    let finding = match target {
+        LogTarget::Console => return Finding::ok(SUBJECT, "the log goes to stderr"),
+        LogTarget::Stdout => return Finding::ok(SUBJECT, "the log goes to stdout"),
+        LogTarget::File(file) => file_of(SUBJECT, file, ADVICE),
+        LogTarget::Rotated(rotation) | LogTarget::Both(rotation) => {
+            file_of("log.file", &rotation.file, ADVICE_ROTATED)
+        }
+    };
+    if finding.level == finding::Level::Fail { Finding::warn(finding.subject, finding.text) } else { finding }
+}
+
+/// Whether a file can be written to, or made.
+fn file_of(subject: &'static str, file: &Path, advice: &str) -> Finding {
+    if file.is_dir() {
+        return Finding::fail(subject, format!("{} is a directory: {advice}", file.display()));
+    }
+    if !file.exists() {
+        return new_file(subject, file, advice);
+    }
+    match access(file, Access::WRITE_OK) {
+        Ok(()) => Finding::ok(subject, format!("{} can be written to", file.display())),
+        Err(error) => Finding::fail(subject, format!("{}: {error}: {advice}", file.display())),
+    }
+}
+
+/// Whether a file could be made, without making it: whoever checks may be somebody else than whoever starts.
+fn new_file(subject: &'static str, file: &Path, advice: &str) -> Finding {
+    let directory = match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Finding::ok(subject, format!("{} is not there yet and can be made", file.display())),
+        Err(error) => {
+            let why = format!("cannot make {}: {}: {error}", file.display(), directory.display());
+            Finding::fail(subject, format!("{why}: {advice}"))
+        }
+    }
+}
+
+fn cluster_keys(config: &Config) -> Finding {
+    const SUBJECT: &str = "cluster.public_pem_file";
+    match node::verifier(config) {
+        Ok(Some(_)) => Finding::ok(SUBJECT, "its keys can be used"),
+        Ok(None) => Finding::ok(SUBJECT, "not set: no sockets of Gusher Cluster are served"),
+        Err(error) => Finding::fail(SUBJECT, error.to_string()),
+    }
+}
+
+fn way_out(config: &Config) -> Finding {
+    const SUBJECT: &str = "node.send";
+    match node::way_out(config.node.send) {
+        Ok(_) => Finding::ok(SUBJECT, "pushes can leave that way"),
+        Err(error) => Finding::fail(SUBJECT, error.to_string()),
+    }
+}
+
+async fn tried_bus(config: &BusConfig) -> Finding {
+    const SUBJECT: &str = "bus";
+    let (bus, mut events) = match bus::connect(config).await {
+        Ok(connected) => connected,
+        Err(error) => return Finding::fail(SUBJECT, error.to_string()),
+    };
+    let time_max = config.join_time_max.max(BUS_TIME_MIN);
+    let up = async {
+        while let Some(event) = events.recv().await {
+            if matches!(event, BusEvent::Up) {
+                return true;
+            }
+        }
+        false
+    };
+    let finding = match timeout(time_max, up).await {
+        Ok(true) => Finding::ok(SUBJECT, format!("{} answers", bus.name())),
+        _ => Finding::fail(
+            SUBJECT,
+            format!(
+                "{} does not let us in within {} s: see that it runs, that bus.url names it, and that it knows this user and password",
+                bus.name(),
+                time_max.as_secs()
+            ),
+        ),
+    };
+    bus.close().await;
+    finding
+}
+
+fn sockets(wanted: Option<usize>, possible: usize) -> Finding {
+    const SUBJECT: &str = "limits.sockets_max";
+    match wanted {
+        Some(wanted) if wanted > possible => Finding::fail(
+            SUBJECT,
+            format!("{wanted} sockets are wanted and the descriptor limit has room for {possible}"),
+        )
+        .mended_by(descriptors_for(wanted)),
+        Some(wanted) => Finding::ok(SUBJECT, format!("the descriptor limit has room for {wanted} sockets")),
+        None => {
+            Finding::ok(SUBJECT, format!("not set: the descriptor limit has room for {possible} sockets"))
+        }
+    }
+}
+
+/// The command that lets a shell, and what it starts, hold so many sockets.
+fn descriptors_for(sockets: usize) -> String {
+    let descriptors = sockets.saturating_add(1_024);
+    format!("ulimit -n {descriptors}, or LimitNOFILE={descriptors} in the systemd unit")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::finding::Level;
+    use super::*;
+    use crate::config::read::{self, Overlay};
+
+    #[test]
+    fn more_sockets_than_descriptors_fail() {
+        assert_eq!(sockets(Some(10), 10).level, Level::Ok);
+        assert_eq!(sockets(None, 10).level, Level::Ok);
+        let finding = sockets(Some(11), 10);
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.mend.unwrap().contains("LimitNOFILE=1035"));
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_not_there_is_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let found = async |file: &Path| {
+            let mut flags = Overlay::default();
+            flags.set("sqlfile", file.to_str().unwrap());
+            databases(&read::dev([], &flags).unwrap()).await.remove(0).level
+        };
+        let file = directory.path().join("apps.sqlite");
+        assert_eq!(found(&file).await, Level::Ok);
+        assert!(!file.exists());
+        assert_eq!(found(&directory.path().join("nowhere/apps.sqlite")).await, Level::Fail);
+    }
+}

@@ -1,0 +1,347 @@
+//! What another server's configuration comes to here: settings of the node, apps, and what has no equivalent.
+
+use serde_json::{Map, Value, json};
+
+use super::Product;
+use super::source::{APPS, Source};
+use super::webhooks;
+use crate::model::{App, AppKey, AppSecret, AppSettings};
+
+/// All of it. No `Debug`: it holds secrets.
+pub(super) struct Plan {
+    /// Members of our configuration file.
+    pub(super) settings: Map<String, Value>,
+    pub(super) apps: Vec<PlannedApp>,
+    /// What is not taken over, or not as it was: a line each, without values.
+    pub(super) left: Vec<String>,
+}
+
+/// An app to be added.
+pub(super) struct PlannedApp {
+    pub(super) key: String,
+    /// None when the server has to make one up.
+    pub(super) id: Option<String>,
+    /// As the id.
+    pub(super) secret: Option<String>,
+    pub(super) settings: Map<String, Value>,
+}
+
+/// How a value is read.
+#[derive(Clone, Copy)]
+enum Kind {
+    Truth,
+    Count,
+    /// Of 1024 bytes.
+    Kibibytes,
+    List,
+}
+
+/// Member of an app there, setting of an app here.
+const APP_SETTINGS: &[(&str, &str, Kind)] = &[
+    ("enabled", "enabled", Kind::Truth),
+    ("maxconnections", "max_connections", Kind::Count),
+    ("enableclientmessages", "client_events", Kind::Truth),
+    ("enableuserauthentication", "authorized_connections", Kind::Truth),
+    ("enablewatchlistevents", "watchlists", Kind::Truth),
+    ("maxclienteventspersecond", "max_client_events_per_second", Kind::Count),
+    ("maxpresencemembersperchannel", "max_presence_members", Kind::Count),
+    ("maxpresencemembersizeinkb", "max_user_info_bytes", Kind::Kibibytes),
+    ("maxchannelnamelength", "max_channel_name_length", Kind::Count),
+    ("maxeventchannelsatonce", "max_channels_per_event", Kind::Count),
+    ("maxeventnamelength", "max_event_name_length", Kind::Count),
+    ("maxeventpayloadinkb", "max_event_bytes", Kind::Kibibytes),
+    ("maxeventbatchsize", "max_batch_events", Kind::Count),
+    ("allowedorigins", "allowed_origins", Kind::List),
+];
+
+/// What is a matter of the whole server there and of each app here.
+const COMMON_SETTINGS: &[(&str, &str, Kind)] = &[
+    ("channellimits.maxnamelength", "max_channel_name_length", Kind::Count),
+    ("channellimits.cachettl", "cache_ttl", Kind::Count),
+    ("eventlimits.maxchannelsatonce", "max_channels_per_event", Kind::Count),
+    ("eventlimits.maxnamelength", "max_event_name_length", Kind::Count),
+    ("eventlimits.maxpayloadinkb", "max_event_bytes", Kind::Kibibytes),
+    ("eventlimits.maxbatchsize", "max_batch_events", Kind::Count),
+    ("presence.maxmembersperchannel", "max_presence_members", Kind::Count),
+    ("presence.maxmembersizeinkb", "max_user_info_bytes", Kind::Kibibytes),
+    ("activitytimeout", "activity_timeout", Kind::Count),
+    ("reverb.maxrequestbytes", "max_body_bytes", Kind::Count),
+];
+
+/// Rates that are not limited here, so that only a limit is worth a word.
+const UNLIMITED: &[&str] = &["maxbackendeventspersecond", "maxreadrequestspersecond"];
+
+/// The largest `max_client_events_per_second`, for whoever had no limit.
+const CLIENT_EVENTS_MAX: u32 = 1_000_000;
+
+/// Plans it; takes what it understands out of `source` and names the rest.
+pub(super) fn plan(product: Product, mut source: Source) -> Plan {
+    let mut left = Vec::new();
+    let settings = node_settings(product, &mut source, &mut left);
+    let common = common_settings(product, &mut source, &mut left);
+    let is_batched = taken(&mut source, "webhooks.batching.enabled", truth, &mut left).unwrap_or(false);
+    let apps = (source.apps().into_iter())
+        .filter_map(|at| planned_app(&format!("{APPS}.{at}"), &common, is_batched, &mut source, &mut left))
+        .collect();
+    if let Some(driver) =
+        source.text("appmanager.driver").filter(|driver| !matches!(&**driver, "array" | "memory"))
+    {
+        left.push(format!("apps are kept in {driver}, not in this file: add them with gusher app add"));
+    }
+    left.extend(source.left().into_iter().map(|path| format!("{path}: nothing here is like it")));
+    Plan { settings, apps, left }
+}
+
+fn node_settings(product: Product, source: &mut Source, left: &mut Vec<String>) -> Map<String, Value> {
+    let mut settings = Map::new();
+    let host = source.text("host").unwrap_or_default();
+    if let Some(port) = source.text("port") {
+        // The wildcards of others are ours when no host is named.
+        let host = if matches!(&*host, "0.0.0.0" | "::") { "" } else { &host };
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        settings.insert("listen".into(), format!("{host}:{port}").into());
+    } else if !host.is_empty() {
+        left.push("host: without a port; set listen to [host]:port".to_owned());
+    }
+    if let Some(debug) = taken(source, "debug", truth, left) {
+        settings.insert("environment".into(), if debug { "DEBUG" } else { "PRODUCTION" }.into());
+    }
+    let mut pusher = Map::new();
+    if let Some(prefix) = source.text("pathprefix").map(|prefix| prefix.trim_end_matches('/').to_owned())
+        && !prefix.is_empty()
+    {
+        pusher.insert("path_prefix".into(), format!("/{}", prefix.trim_start_matches('/')).into());
+    }
+    let bytes =
+        taken(source, "websocketmaxpayloadkb", number, left).map(|kibibytes| kibibytes.saturating_mul(1_024));
+    if let Some(bytes) = bytes.or_else(|| taken(source, "reverb.maxmessagebytes", number, left)) {
+        pusher.insert("message_bytes_max".into(), bytes.into());
+    }
+    if !pusher.is_empty() {
+        settings.insert("pusher".into(), pusher.into());
+    }
+    if let Some(grace) = taken(source, "shutdowngraceperiod", number, left) {
+        let seconds = if product == Product::Soketi { grace.saturating_add(999) / 1_000 } else { grace };
+        settings.insert("drain".into(), json!({ "seconds": seconds }));
+    }
+    if let Some(bus) = bus(source, left) {
+        settings.insert("bus".into(), bus);
+    }
+    settings
+}
+
+/// What carries messages between nodes. What is said of other ways than the chosen one is left, and named as such.
+fn bus(source: &mut Source, left: &mut Vec<String>) -> Option<Value> {
+    let driver = source.text("adapter.driver")?;
+    match driver.as_str() {
+        "local" => None,
+        "redis" => {
+            let (host, port) = (source.text("database.redis.host"), source.text("database.redis.port"));
+            let own = format!(
+                "redis://{}:{}",
+                host.as_deref().unwrap_or("127.0.0.1"),
+                port.as_deref().unwrap_or("6379")
+            );
+            let url = source.text("adapter.redis.redispuboptions.url").unwrap_or(own);
+            let mut bus = json!({ "kind": "redis", "url": url });
+            credentials(
+                &mut bus,
+                source.text("database.redis.username"),
+                source.text("database.redis.password"),
+            );
+            Some(bus)
+        }
+        "nats" => {
+            let servers = taken(source, "adapter.nats.servers", texts, left);
+            let servers = servers.unwrap_or_else(|| "127.0.0.1:4222".to_owned());
+            let scheme = |server: &str| {
+                if server.contains("://") { server.to_owned() } else { format!("nats://{server}") }
+            };
+            let url = servers.split(',').map(str::trim).map(scheme).collect::<Vec<_>>().join(",");
+            let mut bus = json!({ "kind": "nats", "url": url });
+            let password = source.text("adapter.nats.pass").or_else(|| source.text("adapter.nats.password"));
+            credentials(&mut bus, source.text("adapter.nats.user"), password);
+            Some(bus)
+        }
+        "cluster" => {
+            left.push("adapter.driver cluster: one node uses all cores; for several set bus.kind".to_owned());
+            None
+        }
+        other => {
+            left.push(format!(
+                "adapter.driver {other}: there are nats and redis here; set bus.kind and bus.url"
+            ));
+            None
+        }
+    }
+}
+
+fn credentials(bus: &mut Value, user: Option<String>, password: Option<String>) {
+    for (name, value) in [("user", user), ("password", password)] {
+        if let Some(value) = value {
+            bus[name] = value.into();
+        }
+    }
+}
+
+fn common_settings(product: Product, source: &mut Source, left: &mut Vec<String>) -> Map<String, Value> {
+    let mut common = Map::new();
+    for (path, setting, kind) in COMMON_SETTINGS {
+        if let Some(value) = source.take(path) {
+            set(&mut common, setting, read(*kind, value), path, left);
+        }
+    }
+    if let Some(time) = taken(source, "userauthenticationtimeout", number, left) {
+        let seconds = if product == Product::Soketi { time.saturating_add(999) / 1_000 } else { time };
+        set(&mut common, "authorization_timeout", Some(seconds.into()), "userAuthenticationTimeout", left);
+    }
+    match source.text("reverb.clientevents").as_deref() {
+        None | Some("members") => {}
+        Some("none") => set(&mut common, "client_events", Some(false.into()), "", left),
+        Some(_) => left.push(
+            "REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM: here events are accepted from subscribers of the channel alone".to_owned(),
+        ),
+    }
+    common
+}
+
+fn planned_app(
+    path: &str,
+    common: &Map<String, Value>,
+    is_batched: bool,
+    source: &mut Source,
+    left: &mut Vec<String>,
+) -> Option<PlannedApp> {
+    let (id, key, secret) = ["id", "key", "secret"].map(|name| source.text(&format!("{path}.{name}"))).into();
+    let Some(key) = key.filter(|key| AppKey::parse(key).is_ok()) else {
+        left.push(format!("{path}: an app without a key that apps may have here"));
+        return None;
+    };
+    let id = id.filter(|id| {
+        let is_fit = App::is_acceptable_id(id);
+        if !is_fit {
+            left.push(format!(
+                "app {key}: its id is not 1 to 18 digits, so it gets another; see gusher app list --secrets"
+            ));
+        }
+        is_fit
+    });
+    let secret = secret.filter(|secret| {
+        let is_fit = AppSecret(secret.clone()).is_acceptable();
+        if !is_fit {
+            left.push(format!(
+                "app {key}: its secret is not 8 to 128 printable characters, so it gets another"
+            ));
+        }
+        is_fit
+    });
+    let mut settings = common.clone();
+    for (name, setting, kind) in APP_SETTINGS {
+        if let Some(value) = source.take(&format!("{path}.{name}")) {
+            match (*setting, number(&value)) {
+                ("max_connections", Some(..0)) => {}
+                ("max_client_events_per_second", Some(..0)) => {
+                    settings.insert((*setting).to_owned(), CLIENT_EVENTS_MAX.into());
+                }
+                _ => set(&mut settings, setting, read(*kind, value), &format!("app {key}: {name}"), left),
+            }
+        }
+    }
+    for name in UNLIMITED {
+        if taken(source, &format!("{path}.{name}"), number, left).is_some_and(|limit| limit >= 0) {
+            left.push(format!("app {key}: {name}: backends are not limited here"));
+        }
+    }
+    if let Some(told) = source.take(&format!("{path}.webhooks")) {
+        let webhooks = webhooks::taken_over(&told, is_batched, &key, left);
+        set(&mut settings, "webhooks", Some(webhooks), &format!("app {key}: webhooks"), left);
+    }
+    Some(PlannedApp { key, id, secret, settings })
+}
+
+/// Takes the value at a path, which must be of the type that `meaning` reads.
+fn taken<T>(
+    source: &mut Source,
+    path: &str,
+    meaning: impl Fn(&Value) -> Option<T>,
+    left: &mut Vec<String>,
+) -> Option<T> {
+    let value = source.take(path)?;
+    let meant = meaning(&value);
+    if meant.is_none() {
+        left.push(format!("{path}: its value is of another type than expected"));
+    }
+    meant
+}
+
+/// Sets it if it may be, and otherwise says why not.
+fn set(
+    settings: &mut Map<String, Value>,
+    name: &str,
+    value: Option<Value>,
+    origin: &str,
+    left: &mut Vec<String>,
+) {
+    let Some(value) = value else {
+        left.push(format!("{origin}: its value is of another type than expected"));
+        return;
+    };
+    let mut tried = AppSettings::default();
+    let fault = match tried.set(name, value.clone()) {
+        Ok(()) => tried.check().err(),
+        Err(_) => Some(format!("{name} has other values")),
+    };
+    match fault {
+        None => drop(settings.insert(name.to_owned(), value)),
+        Some(fault) => left.push(format!("{origin}: {fault}")),
+    }
+}
+
+fn read(kind: Kind, value: Value) -> Option<Value> {
+    match kind {
+        Kind::Truth => truth(&value).map(Value::from),
+        Kind::Count => number(&value).map(Value::from),
+        Kind::Kibibytes => kibibytes(&value).map(Value::from),
+        Kind::List => value.is_array().then_some(value),
+    }
+}
+
+/// Numbers may be written as texts.
+fn number(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A text, or several with commas between them.
+fn texts(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) => {
+            let texts: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        _ => None,
+    }
+}
+
+/// Bytes of so many kibibytes, which may be a fraction.
+fn kibibytes(value: &Value) -> Option<u64> {
+    let kibibytes: f64 = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    (0.0..=1e9).contains(&kibibytes).then_some((kibibytes * 1_024.0) as u64)
+}
+
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) => Some(number.as_i64() != Some(0)),
+        Value::String(text) => match text.as_str() {
+            "1" | "true" => Some(true),
+            "0" | "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}

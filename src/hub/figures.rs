@@ -1,0 +1,62 @@
+//! What is told of the hub to those who run the node, besides what is counted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::link::lock;
+use super::{Hub, LiveApp};
+
+/// How a node fares with the others.
+#[derive(Clone, Copy, Debug)]
+pub struct BusState {
+    /// The bus is there.
+    pub is_up: bool,
+    /// This node knows what the others hold, and hears of each change.
+    pub is_ready: bool,
+    /// Nodes that live, this one included.
+    pub nodes: usize,
+}
+
+impl Hub {
+    /// All apps, in no order.
+    pub fn live_apps(&self) -> Vec<Arc<LiveApp>> {
+        self.apps.all()
+    }
+
+    /// Times that the store of the apps failed.
+    pub fn store_failures(&self) -> u64 {
+        self.apps.failures.get()
+    }
+
+    /// What waits for each shard, in bytes.
+    pub fn mailbox_bytes(&self) -> Vec<usize> {
+        self.posts.iter().map(|post| post.mailbox.waiting_bytes()).collect()
+    }
+
+    /// Sockets that this node may have.
+    pub fn sockets_max(&self) -> usize {
+        self.limits.sockets_max
+    }
+
+    /// Notices that found no place on their way to webhooks.
+    pub fn notices_dropped(&self) -> u64 {
+        self.notices.dropped()
+    }
+
+    /// Whether the node stops.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// How this node fares with the others, if there may be any.
+    pub fn bus_state(&self) -> Option<BusState> {
+        let link = self.link.as_ref()?;
+        let nodes = lock(&link.peers).nodes().len() + 1;
+        Some(BusState { is_up: link.is_up(), is_ready: link.is_ready(), nodes })
+    }
+
+    /// Has every shard make a turn, though nothing is to be done.
+    pub fn nudge_shards(&self) {
+        self.posts.iter().for_each(|post| post.mailbox.nudge());
+    }
+}

@@ -1,0 +1,81 @@
+//! The door behind a node's listeners, and the certificate that it shows.
+
+use std::sync::Arc;
+use std::thread;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{StartError, terms};
+use crate::admin::Monitor;
+use crate::config::{Config, TlsConfig};
+use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorParts, DoorSettings, Terms};
+use crate::hook::{ConnectHook, ConnectHookLimits, Webhooks};
+use crate::hub::Hub;
+use crate::model::pattern::PatternLimits;
+
+pub(super) fn door(
+    config: &Config,
+    hub: &Arc<Hub>,
+    webhooks: &Arc<Webhooks>,
+    monitor: Monitor,
+    terms: Terms,
+) -> Result<Arc<Door>, StartError> {
+    let limits = &config.limits;
+    let hook = ConnectHook::new(ConnectHookLimits {
+        exchanges_max: config.max_wait_hook,
+        exchange_time_max: limits.hook_time_max,
+        wait_max: limits.hook_wait_max,
+        answer_bytes_max: limits.hook_answer_bytes_max,
+    });
+    let credentials = Credentials::new(CredentialSettings {
+        bcrypt_cost: config.node.bcrypt_cost,
+        memory: config.node.credential_life,
+        computations_max: thread::available_parallelism().map_or(1, usize::from),
+    });
+    let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
+    let credentials =
+        credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
+    let settings = DoorSettings {
+        connections_max: limits.pending_connections_max,
+        pattern: PatternLimits {
+            pattern_bytes_max: limits.pattern_bytes_max,
+            compiled_bytes_max: limits.pattern_compiled_bytes_max,
+        },
+        only_cluster: config.role.is_of_cluster(),
+    };
+    terms::tell_of_keys(config, &terms);
+    let (hub, webhooks) = (Arc::clone(hub), Arc::clone(webhooks));
+    Ok(Door::new(DoorParts { hub, hook, webhooks, monitor, credentials, terms }, settings))
+}
+
+/// Serves the listeners that there are, the public one first, each until it is told to stop.
+pub(super) fn serve(
+    config: &Config,
+    door: &Arc<Door>,
+    certificate: Option<&Arc<Certificate>>,
+    [(public, stopping), (private, over)]: [(Option<TcpListener>, &watch::Sender<bool>); 2],
+) -> Vec<JoinHandle<()>> {
+    let is_private_too = config.tls.as_ref().is_some_and(|tls| tls.is_private_too);
+    let with_tls = [
+        (public, door.public(), certificate, stopping),
+        (private, door.private(), certificate.filter(|_| is_private_too), over),
+    ];
+    let serve = |(listener, routes, certificate, end): (Option<_>, _, Option<&Arc<Certificate>>, _)| {
+        let (door, certificate) = (Arc::clone(door), certificate.cloned());
+        let end = watch::Sender::<bool>::subscribe(end);
+        let served = door.serve(listener?, routes, certificate, end, config.drain.time_max);
+        Some(tokio::spawn(served))
+    };
+    with_tls.into_iter().filter_map(serve).collect()
+}
+
+/// What the listeners show.
+///
+/// # Errors
+/// A file cannot be read or they do not belong together, and what to do about it.
+pub(crate) fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
+    let loaded = Certificate::load(&tls.cert_file, &tls.key_file);
+    loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
+}
