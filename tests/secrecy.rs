@@ -4,6 +4,7 @@ mod support;
 
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -188,9 +189,17 @@ impl Walk {
             .env("GUSHER_LIMITS_HOOK_SECONDS_MAX", "1");
         let mut process = Process::start(&mut command);
         process.prints("curl");
-        let log = directory.read("gusher.log");
-        let line = log.lines().find(|line| line.contains(LISTENING)).expect("it listens");
-        Self { server: Serving::announced(process, line), http: Http::new() }
+        // Nobody waits for the log, so the line may be there a moment later.
+        let begun = Instant::now();
+        let line = loop {
+            let log = directory.read("gusher.log");
+            if let Some(line) = log.lines().find(|line| line.contains(LISTENING)) {
+                break line.to_owned();
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "it listens: {log}");
+            std::thread::yield_now();
+        };
+        Self { server: Serving::announced(process, &line), http: Http::new() }
     }
 
     /// A call of the private API without credentials.
