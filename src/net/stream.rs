@@ -109,6 +109,7 @@ impl Stream {
     ///
     /// # Errors
     /// `WouldBlock` when nothing is taken; anything else ends the stream.
+    #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.tls {
             None => retry(|| self.tcp.write(bytes)),
@@ -136,6 +137,7 @@ impl Stream {
     }
 
     /// What the kernel knows a plain stream by, as long as it lives. One under TLS must not be written to past it.
+    #[inline]
     pub fn descriptor(&self) -> Option<RawFd> {
         self.tls.is_none().then(|| self.tcp.as_raw_fd())
     }
@@ -167,6 +169,7 @@ impl Stream {
 }
 
 /// A signal that interrupts a call is no event of the stream.
+#[inline]
 pub(super) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
