@@ -1,10 +1,31 @@
-//! Where a server of Pusher's protocol is, as `PUSHER_HOST` and its like say it, else the server's own configuration.
+//! Where a server of Pusher's protocol is and which of its apps signs, as `PUSHER_HOST` and its like say it, else the server's own
+//! configuration or a trial run's app.
 
 use clap::{Args, ValueEnum};
 use url::Url;
 
 use super::Failure;
 use super::address::ServerFile;
+
+/// Which app signs: as every library of Pusher Channels is told, else that of a trial run.
+#[derive(Args)]
+pub(super) struct AppArgs {
+    /// Id of the app
+    #[arg(long, env = "PUSHER_APP_ID", value_name = "ID", default_value = "1")]
+    pub(super) app_id: String,
+    /// Key of the app
+    #[arg(long, env = "PUSHER_APP_KEY", value_name = "KEY", default_value = "demo")]
+    pub(super) key: String,
+    /// Secret of the app
+    #[arg(
+        long,
+        env = "PUSHER_APP_SECRET",
+        value_name = "SECRET",
+        default_value = "demo-secret",
+        hide_env_values = true
+    )]
+    pub(super) secret: String,
+}
 
 /// Where clients and backends find the server.
 #[derive(Args)]

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use rustls::pki_types::ServerName;
 
 use super::api::{Api, ApiArgs};
+use super::place::AppArgs;
 use super::{Failure, print_line};
 use crate::bench::Fault;
 use crate::bench::figures::Figures;
@@ -26,21 +27,8 @@ pub(super) struct StageArgs {
     /// Speak TLS, which needs --ca; in the environment https or http
     #[arg(long, env = "PUSHER_SCHEME", value_parser = is_https)]
     tls: bool,
-    /// Id of the app
-    #[arg(long, env = "PUSHER_APP_ID", value_name = "ID", default_value = "1")]
-    app_id: String,
-    /// Key of the app
-    #[arg(long, env = "PUSHER_APP_KEY", value_name = "KEY", default_value = "demo")]
-    key: String,
-    /// Secret of the app
-    #[arg(
-        long,
-        env = "PUSHER_APP_SECRET",
-        value_name = "SECRET",
-        default_value = "demo-secret",
-        hide_env_values = true
-    )]
-    secret: String,
+    #[command(flatten)]
+    app: AppArgs,
     /// The node that is published to, where several are to their clients as one [default: host and port]
     #[arg(long, value_name = "HOST:PORT", value_parser = node)]
     publish_to: Option<(String, u16)>,
@@ -87,7 +75,8 @@ impl StageArgs {
     fn target(&self) -> Result<Target, Failure> {
         let sockets = self.endpoint(&self.host, self.port, self.tls)?;
         if self.dialect == Speech::Pusher {
-            let (app_id, key, secret) = (self.app_id.clone(), self.key.clone(), self.secret.clone());
+            let (app_id, key, secret) =
+                (self.app.app_id.clone(), self.app.key.clone(), self.app.secret.clone());
             let dialect = Dialect::Pusher { app_id, key, secret };
             let calls = match &self.publish_to {
                 Some((host, port)) => self.endpoint(host, *port, self.tls)?,
@@ -101,7 +90,7 @@ impl StageArgs {
         };
         let port = base.port_or_known_default().unwrap_or_default();
         let calls = self.endpoint(host, port, base.scheme() == "https")?;
-        let dialect = Dialect::Gusher { key: self.key.clone(), account, password };
+        let dialect = Dialect::Gusher { key: self.app.key.clone(), account, password };
         Ok(Target { sockets, calls, dialect })
     }
 

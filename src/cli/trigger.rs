@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::address::{self, ServerFile};
 use super::app::harmless;
-use super::place::PlaceArgs;
+use super::place::{AppArgs, PlaceArgs};
 use super::trust::TrustArgs;
 use super::{Failure, api, print_line, push};
 use crate::bench::target::signed;
@@ -34,21 +34,8 @@ pub struct TriggerArgs {
     place: PlaceArgs,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Id of the app
-    #[arg(long, env = "PUSHER_APP_ID", value_name = "ID", default_value = "1")]
-    app_id: String,
-    /// Key of the app
-    #[arg(long, env = "PUSHER_APP_KEY", value_name = "KEY", default_value = "demo")]
-    key: String,
-    /// Secret of the app
-    #[arg(
-        long,
-        env = "PUSHER_APP_SECRET",
-        value_name = "SECRET",
-        default_value = "demo-secret",
-        hide_env_values = true
-    )]
-    secret: String,
+    #[command(flatten)]
+    app: AppArgs,
 }
 
 /// Publishes, and prints `published` or what was asked about the channel.
@@ -65,8 +52,8 @@ pub fn run(args: &TriggerArgs) -> Result<(), Failure> {
     }
     let body = event.to_string();
     let base = args.place.place(&ServerFile::find(None)?)?.calls()?;
-    let mut url = address::append(base.clone(), &["apps", &args.app_id, "events"])?;
-    let query = signed(url.path(), &args.key, &args.secret, &body);
+    let mut url = address::append(base.clone(), &["apps", &args.app.app_id, "events"])?;
+    let query = signed(url.path(), &args.app.key, &args.app.secret, &body);
     url.set_query(Some(&query));
     let request =
         api::client(&base, &args.trust)?.post(url).header(CONTENT_TYPE, "application/json").body(body);
