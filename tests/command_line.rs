@@ -169,7 +169,7 @@ fn gu_007_init_never_shows_the_password_and_ends_with_success() {
 fn what_init_writes_starts() {
     let directory = Directory::new();
     init(&directory, &["127.0.0.1:0", "127.0.0.1:0"]);
-    let server = directory.serve(&["start"]);
+    let server = Serving::new(Process::start(directory.gusher(&["start"]).env("GUSHER_LOG_FORMAT", "text")));
     let apps = run(&mut server.ask(&directory, &["app", "list"]));
     assert_eq!((apps.code, apps.stdout.contains("no apps")), (Some(0), true), "{apps:?}");
 }
@@ -274,6 +274,26 @@ fn gu_014_a_directory_as_log_file_means_stderr_and_a_warning() {
     assert_eq!(outcome.code, Some(0));
     let warning = outcome.stderr.lines().find(|line| line.contains("level=warning")).unwrap_or_default();
     assert!(warning.contains("./"), "{}", outcome.stderr);
+}
+
+#[test]
+fn lines_are_json_where_nobody_looks_on() {
+    let directory = Directory::new();
+    let words = [&["start", "--dev"], &FREE_PORTS[..]].concat();
+    let mut server = Process::start(directory.gusher(&words).env_remove("GUSHER_LOG_FORMAT"));
+    let line: Value = serde_json::from_str(&server.logs(r#""msg":"listening""#)).expect("JSON");
+    assert_eq!(line["level"], "info");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn lines_are_pretty_on_a_terminal() {
+    let directory = Directory::new();
+    let words = [env!("CARGO_BIN_EXE_gusher"), "start", "--dev", &FREE_PORTS.join(" ")].join(" ");
+    // It gives the command a terminal, and hands on what is shown there. A trial run ends with its terminal.
+    let mut server = Process::start(&mut directory.shell(&format!("exec script -qec '{words}' /dev/null")));
+    let line = server.prints("listening");
+    assert!(line.contains("\x1b[32mINFO ") && !line.contains("msg="), "{line}");
 }
 
 #[tokio::test]

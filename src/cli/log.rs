@@ -1,11 +1,11 @@
-//! The log: one line per event, as text `time="..." level=info msg="..." key=value` (section 1.4) or as JSON with the same
-//! members (section 2.1). `queue` carries lines to where they go, `rotated` keeps files within bounds.
+//! The log: one line per event. `line` says what it looks like, `queue` carries it to where it goes, `rotated` keeps files
+//! within bounds.
 //!
-//! Always holds: an event is exactly one line, whatever its values hold, since quotes and everything unprintable in them
-//! are escaped; so nobody can forge a line. Lines of libraries below warning are never written, since libraries may log
+//! Always holds: lines of libraries below warning are never written, since libraries may log
 //! URLs, and URLs hold tokens (D18). What our own events say is up to them. Whoever logs does not wait for a disk or a
 //! terminal.
 
+mod line;
 mod queue;
 mod rotated;
 
@@ -17,8 +17,7 @@ use std::{
     path::Path,
 };
 
-use jiff::{Timestamp, tz::TimeZone};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::{
     Event, Level as EventLevel, Subscriber,
     field::{Field, Visit},
@@ -32,8 +31,9 @@ use tracing_subscriber::{
     reload::{self, Handle},
 };
 
-use crate::config::{Level, Log, LogFormat, LogTarget, Rotation};
+use crate::config::{Level, Log, LogTarget, Rotation};
 use crate::shard::SOCKET_LINES;
+pub use line::Form;
 use queue::Queue;
 use rotated::Rotated;
 
@@ -81,16 +81,12 @@ impl Drop for Logging {
 pub fn start(log: &Log) -> io::Result<Logging> {
     let (outputs, unopened) = outputs(&log.target);
     let warning = unopened.map(|(reason, place)| format!("{reason}; logging to {place}"));
-    let dropped = move |format, lines: u64| {
-        line(
-            format,
-            "warning",
-            "lines of the log were dropped: it does not keep up",
-            [("lines", lines.into())],
-        )
+    let form = Form::of(log);
+    let confess = move |lines: u64| {
+        let message = "lines of the log were dropped: it does not keep up";
+        form.line("warning", message, [("lines", lines.into())])
     };
-    let format = log.format;
-    let queue = Queue::start(outputs, Box::new(move |lines| dropped(format, lines)))?;
+    let queue = Queue::start(outputs, Box::new(confess))?;
     // Without `init()` of tracing-subscriber, which would also let in what libraries say through the `log` crate.
     let (subscriber, filter) = subscriber(log, queue.clone());
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -149,13 +145,15 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(filter(log));
-    let lines =
-        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer).event_format(Line(log.format));
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(writer)
+        .event_format(Line(Form::of(log)));
     (tracing_subscriber::registry().with(filter).with(lines), handle)
 }
 
 /// The form of a line.
-struct Line(LogFormat);
+struct Line(Form);
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -171,42 +169,8 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let level = level_name(event.metadata().level());
-        writer.write_str(&line(self.0, level, &fields.message, fields.others))
+        writer.write_str(&self.0.line(level, &fields.message, fields.others))
     }
-}
-
-/// A line with its end, as it is written to the log.
-pub(super) fn line(
-    format: LogFormat,
-    level: &str,
-    message: &str,
-    fields: impl IntoIterator<Item = (&'static str, Value)>,
-) -> String {
-    match format {
-        LogFormat::Text => {
-            let mut line = format!("time=\"{}\" level={level} msg={}", now(), quoted(message));
-            for (name, value) in fields {
-                line.push(' ');
-                line.push_str(name);
-                line.push('=');
-                match value {
-                    Value::String(text) => push_value(&mut line, &text),
-                    other => line.push_str(&other.to_string()),
-                }
-            }
-            line + "\n"
-        }
-        LogFormat::Json => {
-            let head = [("time", now().into()), ("level", level.into()), ("msg", message.into())];
-            let members = head.into_iter().chain(fields).map(|(name, value)| (name.to_owned(), value));
-            printable(&Value::Object(members.collect::<Map<_, _>>()).to_string()) + "\n"
-        }
-    }
-}
-
-/// The local time as RFC 3339, to the millisecond.
-fn now() -> String {
-    Timestamp::now().to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
 fn level_name(level: &EventLevel) -> &'static str {
@@ -255,48 +219,11 @@ impl Visit for Fields {
     }
 }
 
-/// JSON with everything unprintable escaped that JSON itself would let stand.
-fn printable(json: &str) -> String {
-    let mut printable = String::with_capacity(json.len());
-    for char in json.chars() {
-        if char == '\u{7f}' || (!char.is_ascii() && char.escape_debug().len() > 1) {
-            let mut units = [0; 2];
-            let units = char.encode_utf16(&mut units);
-            units.iter().for_each(|unit| printable.push_str(&format!("\\u{unit:04x}")));
-        } else {
-            printable.push(char);
-        }
-    }
-    printable
-}
-
-/// Adds a value, in quotes only if it would else not be seen as one value.
-fn push_value(line: &mut String, value: &str) {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/@^+:$%&*,;?!#|~".contains(&byte);
-    if !value.is_empty() && value.bytes().all(plain) {
-        line.push_str(value);
-    } else {
-        line.push_str(&quoted(value));
-    }
-}
-
-/// `text` in quotes, with quotes, backslashes and all that is not printable escaped.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for char in text.chars() {
-        match char {
-            '\'' => quoted.push(char),
-            _ => quoted.extend(char.escape_debug()),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LogFormat;
+    use jiff::Timestamp;
     use std::sync::{Arc, Mutex};
     use tracing::{debug, error, info, subscriber::with_default, warn};
 

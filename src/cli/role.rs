@@ -84,7 +84,7 @@ fn announce(name: RoleName, config: &Config, node: &Node) {
     ];
     fields.extend(shown(config));
     // Nobody may be reading.
-    let banner = log::line(config.log.format, "info", "gusher", fields);
+    let banner = log::Form::of(&config.log).line("info", "gusher", fields);
     let _ = std::io::stdout().lock().write_all(banner.as_bytes());
     tracing::debug!(role, listen = start::told(address), "listening");
     let is_local = address.is_some_and(|address| address.ip().is_loopback());

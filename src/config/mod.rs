@@ -120,6 +120,10 @@ pub struct Log {
 /// What a line of the log looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// What fits where lines go: pretty on a terminal, text in the file `logfile`, JSON elsewhere.
+    Auto,
+    /// For people.
+    Pretty,
     /// `key=value`.
     Text,
     /// One JSON object.

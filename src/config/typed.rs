@@ -160,7 +160,7 @@ impl Default for Typed {
             log: TypedLog {
                 output: "logfile".into(),
                 file: "./gusher.log".into(),
-                format: "text".into(),
+                format: "auto".into(),
                 max_size_mb: 100,
                 max_backups: 7,
                 max_age_days: 30,

@@ -147,11 +147,13 @@ impl Check {
             }
         };
         let format = match typed.format.as_str() {
-            "text" | "" => LogFormat::Text,
+            "auto" | "" => LogFormat::Auto,
+            "pretty" => LogFormat::Pretty,
+            "text" => LogFormat::Text,
             "json" => LogFormat::Json,
             other => {
-                self.find(format!("log.format must be text or json, found {other:?}"));
-                LogFormat::Text
+                self.find(format!("log.format must be auto, pretty, text or json, found {other:?}"));
+                LogFormat::Auto
             }
         };
         Log { level: self.level(environment), target, format, names_clients }

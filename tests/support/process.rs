@@ -57,6 +57,8 @@ impl Directory {
             "listen": "127.0.0.1:0",
             "api_listen": "127.0.0.1:0",
             "node": { "bcrypt_cost": 4 },
+            // Lines are looked for, where no terminal is.
+            "log": { "format": "text" },
         });
         members.iter().for_each(|(name, value)| config[*name] = value.clone());
         self.write(name, &config.to_string());
@@ -64,7 +66,12 @@ impl Directory {
 
     /// Our program with these arguments, to be started here.
     pub fn gusher(&self, words: &[&str]) -> Command {
-        self.command(env!("CARGO_BIN_EXE_gusher"), words)
+        let mut command = self.command(env!("CARGO_BIN_EXE_gusher"), words);
+        // There is no file to say it.
+        if words.contains(&"--dev") {
+            command.env("GUSHER_LOG_FORMAT", "text");
+        }
+        command
     }
 
     /// A line as somebody would type it, to be run here.
