@@ -1,5 +1,6 @@
 //! Answers and path segments, as all routes have them.
 
+use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -9,9 +10,9 @@ use crate::dialect::gusher::api;
 use crate::model::Refusal;
 
 /// A successful answer (spec D8).
-pub fn json(body: String) -> Response {
+pub fn json(body: impl Into<Body>) -> Response {
     let content_type = HeaderValue::from_static("application/json; charset=utf-8");
-    ([(CONTENT_TYPE, content_type)], body).into_response()
+    ([(CONTENT_TYPE, content_type)], body.into()).into_response()
 }
 
 /// A refusal as one line of plain text (spec 1.6).

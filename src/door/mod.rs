@@ -8,6 +8,7 @@ mod certificate;
 mod cluster;
 mod connection;
 mod credentials;
+mod openapi;
 mod operation;
 mod private;
 mod public;

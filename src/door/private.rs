@@ -16,7 +16,7 @@ use jiff::tz::TimeZone;
 
 use super::connection::Peer;
 use super::credentials::Reach;
-use super::{Door, answer, body, cluster, signed, ui};
+use super::{Door, answer, body, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
@@ -42,7 +42,7 @@ pub fn routes() -> Router<Arc<Door>> {
 
 /// Those of Gusher Cluster, which are all in the role of its master.
 pub fn cluster_routes() -> Router<Arc<Door>> {
-    Router::new().merge(cluster::private_routes()).merge(ui::routes())
+    Router::new().merge(cluster::private_routes()).merge(ui::routes()).merge(openapi::routes())
 }
 
 /// A refusal on its way out of a route.

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod fleet;
 pub mod hook;
 pub mod log;
+pub mod openapi;
 pub mod postgres;
 pub mod process;
 pub mod pusher;
@@ -278,11 +279,16 @@ impl Answer {
     }
 }
 
-/// Sends a call.
+/// Sends a call, and holds the answer to the description of all calls.
 pub async fn send(call: reqwest::RequestBuilder) -> Answer {
-    let response = soon("an answer", call.send()).await.expect("an HTTP answer");
+    let (client, request) = call.build_split();
+    let request = request.expect("a request");
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = soon("an answer", client.execute(request)).await.expect("an HTTP answer");
     let (status, headers) = (response.status(), response.headers().clone());
-    Answer { status, headers, text: soon("a body", response.text()).await.expect("a body") }
+    let text = soon("a body", response.text()).await.expect("a body");
+    openapi::check(&method, &path, status, &text);
+    Answer { status, headers, text }
 }
 
 /// Sends a request as it is written, which no HTTP library would, and reads all that comes until the server closes.
