@@ -1,18 +1,23 @@
 //! Holds `src/door/openapi.json` to the server: it describes every route and nothing else, on the listener where it is,
 //! with examples that are accepted and answered as it says. Each answer that any test gets is one that it knows
-//! (`support::openapi`).
+//! (`support::openapi`). At the end Schemathesis makes up calls from it, good ones and bad ones, and judges the answers.
 
 mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use regex::Regex;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::openapi::{DESCRIPTION, OPERATIONS};
 use support::{Answer, SUPER, Server, cluster, pusher, send};
+
+/// What the guest ends with when something that it needs is not here.
+const SKIPPED: i32 = 77;
 
 /// A method in small letters and a path.
 type Route = (String, String);
@@ -236,4 +241,33 @@ async fn it_is_served_as_it_is_to_anybody_on_the_private_listener() {
     );
     assert_eq!(answer.json(), *DESCRIPTION);
     assert_eq!(send(server.public_call(Method::GET, "/openapi.json")).await.status, StatusCode::NOT_FOUND);
+}
+
+/// Schemathesis, as a guest (`tests/guests/openapi`).
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_nothing() {
+    let server = serve().await;
+    // For the calls that change an app, or take it away.
+    server.register("changing").await;
+    server.register("leaving").await;
+    let public = server.public();
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/run");
+    let mut guest = Command::new(run);
+    guest
+        .args(["openapi", &public.ip().to_string(), &public.port().to_string()])
+        .env("GUSHER_API", format!("http://{}", server.private()))
+        .env("PUSHER_APP_ID", "77")
+        .env("PUSHER_APP_KEY", "key")
+        .env("PUSHER_APP_SECRET", pusher::SECRET)
+        .stdin(Stdio::null());
+    let output =
+        tokio::task::spawn_blocking(move || guest.output()).await.unwrap().expect("tests/guests/run runs");
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    match output.status.code() {
+        Some(0) => server.still_serves().await,
+        // Past the harness, which keeps to itself what a test prints that passes.
+        Some(SKIPPED) => std::io::stderr().write_all(said.as_bytes()).expect("stderr takes it"),
+        other => panic!("it ended with {other:?}:\n{said}"),
+    }
 }
