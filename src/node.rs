@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::Monitor;
-use crate::config::{Config, Database, Drain, SendWay};
+use crate::config::{Config, Database, Drain, LogSwitch, SendWay};
 use crate::door::{Certificate, Door};
 use crate::hook::{Clock, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Hub, HubLimits, Mailbox, Stales};
@@ -103,10 +103,13 @@ impl Node {
     /// # Errors
     /// The database cannot be opened, `first` cannot be had, a listener cannot be bound, or the system gives no threads.
     pub async fn start(config: &Config, first: Option<&App>) -> Result<Self, StartError> {
-        Self::start_on(Inherited::default(), config, first).await
+        // What is logged in this process is nobody's matter here.
+        let log = Arc::new(LogSwitch::new(config.log.level, |_| {}));
+        Self::start_on(Inherited::default(), config, first, log).await
     }
 
-    /// The same, on listeners that are there already instead of those of the configuration.
+    /// The same, on listeners that are there already instead of those of the configuration, and with what changes how
+    /// much is logged.
     ///
     /// # Errors
     /// Those of [`Node::start`]; what was inherited is no listener.
@@ -114,6 +117,7 @@ impl Node {
         inherited: Inherited,
         config: &Config,
         first: Option<&App>,
+        log: Arc<LogSwitch>,
     ) -> Result<Self, StartError> {
         // First, as nothing else that may be wrong is found as quickly.
         let terms = terms::first(config)?;
@@ -157,7 +161,7 @@ impl Node {
             Arc::clone(&webhooks),
             config.metrics.clone(),
         );
-        let door = doors::door(config, &hub, &webhooks, monitor, terms)?;
+        let door = doors::door(config, &hub, &webhooks, monitor, log, terms)?;
         let (stopping, over) = (watch::Sender::new(false), watch::Sender::new(false));
         let node = Self {
             public: listeners::address(public.as_ref())?,

@@ -207,3 +207,31 @@ fn a_trial_run_ends_with_its_terminal() {
     let outcome = server.process.ended();
     assert_eq!(outcome.code, None, "{outcome:?}");
 }
+
+/// What `gusher log-level` prints.
+fn log_level(server: &Serving, directory: &Directory, words: &[&str]) -> String {
+    let ended = run(&mut server.ask(directory, &[&["log-level"], words].concat()));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stdout
+}
+
+#[tokio::test]
+async fn the_log_level_changes_by_a_call_until_the_configuration_is_read_again() {
+    let directory = Directory::new();
+    directory
+        .configure("config.json", &[("environment", json!("DEVELOPMENT")), ("sqlfile", json!(":memory:"))]);
+    let mut server = directory.serve(&["start"]);
+    assert_eq!(log_level(&server, &directory, &[]), "info\n");
+    assert_eq!(log_level(&server, &directory, &["warn"]), "warn\n");
+    server.process.logs("how much is logged was changed by a call");
+    let url = format!("http://{}/api/log-level", server.private);
+    let nobody = reqwest::Client::new().put(&url).body(r#"{"level":"debug"}"#);
+    assert_eq!(send(nobody).await.status, 401);
+    let wrong = reqwest::Client::new().put(&url).basic_auth(SUPER.0, Some(SUPER.1)).body("debug");
+    assert_eq!(send(wrong).await.status, 400);
+    assert_eq!(log_level(&server, &directory, &[]), "warn\n");
+
+    // The configuration has the last word: the line about it would not be written at the level that was set.
+    reload(&mut server.process);
+    assert_eq!(log_level(&server, &directory, &[]), "info\n");
+}

@@ -15,6 +15,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -31,7 +32,7 @@ use tracing_subscriber::{
     reload::{self, Handle},
 };
 
-use crate::config::{Level, Log, LogTarget, Rotation};
+use crate::config::{Level, Log, LogSwitch, LogTarget, Rotation};
 use crate::shard::SOCKET_LINES;
 pub use line::Form;
 use queue::Queue;
@@ -44,8 +45,9 @@ const OURS: &str = env!("CARGO_CRATE_NAME");
 pub struct Logging {
     /// What is to be logged about the log itself: the file that was named cannot be opened.
     pub warning: Option<String>,
+    /// What changes how much is logged.
+    pub switch: Arc<LogSwitch>,
     queue: Queue,
-    filter: Handle<Targets, Registry>,
 }
 
 impl Logging {
@@ -56,8 +58,7 @@ impl Logging {
             (outputs, None) => self.queue.redirect(outputs),
             (_, Some((reason, _))) => tracing::warn!("{reason}; lines go where they went before"),
         }
-        // It fails when another subscriber was there first, whose filter is not ours.
-        let _ = self.filter.reload(filter(log));
+        self.switch.set(log.level);
     }
 
     /// Writes what waits, for a bounded time.
@@ -90,7 +91,7 @@ pub fn start(log: &Log) -> io::Result<Logging> {
     // Without `init()` of tracing-subscriber, which would also let in what libraries say through the `log` crate.
     let (subscriber, filter) = subscriber(log, queue.clone());
     let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(Logging { warning, queue, filter })
+    Ok(Logging { warning, switch: Arc::new(switch(log, filter)), queue })
 }
 
 /// What lines are written to.
@@ -128,14 +129,23 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o664).open(path)
 }
 
+/// What changes which lines are written. Whether clients may be named is not a matter of the level.
+fn switch(log: &Log, handle: Handle<Targets, Registry>) -> LogSwitch {
+    let names_clients = log.names_clients;
+    LogSwitch::new(log.level, move |level| {
+        // It fails when another subscriber was there first, whose filter is not ours.
+        let _ = handle.reload(filter(level, names_clients));
+    })
+}
+
 /// Which lines are written.
-fn filter(log: &Log) -> Targets {
-    let ours = match log.level {
+fn filter(level: Level, names_clients: bool) -> Targets {
+    let ours = match level {
         Level::Debug => LevelFilter::DEBUG,
         Level::Info => LevelFilter::INFO,
         Level::Warn => LevelFilter::WARN,
     };
-    let sockets = if log.names_clients { ours } else { LevelFilter::OFF };
+    let sockets = if names_clients { ours } else { LevelFilter::OFF };
     Targets::new().with_target(OURS, ours).with_target(SOCKET_LINES, sockets).with_default(LevelFilter::WARN)
 }
 
@@ -144,7 +154,7 @@ fn subscriber<W>(log: &Log, writer: W) -> (impl Subscriber + Send + Sync + use<W
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(filter(log));
+    let (filter, handle) = reload::Layer::new(filter(log.level, log.names_clients));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(writer)
@@ -330,6 +340,24 @@ mod tests {
     #[test]
     fn gu_013_debug_lines_are_written_at_level_debug() {
         assert_eq!(logged(Level::Debug, speak), [D, I, W].concat());
+    }
+
+    #[test]
+    fn the_level_changes_while_lines_are_written() {
+        let (log, memory) = (log_at(Level::Warn, LogFormat::Text), Memory::default());
+        let writer = memory.clone();
+        let (subscriber, filter) = subscriber(&log, move || writer.clone());
+        let switch = switch(&log, filter);
+        with_default(subscriber, || {
+            for level in [Level::Warn, Level::Debug, Level::Info] {
+                switch.set(level);
+                assert_eq!(switch.level(), level);
+                speak();
+            }
+        });
+        let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        let lines: String = text.split_inclusive('\n').map(without_time).collect();
+        assert_eq!(lines, [W, D, I, W, I, W].concat());
     }
 
     #[test]

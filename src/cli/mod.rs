@@ -28,6 +28,7 @@ pub mod import;
 pub mod init;
 pub mod listen;
 pub mod log;
+pub mod log_level;
 mod place;
 pub mod push;
 pub mod role;
@@ -184,6 +185,16 @@ Examples:
   gusher config template > config.json"
     )]
     Config(config::ConfigCommand),
+    /// Show how much a running node logs, or change it
+    #[command(after_help = "\
+Examples:
+  gusher log-level
+  gusher log-level debug
+  gusher log-level info --api http://10.0.0.5:8002
+
+What is set holds until it is set again, or the node reads its configuration again (SIGHUP) or is
+started again: then the setting `environment` counts.")]
+    LogLevel(log_level::LogLevelArgs),
     /// Print what points an SDK at this server, for one app
     #[command(after_help = "\
 Examples:
@@ -339,6 +350,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Config(command) => config::run(command),
+        Command::LogLevel(args) => log_level::run(args),
         Command::Env(args) => env::run(args),
         Command::Trigger(args) => trigger::run(args),
         Command::Tail(args) => tail::run(args),

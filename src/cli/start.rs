@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -129,7 +130,9 @@ async fn until_stopped(
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = serving.reread.map(|reread| Ok::<_, Failure>((signal(SignalKind::hangup())?, reread)));
     let hangup = hangup.transpose()?;
-    let node = Node::start_on(inherited, serving.config, serving.first).await.map_err(failed)?;
+    let node = Node::start_on(inherited, serving.config, serving.first, Arc::clone(&logging.switch))
+        .await
+        .map_err(failed)?;
     announce(&node);
     service::ready();
     tokio::select! {

@@ -8,6 +8,7 @@
 
 mod keys;
 mod listen;
+mod log_switch;
 mod postgres;
 mod proxies;
 pub mod read;
@@ -21,6 +22,7 @@ mod validate;
 use std::{fmt, io, path::PathBuf, time::Duration};
 
 pub use listen::ListenAddress;
+pub use log_switch::LogSwitch;
 pub use postgres::{PostgresConfig, PostgresTls};
 pub use proxies::Proxies;
 pub use reload::RELOADABLE;
@@ -28,6 +30,7 @@ pub use role::{MasterAccess, Role, RoleName};
 pub use secret::Secret;
 
 use crate::model::Algorithm;
+pub use crate::model::Level;
 
 /// A configuration file that holds every setting at its default, each with its explanation and permitted range.
 pub const DEFAULT_FILE: &str = include_str!("gusher.default.jsonc");
@@ -143,17 +146,6 @@ pub struct Rotation {
     pub age_max: Duration,
     /// Whether they are compressed.
     pub compresses: bool,
-}
-
-/// How important a log line must be to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Everything.
-    Debug,
-    /// No debug lines.
-    Info,
-    /// Warnings and errors only.
-    Warn,
 }
 
 /// Where log lines go.

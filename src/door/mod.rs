@@ -40,6 +40,7 @@ pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 pub use terms::{DoorLimits, Terms};
 
 use crate::admin::Monitor;
+use crate::config::LogSwitch;
 use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
 use crate::model::pattern::PatternLimits;
@@ -73,6 +74,8 @@ pub struct DoorParts {
     pub webhooks: Arc<Webhooks>,
     /// Asked by those who run the node.
     pub monitor: Monitor,
+    /// Changes how much is logged.
+    pub log: Arc<LogSwitch>,
     /// Tells who calls.
     pub credentials: Credentials,
     /// On which terms it lets in, to begin with.
@@ -86,6 +89,7 @@ pub struct Door {
     hook: ConnectHook,
     webhooks: Arc<Webhooks>,
     monitor: Monitor,
+    log: Arc<LogSwitch>,
     credentials: Credentials,
     terms: ArcSwap<Terms>,
     settings: DoorSettings,
@@ -95,9 +99,9 @@ pub struct Door {
 impl Door {
     /// A door of these parts.
     pub fn new(parts: DoorParts, settings: DoorSettings) -> Arc<Self> {
-        let DoorParts { hub, hook, webhooks, monitor, credentials, terms } = parts;
+        let DoorParts { hub, hook, webhooks, monitor, log, credentials, terms } = parts;
         let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
-        Arc::new(Self { hub, hook, webhooks, monitor, credentials, terms, settings, patterns })
+        Arc::new(Self { hub, hook, webhooks, monitor, log, credentials, terms, settings, patterns })
     }
 
     /// Lets in on other terms from now on.
@@ -125,7 +129,9 @@ impl Door {
         let routes = if self.settings.only_cluster { private::cluster_routes() } else { private::routes() };
         // Those who run the node may ask to the end.
         let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(self), refuse_while_draining));
-        finish(routes.merge(operation::routes()).merge(operation::figure_routes()), self)
+        let asked_of_the_node =
+            operation::routes().merge(operation::figure_routes()).merge(operation::log_routes());
+        finish(routes.merge(asked_of_the_node), self)
     }
 
     /// Serves a listener, with a certificate over TLS, until `stopping` says so, then lets the requests under way finish for at most `grace`.

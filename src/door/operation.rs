@@ -1,10 +1,10 @@
-//! What those ask who run a node: whether it lives, whether it is ready, which version it is (spec 2.2), and its figures.
-//! All but the figures is the same on both listeners and for anybody.
+//! What those ask who run a node: whether it lives, whether it is ready, which version it is (spec 2.2), its figures, and
+//! how much it logs. The first three are the same on both listeners and for anybody.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 use super::private::authorization;
 use super::{Door, answer};
 use crate::admin;
+use crate::dialect::gusher::log_level;
 use crate::model::Refusal;
 
 /// Those of both listeners.
@@ -30,6 +31,11 @@ pub fn routes() -> Router<Arc<Door>> {
 /// The figures: on the private listener, and on the only one of a role that has no other.
 pub fn figure_routes() -> Router<Arc<Door>> {
     Router::new().route("/metrics", get(metrics))
+}
+
+/// How much is logged: on the private listener alone.
+pub fn log_routes() -> Router<Arc<Door>> {
+    Router::new().route("/api/log-level", get(show_log_level).put(set_log_level))
 }
 
 /// A node lives while its shards turn.
@@ -68,6 +74,30 @@ async fn metrics(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match door.monitor.text() {
         Ok(text) => ([(CONTENT_TYPE, HeaderValue::from_static(admin::CONTENT_TYPE))], text).into_response(),
         Err(_) => answer::refuse(&Refusal::Internal),
+    }
+}
+
+async fn show_log_level(State(door): State<Arc<Door>>, head: Parts) -> Response {
+    match door.authorize_super(&head).await {
+        Ok(()) => answer::json(log_level::told(door.log.level())),
+        Err(refusal) => answer::refuse(&refusal),
+    }
+}
+
+async fn set_log_level(State(door): State<Arc<Door>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let wanted = async {
+        door.authorize_super(&head).await?;
+        log_level::wanted(&door.body(body).await?)
+    };
+    match wanted.await {
+        Ok(level) => {
+            door.log.set(level);
+            // A warning, so that it is there at every level.
+            tracing::warn!(log_level = level.word(), "how much is logged was changed by a call");
+            answer::json(log_level::told(level))
+        }
+        Err(refusal) => answer::refuse(&refusal),
     }
 }
 

@@ -7,6 +7,7 @@ mod app;
 mod channel;
 mod command;
 mod fact;
+mod level;
 mod member;
 mod notice;
 mod parting;
@@ -29,6 +30,7 @@ pub use app::{
 pub use channel::{ChannelFault, ChannelKind, ChannelName};
 pub use command::{Command, SignIn};
 pub use fact::{AppHoldings, Fact, Holding, Item, KeptEvent, NodeId, Recipients, Relay, Share, Told};
+pub use level::Level;
 pub use member::{Member, Roster};
 pub use notice::{Notice, NoticeEvent, NoticeKind};
 pub use parting::Parting;

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, terms};
 use crate::admin::Monitor;
-use crate::config::{Config, TlsConfig};
+use crate::config::{Config, LogSwitch, TlsConfig};
 use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorParts, DoorSettings, Terms};
 use crate::hook::{ConnectHook, ConnectHookLimits, Webhooks};
 use crate::hub::Hub;
@@ -20,6 +20,7 @@ pub(super) fn door(
     hub: &Arc<Hub>,
     webhooks: &Arc<Webhooks>,
     monitor: Monitor,
+    log: Arc<LogSwitch>,
     terms: Terms,
 ) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
@@ -47,7 +48,7 @@ pub(super) fn door(
     };
     terms::tell_of_keys(config, &terms);
     let (hub, webhooks) = (Arc::clone(hub), Arc::clone(webhooks));
-    Ok(Door::new(DoorParts { hub, hook, webhooks, monitor, credentials, terms }, settings))
+    Ok(Door::new(DoorParts { hub, hook, webhooks, monitor, log, credentials, terms }, settings))
 }
 
 /// Serves the listeners that there are, the public one first, each until it is told to stop.

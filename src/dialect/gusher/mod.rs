@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod hook;
+pub mod log_level;
 pub mod settings;
 pub mod socket;
 pub mod webhooks;
