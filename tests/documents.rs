@@ -1,5 +1,6 @@
 //! What the documents point at is there: links lead to files and headings, and what is quoted as an error is said by the
-//! sources. Addresses outside the repository are not visited.
+//! sources. Addresses outside the repository are not visited. The reference of all settings is what `gusher config reference`
+//! prints; with `REFERENCE=rewrite` in the environment it is written anew.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -143,4 +144,25 @@ fn what_is_quoted_as_an_error_is_said_by_the_sources() {
     assert!(quotes.len() > 60, "only {} texts were found", quotes.len());
     let lost: Vec<_> = quotes.iter().filter(|text| !sources.contains(&text.replace('"', "\\\""))).collect();
     assert!(lost.is_empty(), "no source says {lost:#?}");
+}
+
+/// What stands before and behind the reference in its page.
+const REFERENCE: [&str; 2] = [
+    "<!-- Written by `REFERENCE=rewrite cargo test --test documents`. -->\n",
+    "<!-- End of the reference. -->",
+];
+
+#[test]
+fn the_reference_of_all_settings_is_that_of_the_program() {
+    let (path, [begin, end]) = (root().join("docs/configuration.md"), REFERENCE);
+    let page = text_of(&path);
+    let parts = page.split_once(begin).and_then(|(before, rest)| Some((before, rest.split_once(end)?.1)));
+    let (before, behind) = parts.expect("the page has a place for the reference");
+    let current = format!("{before}{begin}\n{}\n{end}{behind}", gusher::config::reference());
+    if std::env::var("REFERENCE").is_ok_and(|wish| wish == "rewrite") {
+        fs::write(&path, current).expect("the page can be written");
+    } else {
+        let hint = "REFERENCE=rewrite cargo test --test documents";
+        assert!(page == current, "docs/configuration.md is not what the defaults say: {hint}");
+    }
 }

@@ -1,9 +1,10 @@
-//! `gusher config`: the settings that a start would go by, and the commented file that holds every default.
+//! `gusher config`: the settings that a start would go by, the commented file that holds every default, and the reference
+//! that is made of it.
 
 use clap::Subcommand;
 
 use super::{Failure, StartArgs, print_line, start};
-use crate::config::DEFAULT_FILE;
+use crate::config::{DEFAULT_FILE, reference};
 
 /// What can be shown of a configuration.
 #[derive(Subcommand)]
@@ -23,6 +24,14 @@ Examples:
   gusher config template
   gusher config template > config.json     then set auth_password, or let gusher init make one")]
     Template,
+    /// Print the reference of all settings, as Markdown
+    #[command(after_help = "\
+Examples:
+  gusher config reference
+  gusher config reference | less
+
+The same as in docs/configuration.md.")]
+    Reference,
 }
 
 /// Prints it.
@@ -37,5 +46,6 @@ pub fn run(command: &ConfigCommand) -> Result<(), Failure> {
             print_line(&format!("{:#}", read.settings))
         }
         ConfigCommand::Template => print_line(DEFAULT_FILE.trim_end()),
+        ConfigCommand::Reference => print_line(reference().trim_end()),
     }
 }
