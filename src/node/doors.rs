@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, terms};
 use crate::admin::Monitor;
-use crate::config::{Config, TlsConfig};
+use crate::config::{Config, Limits, TlsConfig};
 use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorParts, DoorSettings, Terms};
 use crate::hook::{ConnectHook, ConnectHookLimits, Webhooks};
 use crate::hub::Hub;
@@ -20,6 +20,7 @@ pub(super) fn door(
     hub: &Arc<Hub>,
     webhooks: &Arc<Webhooks>,
     monitor: Monitor,
+    certificate: Option<&Arc<Certificate>>,
     terms: Terms,
 ) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
@@ -39,6 +40,7 @@ pub(super) fn door(
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
     let settings = DoorSettings {
         connections_max: limits.pending_connections_max,
+        http2_streams_max: limits.http2_streams_max,
         pattern: PatternLimits {
             pattern_bytes_max: limits.pattern_bytes_max,
             compiled_bytes_max: limits.pattern_compiled_bytes_max,
@@ -47,7 +49,8 @@ pub(super) fn door(
     };
     terms::tell_of_keys(config, &terms);
     let (hub, webhooks) = (Arc::clone(hub), Arc::clone(webhooks));
-    Ok(Door::new(DoorParts { hub, hook, webhooks, monitor, credentials, terms }, settings))
+    let certificate = certificate.cloned();
+    Ok(Door::new(DoorParts { hub, hook, webhooks, monitor, credentials, certificate, terms }, settings))
 }
 
 /// Serves the listeners that there are, the public one first, each until it is told to stop.
@@ -75,7 +78,7 @@ pub(super) fn serve(
 ///
 /// # Errors
 /// A file cannot be read or they do not belong together, and what to do about it.
-pub(crate) fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
-    let loaded = Certificate::load(&tls.cert_file, &tls.key_file);
-    loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
+pub(crate) fn certificate(tls: &TlsConfig, limits: &Limits) -> Result<Arc<Certificate>, StartError> {
+    let opened = Certificate::open(tls, limits.http2_streams_max > 0);
+    opened.map(Arc::new).map_err(|error| StartError(error.to_string()))
 }
