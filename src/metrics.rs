@@ -222,6 +222,10 @@ pub struct NodeMetrics {
     pub slow_heads: Counter,
     /// TLS handshakes that failed or did not come in time.
     pub tls_failures: Counter,
+    /// When the certificate of the listeners ends, in seconds since 1970; zero without one (a gauge).
+    pub certificate_end_s: Counter,
+    /// Orders of a certificate that came to nothing.
+    pub certificate_failures: Counter,
     /// Times that a connection could not be accepted for want of descriptors.
     pub accept_failures: Counter,
 }
@@ -247,6 +251,8 @@ impl Default for NodeMetrics {
             refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 429, 500, 503]),
             slow_heads: Counter::default(),
             tls_failures: Counter::default(),
+            certificate_end_s: Counter::default(),
+            certificate_failures: Counter::default(),
             accept_failures: Counter::default(),
         }
     }

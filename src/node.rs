@@ -123,7 +123,7 @@ impl Node {
         let terms = terms::first(config)?;
         let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
-        let certificate = config.tls.as_ref().map(certificate).transpose()?;
+        let certificate = config.tls.as_ref().map(|tls| certificate(tls, &config.limits)).transpose()?;
         let apps = apps::load(config).await?;
         let prepared = (0..config.node.shards)
             .map(|_| Shard::prepare())
@@ -144,7 +144,6 @@ impl Node {
         let (shards, shard_metrics) = start_shards(config, &hub, prepared, origin)?;
         let mut housekeeping =
             vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
-        housekeeping.extend(certificate.clone().map(|certificate| tokio::spawn(certificate.watch())));
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
             let stales = Arc::<Stales>::default();
             housekeeping.push(tokio::spawn(others::tell_changes(Arc::clone(&hub))));
@@ -161,7 +160,10 @@ impl Node {
             Arc::clone(&webhooks),
             config.metrics.clone(),
         );
-        let door = doors::door(config, &hub, &webhooks, monitor, log, terms)?;
+        let door = doors::door(config, &hub, &webhooks, monitor, log, certificate.as_ref(), terms)?;
+        // An authority that is asked for one looks at the listeners, which accept already.
+        let keep = |certificate: &Arc<Certificate>| Arc::clone(certificate).keep(Arc::clone(&hub));
+        housekeeping.extend(certificate.as_ref().map(|certificate| tokio::spawn(keep(certificate))));
         let (stopping, over) = (watch::Sender::new(false), watch::Sender::new(false));
         let node = Self {
             public: listeners::address(public.as_ref())?,
@@ -181,6 +183,18 @@ impl Node {
             drain: ArcSwap::from_pointee(config.drain.clone()),
         };
         Ok(node)
+    }
+
+    /// Returns when whoever connects is served: over TLS, that is, when there is a certificate.
+    pub async fn certified(&self) {
+        if let Some(certificate) = &self.certificate {
+            certificate.there().await;
+        }
+    }
+
+    /// Whether [`Node::certified`] returns at once.
+    pub fn is_certified(&self) -> bool {
+        self.certificate.as_ref().is_none_or(|certificate| certificate.is_there())
     }
 
     /// What the control plane counts.

@@ -2,16 +2,70 @@
 
 mod support;
 
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Signal;
 use serde_json::json;
 use support::process::{Directory, Process, Serving, run};
+
+/// The address of a port that was free a moment ago.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+#[test]
+fn two_processes_overlap_on_one_port_and_no_connect_is_refused() {
+    let directory = Directory::new();
+    let (public, private) = (free_address(), free_address());
+    let members = |reuse_port: bool| {
+        [
+            ("listen", json!(public.to_string())),
+            ("api_listen", json!(private.to_string())),
+            ("sqlfile", json!(":memory:")),
+            ("node", json!({ "bcrypt_cost": 4, "reuse_port": reuse_port })),
+        ]
+    };
+    directory.configure("config.json", &members(true));
+    directory.configure("alone.json", &members(false));
+    let former = directory.serve(&["start"]);
+    // Both have to agree to it.
+    let outcome = run(&mut directory.gusher(&["start", "--config", "alone.json"]));
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("the port is in use"), "{outcome:?}");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let watcher = {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || {
+            let mut connects = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let stream = TcpStream::connect(public);
+                assert!(stream.is_ok(), "connect {connects}: {stream:?}");
+                connects += 1;
+                // Each port of ours rests for a minute, and there are not endlessly many.
+                thread::sleep(Duration::from_millis(1));
+            }
+            connects
+        })
+    };
+    let later = directory.serve(&["start"]);
+    assert_eq!(former.stop().code, Some(0));
+    let mut answer = String::new();
+    let mut stream = TcpStream::connect(public).expect("the later one listens");
+    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("the stream takes it");
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("ready"), "{answer}");
+    is_over.store(true, Ordering::Relaxed);
+    assert!(watcher.join().expect("no connect is refused") > 0);
+    assert_eq!(later.stop().code, Some(0));
+}
 
 /// The manager's ear.
 struct Ear(UnixDatagram);

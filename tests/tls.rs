@@ -153,8 +153,8 @@ async fn both_versions_are_spoken_and_sessions_resumed() {
 }
 
 #[tokio::test]
-async fn http_1_1_is_agreed_on_and_nothing_else() {
-    let server = secure(&[]).await;
+async fn http_1_1_is_agreed_on_alone_where_http2_is_switched_off() {
+    let server = secure(&[("limits.http2_streams_max", "0")]).await;
     let offering = |protocols: &[&str]| {
         let mut config = (*authority(&server).client()).clone();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();

@@ -102,6 +102,16 @@ fn requests(metrics: &NodeMetrics) -> Vec<Family> {
             "TLS handshakes that failed or did not come in time",
             metrics.tls_failures.get(),
         ),
+        Family::gauge(
+            "gusher_certificate_end_timestamp_seconds",
+            "When the certificate of the listeners ends, in seconds since 1970; 0 without one",
+            metrics.certificate_end_s.get(),
+        ),
+        Family::counter(
+            "gusher_certificate_order_failures",
+            "Orders of a certificate that came to nothing, and are repeated",
+            metrics.certificate_failures.get(),
+        ),
         Family::counter(
             "gusher_accept_failures",
             "Times that a connection could not be accepted for want of descriptors",

@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jsonc_parser::{JsonValue, ParseOptions};
+use jsonc_parser::{JsonObject, JsonValue, ParseOptions};
 use url::Url;
 
 use super::Failure;
@@ -65,8 +65,10 @@ impl ServerFile {
         let member =
             |name: &str| filled(members.get_string(name).map(|text| text.as_ref())).map(str::to_owned);
         let tls = members.get_object("tls");
-        let has_tls =
-            tls.is_some_and(|tls| filled(tls.get_string("cert_file").map(|text| text.as_ref())).is_some());
+        let has = |object: Option<&JsonObject<'_>>, name: &str| {
+            object.is_some_and(|object| filled(object.get_string(name).map(|text| text.as_ref())).is_some())
+        };
+        let has_tls = has(tls, "cert_file") || has(tls.and_then(|tls| tls.get_object("acme")), "domains");
         let has_private_tls = has_tls && tls.and_then(|tls| tls.get_boolean("private")) == Some(true);
         Ok(Self {
             has_tls,
@@ -234,6 +236,8 @@ mod tests {
         assert_eq!(public.api_url(None).unwrap().as_str(), "http://127.0.0.1:8002/");
         let both = file(r#"{"tls": {"cert_file": "c.pem", "key_file": "k.pem", "private": true}}"#);
         assert_eq!(both.api_url(None).unwrap().as_str(), "https://127.0.0.1:8002/");
+        let ordered = file(r#"{"tls": {"acme": {"domains": "a.example.org"}}}"#);
+        assert_eq!(ordered.public_url(None).unwrap().as_str(), "wss://127.0.0.1:8001/");
         let neither = file(r#"{"tls": {"cert_file": "", "private": true}}"#);
         assert_eq!(neither.public_url(None).unwrap().as_str(), "ws://127.0.0.1:8001/");
         assert_eq!(neither.api_url(None).unwrap().as_str(), "http://127.0.0.1:8002/");

@@ -15,7 +15,10 @@ use super::finding::{self, Finding};
 use super::first_app::FirstApp;
 use super::{Failure, StartArgs, block_on, start};
 use crate::bus::{self, BusEvent};
-use crate::config::{BusConfig, Config, ConfigError, Database, ListenAddress, LogTarget, TlsConfig};
+use crate::config::{
+    AcmeConfig, BusConfig, CertificateSource, Config, ConfigError, Database, ListenAddress, LogTarget,
+    TlsConfig,
+};
 use crate::node;
 
 /// How long a bus may take to answer, at the least.
@@ -74,7 +77,7 @@ async fn trials(config: &Config, is_running: bool) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("configuration", "every setting is in its range")];
     findings.extend(config.warnings.iter().map(|warning| Finding::warn("configuration", warning)));
     findings.extend(listeners(config, is_running).await);
-    findings.extend(config.tls.as_ref().map(certificate));
+    findings.extend(config.tls.as_ref().map(|tls| certificate(tls, config)));
     findings.extend(databases(config).await);
     findings.push(log(&config.log.target));
     findings.push(cluster_keys(config));
@@ -91,9 +94,8 @@ async fn listeners(config: &Config, is_running: bool) -> Vec<Finding> {
     if is_running {
         return vec![Finding::ok("listen", "not tried, as a node runs")];
     }
-    let bytes = config.node.send_buffer_bytes;
-    let public = node::bind(&config.listen, "listen", bytes).await;
-    let private = node::bind(&config.api_listen, "api_listen", bytes).await;
+    let public = node::bind(&config.listen, "listen", &config.node).await;
+    let private = node::bind(&config.api_listen, "api_listen", &config.node).await;
     vec![listener("listen", &config.listen, &public), listener("api_listen", &config.api_listen, &private)]
 }
 
@@ -108,12 +110,45 @@ fn listener<T>(
     }
 }
 
-fn certificate(tls: &TlsConfig) -> Finding {
-    const SUBJECT: &str = "tls.cert_file";
-    match node::certificate(tls) {
-        Ok(_) => Finding::ok(SUBJECT, "certificate and key can be used"),
-        Err(error) => Finding::fail(SUBJECT, error.to_string()),
+fn certificate(tls: &TlsConfig, config: &Config) -> Finding {
+    let acme = match &tls.source {
+        CertificateSource::Files { .. } => None,
+        CertificateSource::Acme(acme) => Some(acme),
+    };
+    let subject = if acme.is_some() { "tls.acme" } else { "tls.cert_file" };
+    match (node::certificate(tls, &config.limits), acme) {
+        (Err(error), _) => Finding::fail(subject, error.to_string()),
+        (Ok(_), None) => Finding::ok(subject, "certificate and key can be used"),
+        (Ok(certificate), Some(acme)) => ordered(acme, certificate.is_there()),
     }
+}
+
+/// No authority is asked: it counts orders.
+fn ordered(acme: &AcmeConfig, is_kept: bool) -> Finding {
+    const SUBJECT: &str = "tls.acme";
+    let place = writable_directory(&acme.cache);
+    if let Err(reason) = place {
+        return Finding::fail(SUBJECT, format!("{reason}: set tls.acme.cache to a directory of this user's"));
+    }
+    let domains = acme.domains.join(", ");
+    Finding::ok(
+        SUBJECT,
+        match is_kept {
+            true => format!("a certificate for {domains} is kept"),
+            false => format!("a start orders a certificate: port 443 of {domains} must lead to its listener"),
+        },
+    )
+}
+
+/// Whether files can be made in a directory, or where it is not there yet, it can.
+fn writable_directory(directory: &Path) -> Result<(), String> {
+    let there = directory.ancestors().find(|place| place.as_os_str().is_empty() || place.exists());
+    let there = there.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(format!("{} is no directory", there.display()));
+    }
+    access(there, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| format!("cannot write to {}: {error}", there.display()))
 }
 
 /// With the apps on a server, the file is for webhooks alone.

@@ -5,11 +5,16 @@
 
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::time::timeout;
 
 use super::Failure;
 use crate::node::Inherited;
+
+/// How often a start that takes long says so; a service manager waits 90 s without a word.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
 
 /// The listeners that were handed over, by their names `public` and `private`. To be asked once.
 ///
@@ -46,7 +51,15 @@ pub(super) fn listeners() -> Result<Inherited, Failure> {
     Ok(inherited)
 }
 
-/// Listeners are open.
+/// Waits for what a start waits for, and has whoever waits for the start go on waiting as long.
+pub(super) async fn while_starting(coming: impl Future<Output = ()>) {
+    let mut coming = std::pin::pin!(coming);
+    while timeout(EXTEND_EVERY, &mut coming).await.is_err() {
+        tell(&[NotifyState::ExtendTimeoutUsec((3 * EXTEND_EVERY).as_micros() as u32)]);
+    }
+}
+
+/// Listeners are open, and who connects is served.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }

@@ -134,10 +134,15 @@ async fn until_stopped(
         .await
         .map_err(failed)?;
     announce(&node);
-    service::ready();
+    let ready = async {
+        service::while_starting(node.certified()).await;
+        service::ready();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = either(&mut terminate, &mut interrupt) => {}
         () = reload_when_told(hangup, serving.config, &node, logging) => {}
+        () = ready => {}
     }
     tracing::info!("stopping");
     service::stopping();
@@ -166,12 +171,17 @@ async fn reload_when_told(
 ) {
     if let Some((mut hangup, reread)) = hangup {
         while hangup.recv().await.is_some() {
-            service::reloading();
+            if node.is_certified() {
+                service::reloading();
+            }
             let reloaded = reread().and_then(|later| reload(config, &later, node, logging));
             if let Err(reason) = reloaded {
                 tracing::error!("cannot reload: {reason}; nothing is changed");
             }
-            service::ready();
+            // Who is still to say that it is ready says it when it is.
+            if node.is_certified() {
+                service::ready();
+            }
         }
     }
     std::future::pending().await

@@ -17,6 +17,7 @@ mod reload;
 mod role;
 mod secret;
 mod shown;
+mod tls;
 mod typed;
 mod validate;
 
@@ -30,6 +31,7 @@ pub use reference::reference;
 pub use reload::RELOADABLE;
 pub use role::{MasterAccess, Role, RoleName};
 pub use secret::Secret;
+pub use tls::{AcmeConfig, CertificateSource, TlsConfig};
 
 use crate::model::Algorithm;
 pub use crate::model::Level;
@@ -85,17 +87,6 @@ pub struct Config {
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
     as_typed: reload::AsTyped,
-}
-
-/// With what the listeners speak TLS. That the files can be read and belong together is not certain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// The certificate and those between it and its root, in PEM.
-    pub cert_file: PathBuf,
-    /// Its private key, in PEM.
-    pub key_file: PathBuf,
-    /// The private listener speaks TLS as well.
-    pub is_private_too: bool,
 }
 
 /// The super admin (section 1.6).
@@ -193,6 +184,8 @@ pub struct Limits {
     pub idle_time_max: Duration,
     /// Most connections of one listener that are not sockets, or not yet.
     pub pending_connections_max: usize,
+    /// Most calls at once on one connection over HTTP/2; zero means that it is not offered.
+    pub http2_streams_max: u32,
     /// Most sockets of the node; `None` means what the descriptor limit allows.
     pub sockets_max: Option<usize>,
     /// Most messages that may wait for one socket.
@@ -232,6 +225,8 @@ pub struct NodeSettings {
     pub send_buffer_bytes: usize,
     /// How a push to many sockets leaves.
     pub send: SendWay,
+    /// Others may listen on the same addresses at the same time, such as the process that takes over from this one.
+    pub reuses_port: bool,
 }
 
 /// How a push to many sockets leaves.

@@ -1,7 +1,7 @@
 //! Tests of reading and validating together: text in, `Config` or findings out.
 
 use super::*;
-use crate::config::{BusKind, DEFAULT_FILE, Database, Level, LogTarget};
+use crate::config::{BusKind, CertificateSource, DEFAULT_FILE, Database, Level, LogTarget};
 use std::time::Duration;
 
 /// A well-formed hash; of what does not matter here.
@@ -434,7 +434,8 @@ fn a_certificate_and_its_key_are_named_together() {
     let tls = |members: &str| with(&format!(r#""tls": {{ {members} }}"#)).map(|config| config.tls);
     assert_eq!(tls(""), Ok(None));
     let both = tls(r#""cert_file": "c.pem", "key_file": "k.pem""#).unwrap().unwrap();
-    assert_eq!((both.cert_file, both.key_file), ("c.pem".into(), "k.pem".into()));
+    let files = CertificateSource::Files { cert_file: "c.pem".into(), key_file: "k.pem".into() };
+    assert_eq!(both.source, files);
     assert!(!both.is_private_too);
     for (members, needed) in [
         (r#""cert_file": "c.pem""#, "tls.cert_file needs tls.key_file"),

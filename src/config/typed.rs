@@ -33,11 +33,23 @@ pub(super) struct Typed {
     pub metrics: TypedMetrics,
 }
 
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Deserialize)]
 pub(super) struct TypedTls {
     pub cert_file: String,
     pub key_file: String,
     pub private: bool,
+    pub acme: TypedAcme,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedAcme {
+    /// With commas between them, as the environment has no lists.
+    pub domains: String,
+    pub accept_terms: bool,
+    pub email: String,
+    pub directory: String,
+    pub ca_file: String,
+    pub cache: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -114,6 +126,7 @@ pub(super) struct TypedLimits {
     pub head_seconds_max: i64,
     pub idle_seconds_max: i64,
     pub pending_connections_max: i64,
+    pub http2_streams_max: i64,
     pub sockets_max: i64,
     pub outbox_messages_max: i64,
     pub outbox_bytes_max: i64,
@@ -135,6 +148,7 @@ pub(super) struct TypedNode {
     pub credential_seconds: i64,
     pub send_buffer_bytes: i64,
     pub send: String,
+    pub reuse_port: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -166,7 +180,19 @@ impl Default for Typed {
                 max_age_days: 30,
                 compress: false,
             },
-            tls: TypedTls::default(),
+            tls: TypedTls {
+                cert_file: String::new(),
+                key_file: String::new(),
+                private: false,
+                acme: TypedAcme {
+                    domains: String::new(),
+                    accept_terms: false,
+                    email: String::new(),
+                    directory: "https://acme-v02.api.letsencrypt.org/directory".into(),
+                    ca_file: String::new(),
+                    cache: "./acme".into(),
+                },
+            },
             limits: TypedLimits::default(),
             node: TypedNode {
                 shards: 0,
@@ -174,6 +200,7 @@ impl Default for Typed {
                 credential_seconds: 60,
                 send_buffer_bytes: 65_536,
                 send: "auto".into(),
+                reuse_port: false,
             },
             drain: TypedDrain { seconds: 10, delay_seconds: 0 },
             pusher: TypedPusher {
@@ -221,6 +248,7 @@ impl Default for TypedLimits {
             head_seconds_max: 5,
             idle_seconds_max: 75,
             pending_connections_max: 1_024,
+            http2_streams_max: 100,
             sockets_max: 0,
             outbox_messages_max: 4_096,
             outbox_bytes_max: 1_048_576,

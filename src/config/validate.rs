@@ -6,8 +6,8 @@
 use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use super::{
-    Admin, Algorithm, BusConfig, BusKind, ClusterConfig, Config, Database, Drain, Level, Limits,
-    ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, MetricsSettings, NodeSettings,
+    Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config, Database, Drain, Level,
+    Limits, ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, MetricsSettings, NodeSettings,
     PostgresConfig, Proxies, PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig,
     WebhookSettings,
     reload::AsTyped,
@@ -38,6 +38,7 @@ pub(super) fn validate(
     let mut check = Check { defaults: Typed::default(), findings, warnings };
     let is_whole = matches!(role, Role::Whole);
     let (listen, api_listen) = check.listeners(&typed, is_whole);
+    let tls = check.tls(typed.tls, &role);
     let config = Config {
         role,
         admin: check.admin(typed.auth_account, typed.auth_password, is_whole),
@@ -46,7 +47,7 @@ pub(super) fn validate(
         api_listen,
         database: database(check.or_default(typed.sqlfile, |defaults| &defaults.sqlfile)),
         max_wait_hook: check.max_wait_hook(typed.max_wait_hook),
-        tls: check.tls(typed.tls),
+        tls,
         limits: check.limits(&typed.limits),
         node: check.node(&typed.node),
         pusher: check.pusher(typed.pusher),
@@ -180,23 +181,14 @@ impl Check {
         })
     }
 
-    fn tls(&mut self, typed: TypedTls) -> Option<TlsConfig> {
-        match (typed.cert_file.is_empty(), typed.key_file.is_empty()) {
-            (false, false) => {}
-            (true, true) => {
-                if typed.private {
-                    self.find("tls.private needs tls.cert_file and tls.key_file");
-                }
-                return None;
-            }
-            (true, false) => self.find("tls.key_file needs tls.cert_file"),
-            (false, true) => self.find("tls.cert_file needs tls.key_file"),
+    /// A master is not reached by sockets, and so not by an authority either, unless its only listener speaks TLS.
+    fn tls(&mut self, typed: TypedTls, role: &Role) -> Option<TlsConfig> {
+        let tls = TlsConfig::read(typed, &mut self.findings)?;
+        let is_served = !matches!(role, Role::Master(_)) || tls.is_private_too;
+        if matches!(tls.source, CertificateSource::Acme(_)) && !is_served {
+            self.find("tls.acme.domains needs tls.private in a master, which has no public listener");
         }
-        Some(TlsConfig {
-            cert_file: PathBuf::from(typed.cert_file),
-            key_file: PathBuf::from(typed.key_file),
-            is_private_too: typed.private,
-        })
+        Some(tls)
     }
 
     fn pusher(&mut self, typed: TypedPusher) -> PusherSettings {
@@ -326,6 +318,7 @@ impl Check {
             ),
             sockets_max: Some(self.count("limits.sockets_max", typed.sockets_max, 0..=100_000_000))
                 .filter(|sockets_max| *sockets_max > 0),
+            http2_streams_max: self.whole("limits.http2_streams_max", typed.http2_streams_max, 0..=10_000),
             outbox_messages_max: self.count(
                 "limits.outbox_messages_max",
                 typed.outbox_messages_max,
@@ -377,6 +370,7 @@ impl Check {
                 4 * KIB..=16 * MIB,
             ),
             send: self.send_way(&typed.send),
+            reuses_port: typed.reuse_port,
         }
     }
 

@@ -1,5 +1,6 @@
 //! One HTTP connection, plain or over TLS, from its first byte until it ends or becomes a socket.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -21,20 +22,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use super::Door;
-use super::certificate::Certificate;
+use super::certificate::{self, Certificate};
 use super::upgrade::{Handover, Upgraded};
+use super::{Door, http2};
 use crate::net::stream::Stream;
 
 /// What a client is told whose request does not come; the body of no request was read yet.
 const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// How long a client may go on sending behind the last answer.
-const LINGER_MAX: Duration = Duration::from_secs(2);
+pub(super) const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// Who is at the other end, as the routes see it.
 #[derive(Clone, Copy, Debug)]
@@ -75,36 +76,43 @@ struct Progress {
     upgraded: Mutex<Option<Upgraded>>,
 }
 
+/// What the connections of one listener have in common.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    pub(super) door: Arc<Door>,
+    pub(super) routes: Router,
+    /// With one, TLS is spoken.
+    pub(super) certificate: Option<Arc<Certificate>>,
+    /// For connections that are not, or not yet, sockets, and for the calls that HTTP/2 has more of than connections.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
 /// Serves one connection, with a certificate over TLS. Its errors concern nobody but its client, who is gone.
-pub async fn serve(
-    door: Arc<Door>,
-    stream: TcpStream,
-    address: SocketAddr,
-    routes: Router,
-    certificate: Option<Arc<Certificate>>,
-    stopping: watch::Receiver<bool>,
-) {
-    let peer = Peer { address, is_secure: certificate.is_some() };
-    let deadline = Instant::now() + door.terms().limits.head_time_max;
-    match certificate {
-        None => speak(door, stream, peer, routes, deadline, stopping).await,
-        Some(certificate) => {
-            let stream = shake_hands(&door, &certificate, stream, deadline, stopping.clone()).await;
-            if let Some(stream) = stream {
-                speak(door, stream, peer, routes, deadline, stopping).await;
-            }
-        }
+pub(super) async fn serve(entrance: Entrance, stream: TcpStream, address: SocketAddr) {
+    let peer = Peer { address, is_secure: entrance.certificate.is_some() };
+    let deadline = Instant::now() + entrance.door.terms().limits.head_time_max;
+    let Some(certificate) = entrance.certificate.clone() else {
+        return speak(entrance, stream, peer, deadline).await;
+    };
+    let Some(stream) = shake_hands(&entrance, &certificate, stream, deadline).await else { return };
+    match stream.get_ref().1.alpn_protocol() {
+        // On the heap, so that connections of the other kind do not have room for this one.
+        Some(certificate::HTTP_2) => Box::pin(http2::speak(entrance, stream, peer, deadline)).await,
+        // The authority has seen what it came for, and nothing more is said (RFC 8737 section 3).
+        Some(certificate::CHALLENGE) => end(stream).await,
+        _ => speak(entrance, stream, peer, deadline).await,
     }
 }
 
 /// The TLS handshake. A client that fails in it, or is still at it when the node stops, is dropped.
 async fn shake_hands(
-    door: &Door,
+    entrance: &Entrance,
     certificate: &Certificate,
     stream: TcpStream,
     deadline: Instant,
-    mut stopping: watch::Receiver<bool>,
 ) -> Option<TlsStream<TcpStream>> {
+    let mut stopping = entrance.stopping.clone();
     let outcome = tokio::select! {
         outcome = timeout_at(deadline, certificate.acceptor().accept(stream)) => outcome,
         () = stop_asked(&mut stopping) => return None,
@@ -114,27 +122,18 @@ async fn shake_hands(
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it takes too long".to_owned(),
     };
-    door.hub.metrics.tls_failures.add(1);
+    entrance.door.hub.metrics.tls_failures.add(1);
     tracing::debug!(reason, "a TLS handshake failed");
     None
 }
 
-async fn speak(
-    door: Arc<Door>,
-    stream: impl Transport,
-    peer: Peer,
-    routes: Router,
-    deadline: Instant,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn speak(entrance: Entrance, stream: impl Transport, peer: Peer, deadline: Instant) {
     let progress = Arc::new(Progress::default());
-    let (seen, keeper) = (Arc::clone(&progress), Arc::clone(&door));
-    let routes = TowerToHyperService::new(routes);
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let (door, mut stopping) = (Arc::clone(&entrance.door), entrance.stopping.clone());
+    let seen = Arc::clone(&progress);
+    let service = service_fn(move |request: Request<Incoming>| {
         seen.is_heard.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(peer);
-        strip_prefix(request.uri_mut(), &keeper.terms().path_prefix);
-        let (answer, seen) = (routes.call(request), Arc::clone(&seen));
+        let (answer, seen) = (answer(&entrance, peer, request), Arc::clone(&seen));
         Box::pin(async move { answer.await.map(|response| keep_upgraded(response, &seen)) })
     });
     let mut connection = builder(&door).serve_connection(TokioIo::new(stream), service);
@@ -177,6 +176,17 @@ async fn speak(
     }
 }
 
+/// What the routes answer.
+pub(super) fn answer(
+    entrance: &Entrance,
+    peer: Peer,
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    request.extensions_mut().insert(peer);
+    strip_prefix(request.uri_mut(), &entrance.door.terms().path_prefix);
+    TowerToHyperService::new(entrance.routes.clone()).call(request)
+}
+
 /// Under the prefix is what the Pusher dialect serves at the root, and nothing else. Signatures are made of the path
 /// without it (pusher-channels 13).
 fn strip_prefix(uri: &mut Uri, prefix: &str) {
@@ -199,7 +209,7 @@ async fn end(mut stream: impl Transport) {
 }
 
 /// Returns when the node stops, or is gone.
-async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
+pub(super) async fn stop_asked(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 

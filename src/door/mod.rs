@@ -8,6 +8,7 @@ mod certificate;
 mod cluster;
 mod connection;
 mod credentials;
+mod http2;
 mod openapi;
 mod operation;
 mod private;
@@ -31,11 +32,11 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use quick_cache::sync::Cache;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use certificate::{Certificate, CertificateUnusable};
-use connection::Peer;
+use connection::{Entrance, Peer};
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 pub use terms::{DoorLimits, Terms};
 
@@ -57,6 +58,8 @@ const PATTERNS_KEPT: usize = 64;
 pub struct DoorSettings {
     /// Connections of one listener that are not, or not yet, sockets.
     pub connections_max: usize,
+    /// Calls at once on one connection over HTTP/2.
+    pub http2_streams_max: u32,
     /// What a user pattern may be.
     pub pattern: PatternLimits,
     /// Nothing but the dialect of Gusher Cluster is served, and requests are logged as there: with path and address.
@@ -78,6 +81,8 @@ pub struct DoorParts {
     pub log: Arc<LogSwitch>,
     /// Tells who calls.
     pub credentials: Credentials,
+    /// What is shown to who connects over TLS.
+    pub certificate: Option<Arc<Certificate>>,
     /// On which terms it lets in, to begin with.
     pub terms: Terms,
 }
@@ -91,6 +96,7 @@ pub struct Door {
     monitor: Monitor,
     log: Arc<LogSwitch>,
     credentials: Credentials,
+    certificate: Option<Arc<Certificate>>,
     terms: ArcSwap<Terms>,
     settings: DoorSettings,
     patterns: Cache<String, Pattern>,
@@ -99,9 +105,9 @@ pub struct Door {
 impl Door {
     /// A door of these parts.
     pub fn new(parts: DoorParts, settings: DoorSettings) -> Arc<Self> {
-        let DoorParts { hub, hook, webhooks, monitor, log, credentials, terms } = parts;
+        let DoorParts { hub, hook, webhooks, monitor, log, credentials, certificate, terms } = parts;
         let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
-        Arc::new(Self { hub, hook, webhooks, monitor, log, credentials, terms, settings, patterns })
+        Arc::new(Self { hub, hook, webhooks, monitor, log, credentials, certificate, terms, settings, patterns })
     }
 
     /// Lets in on other terms from now on.
@@ -145,6 +151,8 @@ impl Door {
     ) {
         let places = Arc::new(Semaphore::new(self.settings.connections_max));
         let mut stopped = stopping.clone();
+        let entrance =
+            Entrance { door: Arc::clone(&self), routes, certificate, places: Arc::clone(&places), stopping };
         loop {
             // Without a free place nothing is accepted: who comes waits in the kernel's backlog.
             let next = async {
@@ -155,20 +163,9 @@ impl Door {
                 _ = stopped.wait_for(|stop| *stop) => break,
                 accepted = next => accepted,
             };
-            let serving = connection::serve(
-                Arc::clone(&self),
-                stream,
-                peer,
-                routes.clone(),
-                certificate.clone(),
-                stopping.clone(),
-            );
-            tokio::spawn(async move {
-                serving.await;
-                drop(place);
-            });
+            welcome(&entrance, stream, peer, place);
         }
-        drop(listener);
+        welcome_rest(listener, &entrance);
         let all = u32::try_from(self.settings.connections_max).unwrap_or(u32::MAX);
         // When the grace is over, the connections that are left end with the process.
         let _ = timeout(grace, places.acquire_many(all)).await;
@@ -199,6 +196,34 @@ impl Door {
         let pattern = compiled.map_err(|error| Refusal::PatternInvalid(error.to_string()))?;
         self.patterns.insert(source.to_owned(), pattern.clone());
         Ok(pattern)
+    }
+}
+
+/// Serves a connection, which has this place until it ends or becomes a socket.
+fn welcome(
+    entrance: &Entrance,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Result<OwnedSemaphorePermit, AcquireError>,
+) {
+    let serving = connection::serve(entrance.clone(), stream, peer);
+    tokio::spawn(async move {
+        serving.await;
+        drop(place);
+    });
+}
+
+/// Closes a listener. Whom the kernel has let in by then would be reset, so they are taken over first, as far as there are
+/// places.
+fn welcome_rest(listener: TcpListener, entrance: &Entrance) {
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok(place) = Arc::clone(&entrance.places).try_acquire_owned() {
+        let next = listener.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, canonical(peer)))
+        });
+        let Ok((stream, peer)) = next else { return };
+        welcome(entrance, stream, peer, Ok(place));
     }
 }
 

@@ -56,12 +56,15 @@ async fn up(State(door): State<Arc<Door>>) -> Response {
     }
 }
 
-/// A node is ready while it hears of the others, until it is told to stop.
+/// A node is ready while it hears of the others, from its first certificate on, until it is told to stop.
 async fn ready(State(door): State<Arc<Door>>) -> Response {
     let not_ready = |reason: String| (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
     match door.hub.bus_name() {
         _ if door.hub.is_stopping() => not_ready("stopping".to_owned()),
         Some(bus) if !door.hub.is_joined() => not_ready(format!("{bus} not connected")),
+        _ if door.certificate.as_ref().is_some_and(|certificate| !certificate.is_there()) => {
+            not_ready("no certificate yet".to_owned())
+        }
         _ => "ready".into_response(),
     }
 }

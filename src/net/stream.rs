@@ -17,16 +17,21 @@ pub const BACKLOG: i32 = 4096;
 
 /// Opens a listener whose connections inherit a bounded kernel send buffer and send small frames at once.
 ///
-/// Set on the listener, these options cost nothing per connection. An IPv6 wildcard address also takes IPv4.
+/// Set on the listener, these options cost nothing per connection. An IPv6 wildcard address also takes IPv4. With
+/// `reuses_port` other processes of the same user may listen there as well, if they say so, too; the kernel spreads who
+/// comes over all of them.
 ///
 /// # Errors
 /// Whatever the kernel says, first of all that the address is in use.
-pub fn listen(address: SocketAddr, send_buffer_bytes: usize) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, send_buffer_bytes: usize, reuses_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
+    if reuses_port {
+        socket.set_reuse_port(true)?;
+    }
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(send_buffer_bytes)?;
     socket.set_nonblocking(true)?;

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::{StartError, terms};
 use crate::admin::Monitor;
-use crate::config::{Config, LogSwitch, TlsConfig};
+use crate::config::{Config, Limits, LogSwitch, TlsConfig};
 use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorParts, DoorSettings, Terms};
 use crate::hook::{ConnectHook, ConnectHookLimits, Webhooks};
 use crate::hub::Hub;
@@ -21,6 +21,7 @@ pub(super) fn door(
     webhooks: &Arc<Webhooks>,
     monitor: Monitor,
     log: Arc<LogSwitch>,
+    certificate: Option<&Arc<Certificate>>,
     terms: Terms,
 ) -> Result<Arc<Door>, StartError> {
     let limits = &config.limits;
@@ -40,6 +41,7 @@ pub(super) fn door(
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
     let settings = DoorSettings {
         connections_max: limits.pending_connections_max,
+        http2_streams_max: limits.http2_streams_max,
         pattern: PatternLimits {
             pattern_bytes_max: limits.pattern_bytes_max,
             compiled_bytes_max: limits.pattern_compiled_bytes_max,
@@ -48,7 +50,9 @@ pub(super) fn door(
     };
     terms::tell_of_keys(config, &terms);
     let (hub, webhooks) = (Arc::clone(hub), Arc::clone(webhooks));
-    Ok(Door::new(DoorParts { hub, hook, webhooks, monitor, log, credentials, terms }, settings))
+    let certificate = certificate.cloned();
+    let parts = DoorParts { hub, hook, webhooks, monitor, log, credentials, certificate, terms };
+    Ok(Door::new(parts, settings))
 }
 
 /// Serves the listeners that there are, the public one first, each until it is told to stop.
@@ -76,7 +80,7 @@ pub(super) fn serve(
 ///
 /// # Errors
 /// A file cannot be read or they do not belong together, and what to do about it.
-pub(crate) fn certificate(tls: &TlsConfig) -> Result<Arc<Certificate>, StartError> {
-    let loaded = Certificate::load(&tls.cert_file, &tls.key_file);
-    loaded.map(Arc::new).map_err(|error| StartError(error.to_string()))
+pub(crate) fn certificate(tls: &TlsConfig, limits: &Limits) -> Result<Arc<Certificate>, StartError> {
+    let opened = Certificate::open(tls, limits.http2_streams_max > 0);
+    opened.map(Arc::new).map_err(|error| StartError(error.to_string()))
 }

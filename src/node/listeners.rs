@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::{StartError, system};
-use crate::config::{Config, ListenAddress, Role};
+use crate::config::{Config, ListenAddress, NodeSettings, Role};
 use crate::net::stream;
 
 /// Listeners that were there before the node: who connects while there is none waits in their backlogs.
@@ -26,10 +26,9 @@ pub(super) async fn open(
     inherited: Inherited,
     config: &Config,
 ) -> Result<(Option<TcpListener>, Option<TcpListener>), StartError> {
-    let send_buffer_bytes = config.node.send_buffer_bytes;
     let open = async |inherited: Option<_>, address, key, name| match inherited {
-        Some(listener) => take_over(listener, name, send_buffer_bytes).map(Some),
-        None => bind(address, config.role.word_for(key), send_buffer_bytes).await.map(Some),
+        Some(listener) => take_over(listener, name, config.node.send_buffer_bytes).map(Some),
+        None => bind(address, config.role.word_for(key), &config.node).await.map(Some),
     };
     let public = match (&config.role, inherited.public) {
         (Role::Master(_), Some(_)) => return Err(useless("public", "master")),
@@ -75,7 +74,7 @@ pub(super) fn address(listener: Option<&TcpListener>) -> Result<Option<SocketAdd
 pub(crate) async fn bind(
     address: &ListenAddress,
     key: &str,
-    send_buffer_bytes: usize,
+    node: &NodeSettings,
 ) -> Result<TcpListener, StartError> {
     let failed = |error: io::Error| {
         let what = if error.kind() == io::ErrorKind::AddrInUse {
@@ -94,7 +93,8 @@ pub(crate) async fn bind(
     };
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in candidates {
-        match stream::listen(candidate, send_buffer_bytes).and_then(TcpListener::from_std) {
+        let listener = stream::listen(candidate, node.send_buffer_bytes, node.reuses_port);
+        match listener.and_then(TcpListener::from_std) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
             Err(error) => last = error,

@@ -5,15 +5,23 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    SignatureAlgorithm,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_tungstenite::Connector;
 
 use super::soon;
@@ -68,6 +76,26 @@ impl Authority {
         (certificate.der().clone(), certificate.pem(), key.serialize_pem())
     }
 
+    /// A certificate for somebody else's key, from the first of January of one year to that of another, and behind it the
+    /// root; in PEM.
+    pub fn sign(&self, names: &[String], key: &PublicKey, (from, until): (i32, i32)) -> String {
+        let mut params = CertificateParams::new(names).expect("names");
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let certificate = params.signed_by(key, &self.issuer).expect("a certificate");
+        certificate.pem() + &self.root_pem
+    }
+
+    /// What makes handshakes for a server of the test's own, with the node's certificate.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let certificate = CertificateDer::from_pem_file(self.cert_file()).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(self.key_file()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+        let config = config.with_safe_default_protocol_versions().expect("versions that are spoken");
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).expect("a pair");
+        Arc::new(config).into()
+    }
+
     /// A key that belongs to no certificate here.
     pub fn foreign_key(&self) -> String {
         self.certificate(4096).2
@@ -119,13 +147,80 @@ impl Authority {
     }
 }
 
+/// A public key on P-256: its point.
+pub struct PublicKey(pub Vec<u8>);
+
+impl PublicKeyData for PublicKey {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+/// A client that takes whatever certificate it is shown.
+pub fn trusting_everybody() -> ClientConfig {
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().expect("versions that are spoken");
+    config.dangerous().with_custom_certificate_verifier(Arc::new(Credulous)).with_no_client_auth()
+}
+
+#[derive(Debug)]
+struct Credulous;
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
 /// The handshake of a client.
 pub async fn shake_hands(
     config: Arc<ClientConfig>,
     address: SocketAddr,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    shake_hands_with("127.0.0.1", config, address).await
+}
+
+/// The same with a node of another name.
+pub async fn shake_hands_with(
+    name: &'static str,
+    config: Arc<ClientConfig>,
+    address: SocketAddr,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = soon("a connection", TcpStream::connect(address)).await.expect("the listener accepts");
-    let name = ServerName::try_from("127.0.0.1").expect("a name");
+    let name = ServerName::try_from(name).expect("a name");
     soon("a handshake", TlsConnector::from(config).connect(name, stream)).await
 }
 

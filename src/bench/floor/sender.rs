@@ -81,7 +81,7 @@ fn converse(mut stream: &TcpStream) -> std::io::Result<()> {
 }
 
 fn listen() -> std::io::Result<TcpListener> {
-    let listener = stream::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SEND_BUFFER_BYTES)?;
+    let listener = stream::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SEND_BUFFER_BYTES, false)?;
     listener.set_nonblocking(false)?;
     SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
     Ok(listener)
