@@ -200,6 +200,8 @@ pub struct NodeMetrics {
     pub admissions: ByDialect,
     /// Sockets refused, by reasons.
     pub sockets_refused: Labelled<&'static str>,
+    /// What signing in to the console came to.
+    pub console_sign_ins: Labelled<&'static str>,
     /// What connect hooks came to.
     pub connect_hooks: Labelled<&'static str>,
     /// Subscriptions of this node's sockets (a gauge).
@@ -236,6 +238,7 @@ impl Default for NodeMetrics {
             publish_times: Histogram::default(),
             admissions: ByDialect::default(),
             sockets_refused: Labelled::of(SOCKET_REFUSALS),
+            console_sign_ins: Labelled::of(&["accepted", "refused", "throttled"]),
             connect_hooks: Labelled::of(HOOK_RESULTS),
             subscriptions: Counter::default(),
             channels: Counter::default(),

@@ -31,6 +31,7 @@ pub(super) struct Typed {
     pub store: TypedStore,
     pub webhooks: TypedWebhooks,
     pub metrics: TypedMetrics,
+    pub console: TypedConsole,
 }
 
 #[derive(Serialize, Deserialize, Default)]
@@ -101,6 +102,17 @@ pub(super) struct TypedMetrics {
     pub public: bool,
     pub token: String,
     pub apps_max: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedConsole {
+    pub enabled: bool,
+    pub idle_minutes_max: i64,
+    pub session_hours_max: i64,
+    pub sessions_max: i64,
+    pub sign_ins_per_minute_max: i64,
+    pub watchers_max: i64,
+    pub items_per_second_max: i64,
 }
 
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
@@ -206,6 +218,15 @@ impl Default for Typed {
             store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000 },
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
+            console: TypedConsole {
+                enabled: true,
+                idle_minutes_max: 30,
+                session_hours_max: 12,
+                sessions_max: 20,
+                sign_ins_per_minute_max: 10,
+                watchers_max: 8,
+                items_per_second_max: 200,
+            },
         }
     }
 }

@@ -2,6 +2,7 @@
 //! and the texts of answers known.
 
 pub mod cluster;
+pub mod console;
 pub mod form;
 pub mod gusher;
 pub mod pusher;

@@ -7,6 +7,7 @@ mod body;
 mod certificate;
 mod cluster;
 mod connection;
+mod console;
 mod credentials;
 mod operation;
 mod private;
@@ -35,10 +36,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use certificate::{Certificate, CertificateUnusable};
 use connection::Peer;
+use console::Console;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 pub use terms::{DoorLimits, Terms};
 
 use crate::admin::Monitor;
+use crate::config::ConsoleSettings;
 use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
 use crate::model::pattern::PatternLimits;
@@ -51,7 +54,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PATTERNS_KEPT: usize = 64;
 
 /// What of a door stays as it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DoorSettings {
     /// Connections of one listener that are not, or not yet, sockets.
     pub connections_max: usize,
@@ -59,6 +62,12 @@ pub struct DoorSettings {
     pub pattern: PatternLimits,
     /// Nothing but the dialect of Gusher Cluster is served, and requests are logged as there: with path and address.
     pub only_cluster: bool,
+    /// What bounds the console, and whether there is one.
+    pub console: ConsoleSettings,
+    /// Where sockets connect, as the configuration says it.
+    pub public: String,
+    /// They do so over TLS.
+    pub is_public_tls: bool,
 }
 
 /// What a door leads to, and what guards it.
@@ -89,6 +98,7 @@ pub struct Door {
     terms: ArcSwap<Terms>,
     settings: DoorSettings,
     patterns: Cache<String, Pattern>,
+    console: Console,
 }
 
 impl Door {
@@ -96,7 +106,8 @@ impl Door {
     pub fn new(parts: DoorParts, settings: DoorSettings) -> Arc<Self> {
         let DoorParts { hub, hook, webhooks, monitor, credentials, terms } = parts;
         let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
-        Arc::new(Self { hub, hook, webhooks, monitor, credentials, terms, settings, patterns })
+        let console = Console::new(settings.console, settings.public.clone(), settings.is_public_tls);
+        Arc::new(Self { hub, hook, webhooks, monitor, credentials, terms, settings, patterns, console })
     }
 
     /// Lets in on other terms from now on.
@@ -124,6 +135,8 @@ impl Door {
         let routes = if self.settings.only_cluster { private::cluster_routes() } else { private::routes() };
         // Those who run the node may ask to the end.
         let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(self), refuse_while_draining));
+        let has_console = self.console.is_enabled() && !self.settings.only_cluster;
+        let routes = if has_console { routes.merge(console::routes()) } else { routes };
         finish(routes.merge(operation::routes()).merge(operation::figure_routes()), self)
     }
 

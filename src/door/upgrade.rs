@@ -232,7 +232,7 @@ fn agree_on_extension(app: &LiveApp, head: &Parts) -> Option<HeaderValue> {
 
 /// What a trusted proxy says counts, as the connection that matters is the one to the proxy; of several values the last is
 /// its own. Otherwise it is a matter of who speaks TLS with this node.
-fn came_over_tls(door: &Door, head: &Parts) -> bool {
+pub(super) fn came_over_tls(door: &Door, head: &Parts) -> bool {
     let Some(peer) = head.extensions.get::<Peer>() else { return false };
     let named = head.headers.get_all("x-forwarded-proto").iter().next_back();
     let scheme = named.and_then(|value| value.to_str().ok()?.rsplit(',').next());

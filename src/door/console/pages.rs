@@ -1,0 +1,75 @@
+//! The files of the page, compiled in.
+//!
+//! Always: it loads nothing from anywhere and runs no script but its own.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use sha2::{Digest, Sha256};
+
+use crate::door::{Door, answer};
+use crate::model::Refusal;
+
+/// What a browser may do with the page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+const HTML: &str = "text/html; charset=utf-8";
+
+/// The files: name, content type, text. The first is the page itself.
+const FILES: &[(&str, &str, &str)] = &[("index.html", HTML, include_str!("page/index.html"))];
+
+/// The tags of the files, by which a browser asks whether they have changed.
+static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
+    let tag = |(_, _, text): &(&str, &str, &str)| {
+        let digest = hex::encode(&Sha256::digest(text)[..16]);
+        HeaderValue::from_str(&format!("\"{digest}\"")).expect("hex digits can be a header")
+    };
+    FILES.iter().map(tag).collect()
+});
+
+pub fn routes() -> Router<Arc<Door>> {
+    Router::new()
+        .route(
+            "/console",
+            get(|State(door): State<Arc<Door>>, head: Parts| async move { serve(&door, &head, Some(0)) }),
+        )
+        .route(
+            "/console/{file}",
+            get(|State(door): State<Arc<Door>>, head: Parts| async move {
+                let name = answer::segment(head.uri.path(), 2).unwrap_or_default();
+                serve(&door, &head, FILES.iter().position(|(known, _, _)| *known == name))
+            }),
+        )
+}
+
+fn serve(door: &Door, head: &Parts, file: Option<usize>) -> Response {
+    if door.hub.is_draining() {
+        return answer::refuse(&Refusal::Draining);
+    }
+    let Some((file, (_, content_type, text))) = file.map(|file| (file, FILES[file])) else {
+        return answer::refuse(&Refusal::PathUnknown);
+    };
+    let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|tag| *tag == TAGS[file]);
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (ETAG, TAGS[file].clone()),
+    ];
+    match is_known {
+        true => (StatusCode::NOT_MODIFIED, headers).into_response(),
+        false => (headers, text).into_response(),
+    }
+}
