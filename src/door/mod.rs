@@ -12,6 +12,7 @@ mod credentials;
 mod operation;
 mod private;
 mod public;
+mod refused;
 mod signed;
 mod terms;
 mod ui;
@@ -38,6 +39,7 @@ pub use certificate::{Certificate, CertificateUnusable};
 use connection::Peer;
 use console::Console;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
+use refused::Place;
 pub use terms::{DoorLimits, Terms};
 
 use crate::admin::Monitor;
@@ -239,12 +241,14 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
-    let app = app_in(route, request.uri().path()).to_owned();
+    let place = Place::of(route, request.uri().path());
+    let app = place.app.clone();
     let named = door.settings.only_cluster.then(|| Named::of(&request));
     let response = next.run(request).await;
     let taken = begun.elapsed();
     if response.status().is_client_error() || response.status().is_server_error() {
         door.hub.metrics.refusals.add(response.status().as_u16(), 1);
+        door.show_refused(&place, &response);
     }
     if publishes(&method, route) {
         door.hub.metrics.publish_times.observe(taken);
@@ -285,12 +289,6 @@ fn publishes(method: &Method, route: &str) -> bool {
             .iter()
             .any(|end| route.ends_with(end));
     *method == Method::POST && is_publishing
-}
-
-/// The segment of `path` that stands where `route` has the app's key.
-fn app_in<'a>(route: &str, path: &'a str) -> &'a str {
-    let place = route.split('/').position(|segment| segment == "{app_key}");
-    place.and_then(|place| path.split('/').nth(place)).unwrap_or_default()
 }
 
 /// An IPv4 peer of a listener for both families is shown as what it is.

@@ -28,6 +28,29 @@ impl LiveApp {
     }
 }
 
+/// The sockets of a user on all nodes, by what makes them its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserSockets {
+    /// They came with its tag.
+    pub tagged: usize,
+    /// They signed in as it.
+    pub signed_in: usize,
+    /// Their tokens name it.
+    pub bearing: usize,
+}
+
+impl LiveApp {
+    /// The sockets of a user.
+    pub fn sockets_of(&self, user: &UserId) -> UserSockets {
+        let directory = self.directory();
+        UserSockets {
+            tagged: directory.tally(user).total(),
+            signed_in: directory.signed_in.tally(user).total(),
+            bearing: directory.bearers.tally(user).total(),
+        }
+    }
+}
+
 impl Hub {
     /// The users whose names begin with `prefix`, sorted, and how many sockets each has: those with a tag, those who
     /// signed in and those whom a token names. Takes time in proportion to the users; call it where that may wait.

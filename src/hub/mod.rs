@@ -40,7 +40,7 @@ use bytes::Bytes;
 use agenda::Agenda;
 use apps::Reread;
 pub use apps::{Apps, LiveApp};
-pub use census::Census;
+pub use census::{Census, UserSockets};
 pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
 pub use figures::BusState;

@@ -1,6 +1,9 @@
 //! The words of the console's calls: what its page sends becomes a noun of the model, and what it is told is JSON.
 
 pub mod apps;
+pub mod event;
+pub mod feed;
+pub mod here;
 pub mod session;
 
 use axum::http::StatusCode;
@@ -54,6 +57,16 @@ impl Fault {
         Self::new(StatusCode::NOT_FOUND, "the app has no such additional key")
     }
 
+    /// The feed of the app has as many watchers as it may have.
+    pub fn too_many_watchers() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too many watch the feed of this app already")
+    }
+
+    /// What should be published is longer than the app allows.
+    pub(super) fn too_long(bytes_max: u32) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, format!("data is longer than {bytes_max} bytes"))
+    }
+
     /// The call is understood and breaks a rule.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
@@ -76,6 +89,7 @@ impl From<Refusal> for Fault {
         match refusal {
             Refusal::AppUnknown => Self::app_unknown(),
             Refusal::AppExists => Self::new(status, "there is an app with this key"),
+            Refusal::PatternInvalid(reason) => Self::new(status, format!("pattern error: {reason}")),
             Refusal::PathUnknown => Self::new(status, "there is nothing at this path"),
             _ => Self::new(status, text.replace("auth_", "")),
         }

@@ -5,6 +5,9 @@
 //! has; an app's admin does not learn of other apps, not even whether they are there.
 
 mod apps;
+mod events;
+mod feed;
+mod here;
 mod overview;
 mod pages;
 mod session;
@@ -72,6 +75,11 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/console/api/apps/{app_key}/settings", patch(apps::change_settings))
         .route("/console/api/apps/{app_key}/rotate", post(apps::rotate))
         .route("/console/api/apps/{app_key}/keys/{pair_key}", delete(apps::remove_key))
+        .route("/console/api/apps/{app_key}/channels", get(here::channels))
+        .route("/console/api/apps/{app_key}/channels/{channel}/members", get(here::members))
+        .route("/console/api/apps/{app_key}/users", get(here::users))
+        .route("/console/api/apps/{app_key}/events", post(events::publish))
+        .route("/console/api/apps/{app_key}/feed", get(feed::watch))
         .route("/console/api/{*rest}", any(|| async { Refused(Refusal::PathUnknown.into()) }))
 }
 

@@ -163,8 +163,16 @@ fn random_word() -> Result<String, getrandom::Error> {
 impl Door {
     /// Who calls, if the call shows the word of a session.
     pub(super) fn visitor(&self, head: &Parts, now: Instant) -> Option<Visitor> {
-        let session = Sha256::digest(cookie(&head.headers)?).into();
-        self.console.sessions.find(&session, now, |who, admin| self.still_holds(who, admin))
+        self.visitor_of(&Sha256::digest(cookie(&head.headers)?).into(), now)
+    }
+
+    /// Whether a session goes on. To ask is to use it.
+    pub(super) fn is_still_there(&self, visitor: &Visitor, now: Instant) -> bool {
+        self.visitor_of(&visitor.session, now).is_some()
+    }
+
+    fn visitor_of(&self, session: &Digest, now: Instant) -> Option<Visitor> {
+        self.console.sessions.find(session, now, |who, admin| self.still_holds(who, admin))
     }
 
     /// Whether what a session was made with is what it would be made with now.
