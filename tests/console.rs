@@ -2,59 +2,13 @@
 
 mod support;
 
-use reqwest::header::{CONTENT_TYPE, COOKIE};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
-use support::{ADMIN, Answer, SUPER, Server, send};
-
-/// A browser that is signed in.
-struct Browser {
-    cookie: String,
-    csrf: String,
-}
-
-impl Browser {
-    /// Signs in, as the super admin without an app.
-    async fn sign_in(server: &Server, who: (&str, &str), app: Option<&str>) -> Self {
-        let answer = sign_in(server, who, app).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let cookie = answer.header("set-cookie").split(';').next().expect("a cookie").to_owned();
-        Self { cookie, csrf: answer.json()["csrf"].as_str().expect("a token").to_owned() }
-    }
-
-    async fn super_admin(server: &Server) -> Self {
-        Self::sign_in(server, SUPER, None).await
-    }
-
-    /// A call as the page makes it.
-    fn call(&self, server: &Server, method: Method, path: &str) -> RequestBuilder {
-        let call = server.call(method, &format!("/console/api{path}"));
-        call.header(COOKIE, &self.cookie).header("X-CSRF-Token", &self.csrf)
-    }
-
-    async fn get(&self, server: &Server, path: &str) -> Answer {
-        send(self.call(server, Method::GET, path)).await
-    }
-
-    async fn send(&self, server: &Server, method: Method, path: &str, body: Value) -> Answer {
-        send(self.call(server, method, path).body(body.to_string())).await
-    }
-
-    async fn delete(&self, server: &Server, path: &str) -> Answer {
-        send(self.call(server, Method::DELETE, path)).await
-    }
-}
-
-async fn sign_in(server: &Server, (account, password): (&str, &str), app: Option<&str>) -> Answer {
-    let body = json!({ "account": account, "password": password, "app_key": app });
-    let call = server.call(Method::POST, "/console/api/session").header(CONTENT_TYPE, "application/json");
-    send(call.body(body.to_string())).await
-}
-
-/// What an answer gives as its reason.
-fn error(answer: &Answer) -> (u16, String) {
-    (answer.status.as_u16(), answer.json()["error"].as_str().unwrap_or_default().to_owned())
-}
+use support::cluster::{self, ClusterClient};
+use support::console::{Browser, error, sign_in};
+use support::pusher::{self, PusherClient};
+use support::{ADMIN, SUPER, Server, send};
 
 /// A node with the apps `x` and `y`.
 async fn serve() -> Server {
@@ -254,4 +208,72 @@ async fn a_rotated_key_signs_until_it_is_removed() {
     assert_eq!(browser.delete(&server, &format!("/apps/x/keys/{key}")).await.status, 204);
     assert_eq!(keys().await, json!([]));
     assert_eq!(browser.delete(&server, &format!("/apps/x/keys/{key}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_app_shows_who_is_there() {
+    let server = pusher::serve(json!({})).await;
+    let browser = Browser::super_admin(&server).await;
+    let mut client = PusherClient::connect(&server).await;
+    client.subscribe("news").await;
+    client.join_as("presence-room", json!({ "user_id": "anna", "user_info": { "age": 7 } })).await;
+    let tagged = server.connect("key", "ben").await;
+    let channels = browser.get(&server, "/apps/key/channels").await.json();
+    let rows = json!([
+        { "name": "news", "subscriptions": 1, "users": null },
+        { "name": "presence-room", "subscriptions": 1, "users": 1 },
+    ]);
+    assert_eq!(channels, json!({ "total": 2, "channels": rows }));
+    let first = browser.get(&server, "/apps/key/channels?limit=1&prefix=p").await.json();
+    assert_eq!((&first["total"], &first["channels"][0]["name"]), (&json!(1), &json!("presence-room")));
+    let members = browser.get(&server, "/apps/key/channels/presence-room/members").await.json();
+    assert_eq!(members, json!({ "total": 1, "members": [{ "id": "anna", "info": { "age": 7 } }] }));
+    let users = browser.get(&server, "/apps/key/users?prefix=b").await.json();
+    assert_eq!(users, json!({ "total": 1, "users": [{ "user": "ben", "sockets": 1 }] }));
+    let row = browser.get(&server, "/apps").await.json()["apps"][0].clone();
+    assert_eq!((&row["connections"], &row["users"], &row["channels"]), (&json!(2), &json!(1), &json!(2)));
+    assert_eq!(browser.get(&server, "/apps/key/users?limit=x").await.status, 400);
+    tagged.close().await;
+}
+
+#[tokio::test]
+async fn an_event_reaches_a_channel_in_the_form_of_each_dialect() {
+    let server = cluster::serve().await;
+    let browser = Browser::sign_in(&server, ADMIN, Some("app")).await;
+    let mut cluster = ClusterClient::connect(&server, "anna", &["*"]).await;
+    cluster.subscribe("news").await;
+    let mut pusher = PusherClient::connect_to(&server, "/app/app?protocol=7").await;
+    pusher.subscribe("news").await;
+    let event = json!({ "target": "channel", "to": "news", "event": "e", "data": { "a": 1 } });
+    let sent = browser.send(&server, Method::POST, "/apps/app/events", event).await;
+    assert_eq!(
+        (sent.status.as_u16(), sent.json()),
+        (200, json!({ "reach": { "sockets": 2 } })),
+        "{}",
+        sent.text
+    );
+    assert_eq!(cluster.next().await["data"], json!({ "a": 1 }));
+    assert_eq!(pusher.until("e").await["data"], json!(r#"{"a":1}"#));
+}
+
+#[tokio::test]
+async fn an_event_reaches_users_by_whatever_makes_sockets_theirs() {
+    let server = cluster::serve().await;
+    let browser = Browser::super_admin(&server).await;
+    let (mut anna, mut ben) = (server.connect("app", "anna").await, server.connect("app", "ben").await);
+    let mut bearer = ClusterClient::connect(&server, "anna", &["*"]).await;
+    bearer.subscribe("news").await;
+    let send =
+        async |event: Value| browser.send(&server, Method::POST, "/apps/app/events", event).await.json();
+    let to_anna = json!({ "target": "user", "to": "anna", "event": "e", "data": "hello" });
+    assert_eq!(send(to_anna).await["reach"]["sockets"], 2);
+    assert_eq!((anna.text().await, bearer.next().await), ("hello".to_owned(), json!("hello")));
+    let to_b = json!({ "target": "pattern", "to": "^b", "data": { "a": 1 } });
+    assert_eq!(send(to_b).await, json!({ "reach": { "users": 1, "sockets": 1 } }));
+    assert_eq!(ben.text().await, r#"{"a":1}"#);
+    assert_eq!(send(json!({ "target": "everyone", "data": "all" })).await["reach"]["users"], 2);
+    assert_eq!((anna.text().await, ben.text().await), ("all".to_owned(), "all".to_owned()));
+    let nobody = json!({ "target": "user", "to": "nobody", "event": "e", "data": 1 });
+    assert_eq!(send(nobody).await, json!({ "reach": { "sockets": 0 } }));
+    assert!(send(json!({ "target": "pattern", "to": "(", "data": 1 })).await["error"].is_string());
 }

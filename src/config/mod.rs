@@ -328,6 +328,10 @@ pub struct WebhookSettings {
     pub allow_private: bool,
     /// Notices that may wait for delivery in the store, at least 1.
     pub waiting_max: usize,
+    /// Outcomes of one app that are remembered; zero means none.
+    pub log_max: usize,
+    /// The outcomes of all apps, in bytes.
+    pub log_bytes_max: usize,
 }
 
 /// Who may read the metrics, and how much of single apps is in them.

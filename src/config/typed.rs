@@ -95,6 +95,8 @@ pub(super) struct TypedStore {
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypedWebhooks {
     pub waiting_max: i64,
+    pub log_max: i64,
+    pub log_bytes_max: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -216,7 +218,7 @@ impl Default for Typed {
                 buffer_bytes_max: 8_388_608,
             },
             store: TypedStore { url: String::new(), ca_file: String::new() },
-            webhooks: TypedWebhooks { waiting_max: 100_000 },
+            webhooks: TypedWebhooks { waiting_max: 100_000, log_max: 100, log_bytes_max: 16_777_216 },
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
             console: TypedConsole {
                 enabled: true,

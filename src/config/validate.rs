@@ -56,6 +56,12 @@ pub(super) fn validate(
         webhooks: WebhookSettings {
             allow_private: typed.allow_private_webhooks,
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
+            log_max: check.count("webhooks.log_max", typed.webhooks.log_max, 0..=10_000),
+            log_bytes_max: check.count(
+                "webhooks.log_bytes_max",
+                typed.webhooks.log_bytes_max,
+                64 * KIB..=GIB,
+            ),
         },
         metrics: check.metrics(typed.metrics),
         console: check.console(&typed.console),

@@ -19,7 +19,7 @@ use super::credentials::Reach;
 use super::{Door, answer, body, cluster, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
-use crate::model::{Admin, App, AppSecret, Refusal, Registered, Registration, Target};
+use crate::model::{Admin, App, AppKey, AppSecret, Refusal, Registered, Registration, Target, WebhookReport};
 
 /// All of them but those of operation, which answer to the end. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
 /// either are told apart by their method.
@@ -119,14 +119,22 @@ async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Res
 
 async fn webhooks(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
     let live = door.authorize(&head, 2).await?;
-    let reports = door.webhooks.status(&live.app.key).await.map_err(|error| {
-        tracing::error!(%error, "the database failed");
-        Refusal::Internal
-    })?;
+    let reports = door.webhook_reports(&live.app.key).await?;
     Ok(answer::json(told::reported(&live.app.key, &reports)))
 }
 
+/// The cause of a refusal that is our own fault, for the log.
+pub(super) fn database_failed(error: &impl std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "the database failed");
+    Refusal::Internal
+}
+
 impl Door {
+    /// How the webhooks of an app fare.
+    pub(super) async fn webhook_reports(&self, key: &AppKey) -> Result<Vec<WebhookReport>, Refusal> {
+        self.webhooks.status(key).await.map_err(|error| database_failed(&error))
+    }
+
     /// Registers an app that was asked for by this request.
     pub(super) async fn register(&self, head: &Parts, wanted: Registration) -> Result<Arc<LiveApp>, Refusal> {
         let hash = self.credentials.hash(&wanted.account, &wanted.password).await?;

@@ -5,6 +5,7 @@ pub mod event;
 pub mod feed;
 pub mod here;
 pub mod session;
+pub mod webhooks;
 
 use axum::http::StatusCode;
 use serde_json::json;

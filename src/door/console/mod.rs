@@ -12,6 +12,7 @@ mod overview;
 mod pages;
 mod session;
 mod throttle;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -80,6 +81,8 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/console/api/apps/{app_key}/users", get(here::users))
         .route("/console/api/apps/{app_key}/events", post(events::publish))
         .route("/console/api/apps/{app_key}/feed", get(feed::watch))
+        .route("/console/api/apps/{app_key}/webhooks", get(webhooks::show))
+        .route("/console/api/apps/{app_key}/webhooks/retry", post(webhooks::retry))
         .route("/console/api/{*rest}", any(|| async { Refused(Refusal::PathUnknown.into()) }))
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::model::{AppKey, WebhookOutcome};
+use crate::model::{AppNumber, WebhookOutcome};
 use crate::store::Entry;
 
 /// What an outcome takes besides its texts, about.
@@ -30,7 +30,7 @@ pub struct Journal {
 
 #[derive(Debug, Default)]
 struct Pages {
-    of_apps: HashMap<AppKey, Page>,
+    of_apps: HashMap<AppNumber, Page>,
     bytes: usize,
     last_id: u64,
 }
@@ -63,7 +63,7 @@ impl Journal {
     }
 
     /// Notes an outcome, and the events that may be told again by it. Its id is given here.
-    pub fn note(&self, app: &AppKey, mut outcome: WebhookOutcome, events: Vec<Entry>) {
+    pub fn note(&self, app: AppNumber, mut outcome: WebhookOutcome, events: Vec<Entry>) {
         if self.limits.outcomes_max == 0 {
             return;
         }
@@ -73,7 +73,7 @@ impl Journal {
         let row = Row { outcome, events };
         let bytes = row.bytes();
         pages.bytes += bytes;
-        let page = pages.of_apps.entry(app.clone()).or_default();
+        let page = pages.of_apps.entry(app).or_default();
         page.bytes += bytes;
         page.rows.push_back(row);
         if page.rows.len() > self.limits.outcomes_max {
@@ -82,21 +82,21 @@ impl Journal {
         while pages.bytes > self.limits.bytes_max
             && let Some(largest) = pages.largest()
         {
-            pages.forget_oldest(&largest);
+            pages.forget_oldest(largest);
         }
     }
 
     /// The outcomes of an app, the latest first.
-    pub fn of(&self, app: &AppKey) -> Vec<WebhookOutcome> {
+    pub fn of(&self, app: AppNumber) -> Vec<WebhookOutcome> {
         let pages = self.lock();
-        let rows = pages.of_apps.get(app).into_iter().flat_map(|page| page.rows.iter().rev());
+        let rows = pages.of_apps.get(&app).into_iter().flat_map(|page| page.rows.iter().rev());
         rows.map(|row| row.outcome.clone()).collect()
     }
 
     /// Takes the events that may be told again by an outcome; none if there is no such outcome, or they were taken.
-    pub fn take_events(&self, app: &AppKey, id: u64) -> Vec<Entry> {
+    pub fn take_events(&self, app: AppNumber, id: u64) -> Vec<Entry> {
         let mut pages = self.lock();
-        let Some(page) = pages.of_apps.get_mut(app) else { return Vec::new() };
+        let Some(page) = pages.of_apps.get_mut(&app) else { return Vec::new() };
         let Some(row) = page.rows.iter_mut().find(|row| row.outcome.id == id) else { return Vec::new() };
         let before = row.bytes();
         row.outcome.can_retry = false;
@@ -107,12 +107,17 @@ impl Journal {
         events
     }
 
-    /// Forgets an app that is gone.
-    pub fn forget(&self, app: &AppKey) {
+    /// Gives back events that were taken and could not be told again after all.
+    pub fn give_back(&self, app: AppNumber, id: u64, events: Vec<Entry>) {
         let mut pages = self.lock();
-        if let Some(page) = pages.of_apps.remove(app) {
-            pages.bytes -= page.bytes;
-        }
+        let Some(page) = pages.of_apps.get_mut(&app) else { return };
+        let Some(row) = page.rows.iter_mut().find(|row| row.outcome.id == id) else { return };
+        let before = row.bytes();
+        row.outcome.can_retry = !events.is_empty();
+        row.events = events;
+        let grown = row.bytes() - before;
+        page.bytes += grown;
+        pages.bytes += grown;
     }
 
     fn lock(&self) -> MutexGuard<'_, Pages> {
@@ -122,31 +127,30 @@ impl Journal {
 }
 
 impl Pages {
-    fn forget_oldest(&mut self, app: &AppKey) {
-        let Some(page) = self.of_apps.get_mut(app) else { return };
+    fn forget_oldest(&mut self, app: AppNumber) {
+        let Some(page) = self.of_apps.get_mut(&app) else { return };
         if let Some(row) = page.rows.pop_front() {
             page.bytes -= row.bytes();
             self.bytes -= row.bytes();
         }
         if page.rows.is_empty() {
-            self.of_apps.remove(app);
+            self.of_apps.remove(&app);
         }
     }
 
-    fn largest(&self) -> Option<AppKey> {
+    fn largest(&self) -> Option<AppNumber> {
         let largest = self.of_apps.iter().max_by_key(|(_, page)| page.bytes);
-        largest.map(|(app, _)| app.clone())
+        largest.map(|(app, _)| *app)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ChannelName, WebhookResult};
+    use crate::model::{AppKey, ChannelName, WebhookResult};
     use crate::store::Lane;
 
-    fn note(journal: &Journal, app: &str, body: &str) {
-        let app = AppKey::stored(app);
+    fn note(journal: &Journal, app: u32, body: &str) {
         let outcome = WebhookOutcome {
             id: 0,
             at_ms: 1,
@@ -159,43 +163,42 @@ mod tests {
             attempt: 1,
             can_retry: false,
         };
-        let lane = Lane::of(&app, &"u".into(), &ChannelName::parse("c").unwrap());
-        journal.note(&app, outcome, vec![Entry { lane, time_ms: 1, event: body.into() }]);
+        let lane = Lane::of(&AppKey::stored("x"), &"u".into(), &ChannelName::parse("c").unwrap());
+        journal.note(AppNumber(app), outcome, vec![Entry { lane, time_ms: 1, event: body.into() }]);
     }
 
-    fn bodies(journal: &Journal, app: &str) -> Vec<String> {
-        journal.of(&AppKey::stored(app)).into_iter().map(|outcome| outcome.body).collect()
+    fn bodies(journal: &Journal, app: u32) -> Vec<String> {
+        journal.of(AppNumber(app)).into_iter().map(|outcome| outcome.body).collect()
     }
 
     #[test]
     fn an_app_keeps_its_last_outcomes_and_whoever_holds_most_gives_up_first() {
         let journal = Journal::new(JournalLimits { outcomes_max: 2, bytes_max: 10_000 });
-        ["1", "2", "3"].iter().for_each(|body| note(&journal, "a", body));
-        assert_eq!(bodies(&journal, "a"), ["3", "2"]);
-        note(&journal, "b", &"x".repeat(4_000));
-        note(&journal, "b", &"y".repeat(4_000));
-        assert_eq!((bodies(&journal, "a").len(), bodies(&journal, "b").len()), (2, 1));
-        journal.forget(&AppKey::stored("a"));
-        journal.forget(&AppKey::stored("b"));
-        assert_eq!(journal.lock().bytes, 0);
+        ["1", "2", "3"].iter().for_each(|body| note(&journal, 1, body));
+        assert_eq!(bodies(&journal, 1), ["3", "2"]);
+        note(&journal, 2, &"x".repeat(4_000));
+        note(&journal, 2, &"y".repeat(4_000));
+        assert_eq!((bodies(&journal, 1).len(), bodies(&journal, 2).len()), (2, 1));
+        let held: usize = journal.lock().of_apps.values().map(|page| page.bytes).sum();
+        assert_eq!(journal.lock().bytes, held);
     }
 
     #[test]
     fn events_are_taken_once() {
         let journal = Journal::new(JournalLimits { outcomes_max: 2, bytes_max: 10_000 });
-        note(&journal, "a", "1");
-        let (app, id) = (AppKey::stored("a"), journal.of(&AppKey::stored("a"))[0].id);
-        assert_eq!(journal.take_events(&AppKey::stored("b"), id).len(), 0, "that of another app is nobody's");
-        assert_eq!((journal.take_events(&app, id).len(), journal.take_events(&app, id).len()), (1, 0));
-        assert!(!journal.of(&app)[0].can_retry);
-        journal.forget(&app);
-        assert_eq!(journal.lock().bytes, 0);
+        note(&journal, 1, "1");
+        let (app, id) = (AppNumber(1), journal.of(AppNumber(1))[0].id);
+        assert_eq!(journal.take_events(AppNumber(2), id).len(), 0, "that of another app is nobody's");
+        assert_eq!((journal.take_events(app, id).len(), journal.take_events(app, id).len()), (1, 0));
+        assert!(!journal.of(app)[0].can_retry);
+        let rows: usize = journal.lock().of_apps[&app].rows.iter().map(Row::bytes).sum();
+        assert_eq!(journal.lock().bytes, rows);
     }
 
     #[test]
     fn nothing_is_kept_where_nothing_is_wanted() {
         let journal = Journal::new(JournalLimits { outcomes_max: 0, bytes_max: 10_000 });
-        note(&journal, "a", "1");
-        assert!(bodies(&journal, "a").is_empty());
+        note(&journal, 1, "1");
+        assert!(bodies(&journal, 1).is_empty());
     }
 }
