@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use gusher::dialect::signature::hmac_hex;
-use gusher::hook::{Clock, JournalLimits, Notices, Retry, WebhookApp, WebhookSettings, Webhooks};
+use gusher::hook::{Clock, JournalLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use gusher::model::{
     AppKey, AppNumber, AppSecret, AppSettings, ChannelName, Notice, NoticeEvent, WebhookAttempt,
     WebhookReport,

@@ -220,15 +220,21 @@ impl Default for Typed {
             store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000, log_max: 100, log_bytes_max: 16_777_216 },
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
-            console: TypedConsole {
-                enabled: true,
-                idle_minutes_max: 30,
-                session_hours_max: 12,
-                sessions_max: 20,
-                sign_ins_per_minute_max: 10,
-                watchers_max: 8,
-                items_per_second_max: 200,
-            },
+            console: TypedConsole::default(),
+        }
+    }
+}
+
+impl Default for TypedConsole {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            idle_minutes_max: 30,
+            session_hours_max: 12,
+            sessions_max: 20,
+            sign_ins_per_minute_max: 10,
+            watchers_max: 8,
+            items_per_second_max: 200,
         }
     }
 }
