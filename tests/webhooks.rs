@@ -13,10 +13,10 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use gusher::dialect::signature::hmac_hex;
-use gusher::hook::{Clock, JournalLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
+use gusher::hook::{Clock, JournalLimits, Notices, Retry, WebhookApp, WebhookSettings, Webhooks};
 use gusher::model::{
     AppKey, AppNumber, AppSecret, AppSettings, ChannelName, Notice, NoticeEvent, WebhookAttempt,
-    WebhookReport,
+    WebhookReport, WebhookResult,
 };
 use gusher::store::{Lane, Outbox};
 use jiff::Timestamp;
@@ -512,6 +512,15 @@ async fn what_finds_no_room_is_counted() {
     hook.release(2);
     telling.until(|report| report.delivered == 2).await;
     assert!(numbers(&hook.asked()).into_iter().map(|(_, number)| number).eq(0..2));
+    let key = AppKey::stored("x");
+    let mut dropped = telling.webhooks.log(&key);
+    dropped.retain(|outcome| outcome.result == WebhookResult::Dropped);
+    assert!(dropped.len() == 3 && dropped.iter().all(|outcome| outcome.can_retry && outcome.attempt == 0));
+    let again = Retry::Outcome(dropped[2].id);
+    assert_eq!(telling.webhooks.retry(&key, &again).await.expect("the database works"), 1);
+    hook.release(1);
+    telling.until(|report| report.delivered == 3).await;
+    assert_eq!(numbers(&hook.asked())[2].1, 2, "the first that found no room");
 }
 
 #[tokio::test]

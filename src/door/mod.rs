@@ -242,7 +242,6 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
     let place = Place::of(route, request.uri().path());
-    let app = place.app.clone();
     let named = door.settings.only_cluster.then(|| Named::of(&request));
     let response = next.run(request).await;
     let taken = begun.elapsed();
@@ -255,7 +254,9 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     }
     let status = response.status().as_u16();
     match named {
-        None => tracing::info!(%method, route, app, status, ms = taken.as_millis() as u64, "request"),
+        None => {
+            tracing::info!(%method, route, app = place.app, status, ms = taken.as_millis() as u64, "request")
+        }
         Some(Named { path, remote }) => {
             let dur = taken.as_micros() as f64 / 1000.0;
             tracing::info!(%method, path, status, remote, dur, "request");

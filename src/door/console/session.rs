@@ -204,7 +204,7 @@ impl Door {
         let payers = [throttle.account(app_key), throttle.address(self.client_address(head))];
         throttle
             .charge(&payers, Instant::now())
-            .map_err(|wait| SignInFault::Throttled(wait.as_secs() + 1))?;
+            .map_err(|wait| SignInFault::Throttled(wait.as_secs_f64().ceil() as u64))?;
         let asked = self.admin_of(app_key);
         let admin = asked.as_ref().map(|(_, admin)| admin);
         let is_good = self.credentials.sign_in(admin, &sign_in.account, &sign_in.password).await?;
