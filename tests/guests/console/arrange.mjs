@@ -1,0 +1,62 @@
+// What the steps are given: a browser at the console, and an eye on everything that must not happen in it.
+
+import { check, equal } from "./report.mjs"
+
+/** Where the node is and who may sign in, as `tests/console_browser.rs` or somebody by hand tells. */
+const told = {
+  url: process.env.CONSOLE_URL ?? "http://127.0.0.1:8002/console",
+  account: process.env.CONSOLE_ACCOUNT ?? "account",
+  password: process.env.CONSOLE_PASSWORD ?? "password",
+  server: { host: process.env.PUSHER_HOST, port: Number(process.env.PUSHER_PORT) },
+}
+
+export async function arrange(browser) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 860 } })
+  await context.grantPermissions(["clipboard-read", "clipboard-write"])
+  const page = await context.newPage()
+  page.setDefaultTimeout(10_000)
+  const complaints = watched(page, new URL(told.url).origin)
+
+  const by = {
+    button: (name) => page.getByRole("button", { name, exact: true }),
+    tab: (name) => page.getByRole("tab", { name, exact: true }),
+    label: (name) => page.getByLabel(name, { exact: true }),
+    link: (name) => page.getByRole("link", { name, exact: true }),
+    text: (text) => page.getByText(text),
+  }
+  const signIn = async (account, password, app = "") => {
+    await by.label("Account").fill(account)
+    await by.label("Password").fill(password)
+    await by.label("App key").fill(app)
+    await by.button("Sign in").click()
+  }
+  const signOut = async () => {
+    await by.button("Sign out").click()
+    await by.button("Sign in").waitFor()
+  }
+  /** Waits until it is there, and can be seen. */
+  const see = (locator) => locator.first().waitFor({ state: "visible" })
+  const gone = (locator) => locator.first().waitFor({ state: "detached" })
+  const clipboard = () => page.evaluate(() => navigator.clipboard.readText())
+  /** Nothing is wider than the window. */
+  const fits = async (what) => {
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+    equal([what, over], [what, 0])
+  }
+  const clean = () => check(complaints.length === 0, "no errors, no violations, no other origin", complaints)
+  return { ...told, context, page, by, signIn, signOut, see, gone, clipboard, fits, clean, app: null, clients: null }
+}
+
+/** What a page must not do: fail, break its policy, or ask anybody but its node. */
+function watched(page, origin) {
+  const complaints = []
+  // A browser reports each refusal as an error; that a page is refused is what some steps are about.
+  const isRefusal = (text) => /^Failed to load resource: .* status of (401|404|400|409)/.test(text)
+  page.on("console", (message) => message.type() !== "log" && !isRefusal(message.text()) && complaints.push(message.text()))
+  page.on("pageerror", (error) => complaints.push(error.stack))
+  page.on("request", (request) => {
+    const url = new URL(request.url())
+    if (url.origin !== origin && url.protocol !== "data:") complaints.push(`asked ${url}`)
+  })
+  return complaints
+}
