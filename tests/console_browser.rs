@@ -49,6 +49,20 @@ fn free_address() -> String {
     listener.local_addr().expect("it is bound").to_string()
 }
 
+#[tokio::test]
+async fn every_file_of_the_page_is_served_as_it_is() {
+    let server = Server::start().await;
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/door/console/page");
+    for entry in std::fs::read_dir(page).expect("the page is there") {
+        let entry = entry.expect("readable");
+        let name = entry.file_name().into_string().expect("a name in UTF-8");
+        let text = std::fs::read_to_string(entry.path()).expect("a text");
+        let answer = server.get(&format!("/console/{name}")).await;
+        assert_eq!((answer.status.as_u16(), answer.text), (200, text), "{name}");
+    }
+    server.stop().await;
+}
+
 /// The page tells what each setting is by default, in a table of its own.
 #[test]
 fn the_page_knows_every_setting_and_its_default() {

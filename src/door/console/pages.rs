@@ -24,9 +24,36 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// The files: name, content type, text. The first is the page itself.
-const FILES: &[(&str, &str, &str)] = &[("index.html", HTML, include_str!("page/index.html"))];
+const FILES: &[(&str, &str, &str)] = &[
+    ("index.html", HTML, include_str!("page/index.html")),
+    ("api.js", SCRIPT, include_str!("page/api.js")),
+    ("app.js", SCRIPT, include_str!("page/app.js")),
+    ("apps.js", SCRIPT, include_str!("page/apps.js")),
+    ("channels.js", SCRIPT, include_str!("page/channels.js")),
+    ("charts.js", SCRIPT, include_str!("page/charts.js")),
+    ("dom.js", SCRIPT, include_str!("page/dom.js")),
+    ("events.js", SCRIPT, include_str!("page/events.js")),
+    ("feed.js", SCRIPT, include_str!("page/feed.js")),
+    ("fields.js", SCRIPT, include_str!("page/fields.js")),
+    ("format.js", SCRIPT, include_str!("page/format.js")),
+    ("keys.js", SCRIPT, include_str!("page/keys.js")),
+    ("live.js", SCRIPT, include_str!("page/live.js")),
+    ("logo.js", SCRIPT, include_str!("page/logo.js")),
+    ("main.js", SCRIPT, include_str!("page/main.js")),
+    ("overview.js", SCRIPT, include_str!("page/overview.js")),
+    ("parts.css", STYLE, include_str!("page/parts.css")),
+    ("parts.js", SCRIPT, include_str!("page/parts.js")),
+    ("settings.js", SCRIPT, include_str!("page/settings.js")),
+    ("signin.js", SCRIPT, include_str!("page/signin.js")),
+    ("snippets.js", SCRIPT, include_str!("page/snippets.js")),
+    ("style.css", STYLE, include_str!("page/style.css")),
+    ("theme.js", SCRIPT, include_str!("page/theme.js")),
+    ("webhooks.js", SCRIPT, include_str!("page/webhooks.js")),
+];
 
 /// The tags of the files, by which a browser asks whether they have changed.
 static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {

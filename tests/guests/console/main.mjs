@@ -3,7 +3,7 @@
 
 import { chromium } from "playwright-core"
 import { arrange } from "./arrange.mjs"
-import { run } from "./report.mjs"
+import { run, skip } from "./report.mjs"
 import { steps } from "./steps.mjs"
 import { pictures } from "./pictures.mjs"
 
@@ -32,8 +32,18 @@ const browser = await chromium.launch({
   ignoreDefaultArgs: ["--hide-scrollbars"],
 })
 const world = await arrange(browser)
-const isWell = await run(steps, () => world)
+const isWell = await run(Object.fromEntries(Object.entries(steps).map(unlessLost)), () => world)
 clearTimeout(late)
 if (isWell && process.env.CONSOLE_PICTURES) await pictures(browser, world, process.env.CONSOLE_PICTURES)
 await browser.close()
 process.exit(isWell ? 0 : 1)
+
+/** A step begins where the one before it ended: after one that failed, the others would have nothing to say. */
+function unlessLost([name, take]) {
+  return [name, async (world) => {
+    if (world.isLost) skip("a step before it failed")
+    world.isLost = true
+    await take(world)
+    world.isLost = false
+  }]
+}
