@@ -40,6 +40,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("feed.js", SCRIPT, include_str!("page/feed.js")),
     ("fields.js", SCRIPT, include_str!("page/fields.js")),
     ("format.js", SCRIPT, include_str!("page/format.js")),
+    ("json.js", SCRIPT, include_str!("page/json.js")),
     ("keys.js", SCRIPT, include_str!("page/keys.js")),
     ("live.js", SCRIPT, include_str!("page/live.js")),
     ("logo.js", SCRIPT, include_str!("page/logo.js")),

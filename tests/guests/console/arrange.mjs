@@ -14,6 +14,7 @@ export async function arrange(browser) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 } })
   await context.grantPermissions(["clipboard-read", "clipboard-write"])
   const page = await context.newPage()
+  await page.addInitScript(countJumps)
   page.setDefaultTimeout(10_000)
   const complaints = watched(page, new URL(told.url).origin)
 
@@ -43,8 +44,27 @@ export async function arrange(browser) {
     const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
     equal([what, over], [what, 0])
   }
+  /** Little has moved by itself since the page was loaded; 0.1 is what is called good (web.dev/cls). */
+  const still = async (what) => {
+    const jumps = await page.evaluate(() => window.jumps)
+    check(jumps < 0.1, `${what} without jumps`, jumps)
+  }
+  /** A call of the private API, as the super admin. */
+  const call = (path, body) => fetch(new URL(path, told.url), {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { authorization: `Basic ${btoa(`${told.account}:${told.password}`)}`, "content-type": "application/json" },
+  })
   const clean = () => check(complaints.length === 0, "no errors, no violations, no other origin", complaints)
-  return { ...told, context, page, by, signIn, signOut, see, gone, clipboard, fits, clean, app: null, clients: null }
+  return { ...told, context, page, by, signIn, signOut, see, gone, clipboard, fits, still, call, clean, app: null, clients: null }
+}
+
+/** Runs in the page, before anything else of it. */
+function countJumps() {
+  window.jumps = 0
+  new PerformanceObserver((list) => {
+    for (const { value, hadRecentInput } of list.getEntries()) if (!hadRecentInput) window.jumps += value
+  }).observe({ type: "layout-shift", buffered: true })
 }
 
 /** What a page must not do: fail, break its policy, or ask anybody but its node. */

@@ -25,7 +25,7 @@ export async function clients(context, server, app) {
   }), [client, `ws://${server.host}:${server.port}${path}`])
   const send = (client, event, data, channel) =>
     page.evaluate(([client, frame]) => window.sockets[client].send(frame), [client, JSON.stringify({ event, data, channel })])
-  const frame = (client, fits) => soon(`a frame for ${client}`, new Promise((resolve) => {
+  const frame = (client, fits) => soon(`a frame for ${client} that fits ${fits}`, new Promise((resolve) => {
     const look = () => {
       const found = heard.find(([own, text]) => own === client && fits(text))
       if (found) resolve(found[1])
@@ -49,12 +49,13 @@ export async function clients(context, server, app) {
     await send(client, "pusher:subscribe", isPublic ? { channel } : { channel, auth, channel_data })
     await frame(client, (text) => text.includes("subscription_succeeded") && text.includes(channel))
   }
-  /** It signs in as a user. */
+  /** It signs in as a user, and subscribes to what is for that one. */
   const signIn = async (client, socket_id, id) => {
     const user_data = JSON.stringify({ id })
     const auth = `${app.key}:${createHmac("sha256", app.secret).update(`${socket_id}::user::${user_data}`).digest("hex")}`
     await send(client, "pusher:signin", { auth, user_data })
     await frame(client, (text) => text.includes("signin_success"))
+    await subscribe(client, socket_id, `#server-to-user-${id}`)
   }
   const close = (client) => page.evaluate((client) => window.sockets[client].close(), client)
   /** A client of Gusher's own protocol. */

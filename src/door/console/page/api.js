@@ -117,5 +117,5 @@ function tell(block, heard) {
     lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ""))
   const data = field("data").join("\n")
   const event = field("event")[0] ?? "message"
-  if (data || event === "ended") heard(event, data ? JSON.parse(data) : null)
+  if (data) heard(event, JSON.parse(data))
 }

@@ -3,6 +3,7 @@
 import { get, of, post } from "./api.js"
 import { calm, fresh, h, keyed, put, say } from "./dom.js"
 import { time } from "./format.js"
+import { jsonFault } from "./json.js"
 import { reach } from "./live.js"
 import { button, empty, faultLine, field, working } from "./parts.js"
 
@@ -12,9 +13,12 @@ const SENT_MAX = 10
 const TARGETS = [
   ["channel", "Channel", "Channel", "All who are subscribed to it."],
   ["user", "User", "User", "All sockets of the user who came with this tag or token, or signed in with this id."],
-  ["pattern", "Pattern", "Pattern", "All users whose tag matches this regular expression, such as ^alice."],
-  ["everyone", "Everyone", null, "All sockets of Gusher's own protocol in this app."],
+  ["pattern", "Pattern", "Pattern", "All users whose tag matches this regular expression, such as ^alice. They are told the data alone."],
+  ["everyone", "Everyone", null, "All sockets of Gusher's own protocol in this app. They are told the data alone."],
 ]
+
+/** Those who are told no name of an event. */
+const isPlain = (target) => ["pattern", "everyone"].includes(target)
 
 /** @param {AbortSignal} signal the tab is left */
 export function eventsTab({ app, draft }, signal) {
@@ -25,7 +29,7 @@ export function eventsTab({ app, draft }, signal) {
   }), { hint: " " })
   const event = field("Event name", h("input", {
     type: "text", value: draft.event, autocomplete: "off", autocapitalize: "off", spellcheck: "false", oninput: () => { draft.event = event.input.value },
-  }), { hint: "Clients of Gusher's own protocol are not told it." })
+  }), { hint: "Sockets of Gusher's own protocol are not told it." })
   const data = field("Data (JSON)", h("textarea", {
     class: "code", rows: 9, value: draft.data, spellcheck: "false", autocapitalize: "off",
     oninput: () => { draft.data = data.input.value; check() },
@@ -50,7 +54,9 @@ export function eventsTab({ app, draft }, signal) {
     to.element.querySelector("label").textContent = label ?? ""
     say(to.element.querySelector(".hint"), hint)
     say(everyone, label ? "" : hint)
+    event.element.hidden = isPlain(id)
     to.tell(null)
+    event.tell(null)
     suggest()
   }
 
@@ -64,14 +70,9 @@ export function eventsTab({ app, draft }, signal) {
 
   /** The data, or undefined with the reason said. */
   function check() {
-    try {
-      const value = JSON.parse(data.input.value)
-      data.tell(null)
-      return value
-    } catch (error) {
-      data.tell(placed(error.message, data.input.value))
-      return undefined
-    }
+    const fault = jsonFault(data.input.value)
+    data.tell(fault)
+    return fault ? undefined : JSON.parse(data.input.value)
   }
 
   const submit = working(go, async () => {
@@ -81,8 +82,11 @@ export function eventsTab({ app, draft }, signal) {
     const isNamed = to.element.hidden || to.input.value.trim()
     to.tell(isNamed ? null : "Say whom you mean.")
     if (!isNamed) return to.input.focus()
+    const isCalled = event.element.hidden || event.input.value.trim()
+    event.tell(isCalled ? null : "An event has a name.")
+    if (!isCalled) return event.input.focus()
     if (value === undefined) return data.input.focus()
-    const call = { target: draft.target, event: draft.event.trim(), data: value, ...(!to.element.hidden && { to: draft.to.trim() }) }
+    const call = { target: draft.target, data: value, ...(!event.element.hidden && { event: draft.event.trim() }), ...(!to.element.hidden && { to: draft.to.trim() }) }
     try {
       const answer = await post(of(app.app_key, "events"), call)
       const reached = reach(answer?.reach)
@@ -98,7 +102,7 @@ export function eventsTab({ app, draft }, signal) {
     showSent()
   }
 
-  function again({ target, to: name = "", event: title, data: value }) {
+  function again({ target, to: name = "", event: title = "", data: value }) {
     Object.assign(draft, { target, to: name, event: title, data: JSON.stringify(value, null, 2) })
     to.input.value = draft.to
     event.input.value = draft.event
@@ -131,19 +135,9 @@ export function eventsTab({ app, draft }, signal) {
     h("section", { class: "card", "aria-label": "Sent" }, h("div", { class: "card-head" }, h("h2", {}, "Sent")), sent, nothing))
 }
 
-/** What the browser says is wrong, with the place as a person counts. */
-function placed(message, text) {
-  const at = Number(/position (\d+)/.exec(message)?.[1] ?? NaN)
-  const words = message.replace(/^JSON\.parse: /, "").replace(/ in JSON at position.*| \(line.*|, "[\s\S]*$/, "")
-  if (!text.trim()) return "This is empty. JSON may be \"a text\", 1, true, null, [] or {}."
-  if (Number.isNaN(at)) return `Not JSON: ${words}`
-  const before = text.slice(0, at).split("\n")
-  return `Not JSON: ${words}, line ${before.length}, column ${before.at(-1).length + 1}`
-}
-
 function sentRow({ at, call, reached }, again) {
   const whom = call.to ? `${call.target} ${call.to}` : call.target
   return h("li", {}, h("time", {}, time(at)),
-    h("span", { class: "subject" }, call.event || "(no event)"), h("span", { class: "remark" }, [whom, reached].filter(Boolean).join(" · ")),
-    button("Again", () => again(call), { classes: "small", "aria-label": `Again: ${call.event} to ${whom}` }))
+    h("span", { class: "subject" }, call.event || JSON.stringify(call.data)), h("span", { class: "remark" }, [whom, reached].filter(Boolean).join(" · ")),
+    button("Again", () => again(call), { classes: "small", "aria-label": `Again: ${call.event || "data"} to ${whom}` }))
 }

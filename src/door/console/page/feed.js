@@ -37,7 +37,8 @@ export class Feed {
           pause_ms = RETRY_FIRST_MS
           this.become("live", null)
         })
-        if (this.state.name !== "ended") this.become("waiting", "The node ended the feed.")
+        // The session, the app or the node has come to an end: the next attempt tells which.
+        this.become("waiting", "The node ended the feed.")
       } catch (fault) {
         if (this.signal.aborted) return
         const isFinal = [401, 403, 404].includes(fault.status)
@@ -49,7 +50,6 @@ export class Feed {
   }
 
   hear(event, data) {
-    if (event === "ended") return this.become("ended", "Your session has ended.")
     if (event === "skipped") {
       this.skipped += data.count
       return this.changed([])
