@@ -20,9 +20,10 @@ export async function pictures(browser, world, folder) {
   })
   const form = new URLSearchParams({ app_key: "chat", auth_account: "backend", auth_password: "secret" })
   const app = await (await api("/api/register", { method: "POST", body: form })).json()
-  await populate(world, { key: "chat", secret: app.app_secret })
+  const crowd = await populate(world, { key: "chat", secret: app.app_secret })
   const pages = await Promise.all(PICTURES.map((picture) => open(browser, world, picture)))
   await publish(api)
+  await mingle(crowd, api)
   for (const [index, [name]] of PICTURES.entries()) await pages[index].screenshot({ path: `${folder}/${name}.png` })
 }
 
@@ -35,6 +36,7 @@ async function populate({ context, server }, app) {
     }
   }
   for (let number = 0; number < 12; number += 1) await crowd.tagged(`g${number}`, `user-${number}`)
+  return crowd
 }
 
 async function open(browser, { url, account, password }, [, address, colorScheme, width, height]) {
@@ -59,4 +61,17 @@ async function publish(api) {
     if (turn % 97 === 0) await api("/api/push/chat", { method: "POST", body: new URLSearchParams({ content: "hello", user_tag: "(" }) })
     await new Promise((resolve) => setTimeout(resolve, 60 + 50 * Math.sin(turn / 40)))
   }
+}
+
+/** A little of everything, so that the feed has something to show. */
+async function mingle(crowd, api) {
+  for (const who of ["late", "later"]) {
+    const socket = await crowd.pusher(who)
+    await crowd.subscribe(who, socket, "private-orders")
+    await crowd.send(who, "client-typing", { who }, "private-orders")
+    await api("/v1/apps/chat/channels/news/messages", { method: "POST", body: JSON.stringify({ event: "headline", data: { who } }), headers: { "content-type": "application/json" } })
+    await crowd.send(who, "pusher:subscribe", { channel: "private-vault", auth: "chat:wrong" })
+    await crowd.close(who)
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
 }

@@ -132,7 +132,7 @@ function words(item) {
     case "subscribed":
     case "unsubscribed": return [channel, socket_id]
     case "client_event": return [channel, `${event} · ${socket_id}`]
-    case "published": return [event || "to tags", [target(item.target), bytes(item.bytes), reach(item.reach)].filter(Boolean).join(" · ")]
+    case "published": return [event || item.data, [target(item.target), bytes(item.bytes), reach(item.reach)].filter(Boolean).join(" · ")]
     case "refused": return [reason, [item.where, item.status ?? item.code].filter(Boolean).join(" ")]
     case "webhook": return [item.url, [item.status ?? item.fault, [item.events].flat().join(", ")].filter(Boolean).join(" · ")]
     default: return [JSON.stringify(item), ""]

@@ -108,7 +108,7 @@ export function overviewPage(signal) {
     facts.replaceChildren(...chips(seen.latest))
     for (const { draw } of drawn) draw()
     rows(node.body, nodeRows(seen.latest))
-    rows(reasons.body, seen.latest.refusals.map(([reason, number]) => [reason, count(number)]), "Nobody was refused.")
+    rows(reasons.body, seen.latest.refusals.filter(([, number]) => number).map(([status, number]) => [`status ${status}`, count(number)]), "Nobody was refused.")
     rows(webhooks.body, webhookRows(seen.latest))
   }
   seen.changed = show

@@ -86,15 +86,16 @@ const answerOf = ({ status, error, fault }) => [status && `status ${status}`, er
 
 function logRow(entry, retry) {
   const { id, time_ms, url, events, body, outcome, attempt } = entry
-  const again = outcome === "given_up" && button("Retry", () => {}, { classes: "small", "aria-label": `Retry ${[events].flat().join(", ")} to ${url}` })
-  if (again) again.addEventListener("click", working(again, () => retry({ id })))
+  const again = button("Retry", () => {}, { classes: "small", "aria-label": `Retry ${[events].flat().join(", ")} to ${url}` })
+  again.addEventListener("click", working(again, () => retry({ id })))
   const details = h("details", {}, h("summary", {}, url), h("pre", {}, pretty(body)))
   const element = h("tr", {},
     h("td", { class: "hint" }, time(time_ms)), h("td", { class: "name" }, details),
     h("td", { class: "wide-only" }, [events].flat().join(", ")),
     h("td", {}, badge(outcome.replace("_", " "), OUTCOMES[outcome]), " ", h("span", { class: "hint" }, outcome === "dropped" ? "" : answerOf(entry))),
     h("td", { class: "number wide-only" }, attempt ?? ""), h("td", { class: "number act" }, again))
-  return { element }
+  // What was given up can be told once more, as long as the node has it.
+  return { element, update: (newer) => { again.hidden = !newer.can_retry } }
 }
 
 /** As it is when it was cut. */
