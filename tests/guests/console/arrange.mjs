@@ -70,8 +70,8 @@ function countJumps() {
 /** What a page must not do: fail, break its policy, or ask anybody but its node. */
 function watched(page, origin) {
   const complaints = []
-  // A browser reports each refusal as an error; that a page is refused is what some steps are about.
-  const isRefusal = (text) => /^Failed to load resource: .* status of (401|404|400|409)/.test(text)
+  // A browser reports each refusal as an error; that a page is refused, or alone, is what some steps are about.
+  const isRefusal = (text) => /^Failed to load resource: (.* status of (400|401|404|409|429)|net::ERR_INTERNET_DISCONNECTED)/.test(text)
   page.on("console", (message) => message.type() !== "log" && !isRefusal(message.text()) && complaints.push(message.text()))
   page.on("pageerror", (error) => complaints.push(error.stack))
   page.on("request", (request) => {

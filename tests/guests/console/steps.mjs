@@ -85,6 +85,8 @@ export const steps = {
     check(/^[0-9a-f]{16,}$/.test(secret), "a secret", secret)
     world.app = { key: "shop", id, secret }
     world.clients = await clients(world.context, server, world.app)
+    // A page behind another is not drawn.
+    await page.bringToFront()
     await by.tab("Snippets").click()
     await by.label("Port").fill(String(server.port))
     for (const [tab, needs] of [
@@ -121,6 +123,9 @@ export const steps = {
     await see(item("client event", "private-chat"))
     await call("/v1/apps/shop/channels/news/messages", { event: "headline", data: 1 })
     await see(item("published", "headline"))
+    await call("/v1/apps/shop/channels/news/messages", { event: "<img src=x>", data: 1 })
+    await see(item("published", "<img src=x>"))
+    equal(await page.locator("main img").count(), 0)
     await fetch(`http://${server.host}:${server.port}/apps/${app.id}/channels?auth_key=shop&auth_signature=bad`)
     await see(item("refused", "api"))
     await clients.send("one", "pusher:subscribe", { channel: "private-closed", auth: "shop:bad" })
@@ -356,10 +361,38 @@ export const steps = {
     equal(await by.link("shop").count(), 0)
   },
 
+  async "a node that does not answer is told of, and asked again"({ page, context, see, by }) {
+    await by.link("Overview").click()
+    const told = page.getByRole("alert").filter({ hasText: "The node cannot be reached." })
+    await context.setOffline(true)
+    await see(told)
+    await context.setOffline(false)
+    await told.waitFor({ state: "hidden" })
+  },
+
+  async "who is signed out elsewhere signs in again, and is where one was"({ page, context, signIn, account, password, see, by }) {
+    await by.link("Apps").click()
+    await context.clearCookies()
+    await see(page.getByRole("status").filter({ hasText: "Your session has ended." }))
+    await signIn(account, password)
+    await see(page.getByRole("heading", { name: "Apps", level: 1 }))
+  },
+
   async "who signs out has to sign in again"({ signOut, page, url, by, see }) {
     await signOut()
     await page.goto(url)
     await see(by.button("Sign in"))
+  },
+
+  async "too many wrong passwords are refused, with the time to wait"({ signIn, account, page, see }) {
+    const wrong = page.getByRole("alert").filter({ hasText: "is wrong" })
+    const many = page.getByRole("alert").filter({ hasText: /Too many attempts. Try again in \d+ s./ })
+    for (let attempt = 0; attempt < 20 && !(await many.count()); attempt += 1) {
+      await signIn(account, `wrong ${attempt}`)
+      await see(page.locator("form [aria-busy=true]").or(wrong).or(many))
+      await page.locator("form [aria-busy=true]").waitFor({ state: "detached" })
+    }
+    await see(many)
   },
 
   async "no error, no violation of the policy, no other origin"({ clean }) {

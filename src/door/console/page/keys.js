@@ -61,7 +61,7 @@ export function keysCard({ app, session, changed }, renewed) {
       h("dt", {}, "Admin"), h("dd", {}, app.account),
       h("dt", {}, "Connect hook"), h("dd", {}, app.connect_hook || "none: every client of Gusher's own protocol is let in")),
     isSuper && h("p", { class: "hint" },
-      "To replace a secret: add a pair, move backends and clients over to it, and then remove the pair that is not used any more."),
+      "To replace a secret: add a pair, and move backends and clients over to it. The pair above is the app's own and stays good; those below can be removed."),
     fault.element, pairs)
   show()
   return element

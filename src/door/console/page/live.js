@@ -72,7 +72,7 @@ export function liveTab({ feed, open }, signal) {
     say(pause, isPaused ? "Go on" : "Pause")
     const skipped = feed.skipped ? `${plural(feed.skipped, "event")} left out, as more came than a feed carries. ` : ""
     const why = name === "live" || !reason ? "" : `${reason} `
-    say(note, `${why}${skipped}What happens on this node, since you opened the app; the newest ${KEPT_MAX}.`)
+    say(note, `${why}${skipped}What happens on this node alone, since you opened the app; the newest ${KEPT_MAX}.`)
     const isEmpty = !list.childElementCount
     list.hidden = isEmpty
     nothing.hidden = !isEmpty
@@ -104,7 +104,7 @@ export function liveTab({ feed, open }, signal) {
   feed.start()
   redraw()
   return [
-    h("div", { class: "bar" }, state, text, pause, clear),
+    h("div", { class: "bar" }, text, pause, clear, state),
     h("fieldset", { class: "chips" }, h("legend", { class: "away" }, "Kinds"), choices),
     note, list, nothing,
   ]
@@ -148,8 +148,9 @@ export function reach(value) {
   return Object.entries(value).filter(([, number]) => number != null).map(([what, number]) => `${typeof number === "number" ? count(number) : number} ${what}`).join(", ")
 }
 
-/** The members one below the other; data that is JSON in a text is shown as JSON. */
+/** The members that there are, one below the other; data that is JSON in a text is shown as JSON. */
 function readable(members) {
+  const there = Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null))
   const unfold = (name, value) => {
     if (name !== "data" || typeof value !== "string") return value
     try {
@@ -158,5 +159,5 @@ function readable(members) {
       return value
     }
   }
-  return JSON.stringify(members, unfold, 2)
+  return JSON.stringify(there, unfold, 2)
 }
