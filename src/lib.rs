@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod dialect;
 pub mod door;
+pub mod feed;
 pub mod hook;
 pub mod hub;
 pub mod metrics;

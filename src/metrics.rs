@@ -200,6 +200,12 @@ pub struct NodeMetrics {
     pub admissions: ByDialect,
     /// Sockets refused, by reasons.
     pub sockets_refused: Labelled<&'static str>,
+    /// What signing in to the console came to.
+    pub console_sign_ins: Labelled<&'static str>,
+    /// Those who watch the feeds of apps (a gauge).
+    pub feed_watchers: Counter,
+    /// What happened and was not shown to one of them, as it was too much.
+    pub feed_skipped: Counter,
     /// What connect hooks came to.
     pub connect_hooks: Labelled<&'static str>,
     /// Subscriptions of this node's sockets (a gauge).
@@ -240,6 +246,9 @@ impl Default for NodeMetrics {
             publish_times: Histogram::default(),
             admissions: ByDialect::default(),
             sockets_refused: Labelled::of(SOCKET_REFUSALS),
+            console_sign_ins: Labelled::of(&["accepted", "refused", "throttled"]),
+            feed_watchers: Counter::default(),
+            feed_skipped: Counter::default(),
             connect_hooks: Labelled::of(HOOK_RESULTS),
             subscriptions: Counter::default(),
             channels: Counter::default(),

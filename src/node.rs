@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Monitor;
 use crate::config::{Config, Database, Drain, LogSwitch, SendWay};
 use crate::door::{Certificate, Door};
-use crate::hook::{Clock, Notices, WebhookApp, WebhookSettings, Webhooks};
+use crate::hook::{Clock, JournalLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Hub, HubLimits, Mailbox, Stales};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::{App, AppKey, Notice};
@@ -325,12 +325,21 @@ async fn webhooks(
     let hub = Arc::clone(hub);
     let lookup = move |key: &AppKey| {
         let live = hub.app(key.as_str()).ok()?;
-        Some(WebhookApp { secret: live.app.secret.clone(), settings: live.settings() })
+        Some(WebhookApp {
+            secret: live.app.secret.clone(),
+            settings: live.settings(),
+            number: live.number,
+            feed: Arc::clone(&live.feed),
+        })
     };
     let settings = WebhookSettings {
         allows_private: config.webhooks.allow_private,
         requests_max: WEBHOOK_REQUESTS_MAX,
         request_time_max: WEBHOOK_TIME_MAX,
+        journal: JournalLimits {
+            outcomes_max: config.webhooks.log_max,
+            bytes_max: config.webhooks.log_bytes_max,
+        },
         clock: Clock::system(),
     };
     let webhooks = Webhooks::start(outbox, notices, Box::new(lookup), settings)

@@ -16,19 +16,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("net", &[]),
     // Of `model` only the dialects, by which sockets are counted.
     ("metrics", &["model"]),
+    ("feed", &["model"]),
     ("config", &["model"]),
-    ("dialect", &["model"]),
+    // `feed` for what the console is told of it.
+    ("dialect", &["model", "feed"]),
     ("bus", &["model", "config", "metrics"]),
     ("store", &["model", "config", "metrics"]),
     // `store` for the outbox: what webhooks tell is kept until it is told.
-    ("hook", &["model", "dialect", "store", "config", "metrics"]),
+    ("hook", &["model", "dialect", "store", "config", "metrics", "feed"]),
     // Of `net` only the stream and of `dialect` only the session that travel in a mailbox.
-    ("hub", &["model", "net", "dialect", "bus", "store", "hook", "config", "metrics"]),
-    ("shard", &["model", "net", "dialect", "hub", "config", "metrics"]),
+    ("hub", &["model", "net", "dialect", "bus", "store", "hook", "config", "metrics", "feed"]),
+    ("shard", &["model", "net", "dialect", "hub", "config", "metrics", "feed"]),
     // `hook` for the figures of webhooks.
     ("admin", &["model", "hook", "hub", "config", "metrics"]),
     // `hook` to ask before admitting: asking waits, and the hub never does.
-    ("door", &["model", "net", "dialect", "hub", "hook", "admin", "config", "metrics"]),
+    ("door", &["model", "net", "dialect", "hub", "hook", "admin", "config", "metrics", "feed"]),
     // A load tester is a client: it shares the bytes with a server, and the signature.
     ("bench", &["net", "dialect"]),
     ("node", ALL_BUT_CLI),
@@ -37,12 +39,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 const ALL_BUT_CLI: &[&str] = &[
-    "model", "net", "metrics", "config", "dialect", "bus", "store", "hook", "hub", "shard", "admin", "door",
+    "model", "net", "metrics", "feed", "config", "dialect", "bus", "store", "hook", "hub", "shard", "admin",
+    "door",
 ];
 
 const EVERYTHING: &[&str] = &[
-    "model", "net", "metrics", "config", "dialect", "bus", "store", "hook", "hub", "shard", "admin", "door",
-    "node", "bench", "cli",
+    "model", "net", "metrics", "feed", "config", "dialect", "bus", "store", "hook", "hub", "shard", "admin",
+    "door", "node", "bench", "cli",
 ];
 
 /// Modules that never wait: no runtime, no lock, no disk.

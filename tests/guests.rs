@@ -62,8 +62,8 @@ fn every_guest_is_invited() {
     let entries = fs::read_dir(GUESTS).expect("the guests are there").map(|entry| entry.expect("readable"));
     let present: BTreeSet<String> = entries
         .filter(|entry| entry.path().is_dir() && entry.file_name() != "setup")
-        // They are no SDKs: the guests of `tests/metrics.rs` and `tests/openapi.rs`.
-        .filter(|entry| entry.file_name() != "prometheus" && entry.file_name() != "openapi")
+        // They are the guests of `tests/metrics.rs`, `tests/openapi.rs` and `tests/console_browser.rs`.
+        .filter(|entry| !["prometheus", "openapi", "console"].iter().any(|other| entry.file_name() == *other))
         .map(|entry| entry.file_name().into_string().expect("a name in UTF-8"))
         .collect();
     assert_eq!(present, INVITED.iter().map(|&sdk| sdk.to_owned()).collect());

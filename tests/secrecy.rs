@@ -68,6 +68,7 @@ async fn gu_084_the_log_tells_what_happened_and_no_secret() {
     walk.break_the_protocol().await;
     walk.ask_hooks_that_fail().await;
     walk.send_what_is_no_request().await;
+    let words = walk.use_the_console().await;
     walk.list_and_unregister().await;
     let outcome = walk.server.stop();
     assert_eq!(outcome.code, Some(0));
@@ -75,6 +76,9 @@ async fn gu_084_the_log_tells_what_happened_and_no_secret() {
     tells_requests(&log);
     assert!(log.contains("level=debug"), "{log}");
     keeps_secrets(&log);
+    for word in words {
+        assert!(!log.contains(&word), "{word}");
+    }
     let Outcome { stdout, stderr, .. } = outcome;
     keeps_secrets(&stdout);
     assert_eq!(stderr, "");
@@ -156,6 +160,10 @@ fn tells_requests(log: &str) {
         ("POST", "/api/push/{app_key}", 400),
         ("GET", "/api/push/{app_key}", 405),
         ("DELETE", "/api/{app_key}/unregister", 200),
+        ("POST", "/console/api/session", 200),
+        ("POST", "/console/api/session", 401),
+        ("POST", "/console/api/apps", 201),
+        ("POST", "/console/api/apps/{app_key}/events", 200),
         ("GET", "", 404),
         ("GET", "/ws/{app_key}/{user_tag}", 101),
         ("GET", "/ws/{app_key}/{user_tag}", 400),
@@ -362,6 +370,32 @@ impl Walk {
             let _ = stream.write_all(raw.as_bytes()).await;
             drop(ended(stream).await);
         }
+    }
+
+    /// Signs in, rightly and wrongly, and does what has to do with secrets; returns the words of the session and of a new pair
+    /// of keys.
+    async fn use_the_console(&self) -> Vec<String> {
+        let url = |path: &str| format!("http://{}/console/api{path}", self.server.private);
+        let sign_in = async |password: &str| {
+            let body = serde_json::json!({ "account": "account", "password": password }).to_string();
+            send(self.http.post(url("/session")).header("Content-Type", "application/json").body(body)).await
+        };
+        assert_eq!(sign_in(WRONG_PASSWORD).await.status, 401);
+        let session = sign_in(SUPER_PASSWORD).await;
+        let (cookie, csrf) = (session.header("set-cookie").to_owned(), session.json()["csrf"].clone());
+        let word = cookie.split(['=', ';']).nth(1).expect("a word").to_owned();
+        let csrf = csrf.as_str().expect("a token").to_owned();
+        let post = async |path: &str, body: serde_json::Value| {
+            let call = self.http.post(url(path)).header("Cookie", format!("gusher_console={word}"));
+            send(call.header("X-CSRF-Token", &csrf).body(body.to_string())).await
+        };
+        let app = serde_json::json!({ "app_key": "console", "account": "a", "password": APP_PASSWORD });
+        assert_eq!(post("/apps", app).await.status, 201);
+        let pair = post("/apps/console/rotate", serde_json::json!({})).await.json();
+        let event = serde_json::json!({ "target": "everyone", "data": CONTENT });
+        assert_eq!(post("/apps/console/events", event).await.status, 200);
+        let pair = ["key", "secret"].map(|name| pair[name].as_str().expect("a pair").to_owned());
+        [word, csrf].into_iter().chain(pair).collect()
     }
 
     async fn list_and_unregister(&self) {

@@ -13,9 +13,10 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use gusher::dialect::signature::hmac_hex;
-use gusher::hook::{Clock, Notices, WebhookApp, WebhookSettings, Webhooks};
+use gusher::hook::{Clock, JournalLimits, Notices, Retry, WebhookApp, WebhookSettings, Webhooks};
 use gusher::model::{
-    AppKey, AppSecret, AppSettings, ChannelName, Notice, NoticeEvent, WebhookAttempt, WebhookReport,
+    AppKey, AppNumber, AppSecret, AppSettings, ChannelName, Notice, NoticeEvent, WebhookAttempt,
+    WebhookReport, WebhookResult,
 };
 use gusher::store::{Lane, Outbox};
 use jiff::Timestamp;
@@ -58,7 +59,8 @@ impl Apps {
     fn set(&self, app: &str, settings: Value) {
         let settings: AppSettings = serde_json::from_value(settings).expect("settings");
         assert_eq!(settings.check(), Ok(()));
-        let live = WebhookApp { secret: AppSecret(SECRET.into()), settings: settings.into() };
+        let (secret, feed) = (AppSecret(SECRET.into()), Default::default());
+        let live = WebhookApp { secret, settings: settings.into(), number: AppNumber(1), feed };
         self.0.lock().unwrap().insert(AppKey::stored(app), live);
     }
 
@@ -105,6 +107,7 @@ impl Setup {
             allows_private: self.allows_private,
             requests_max: 64,
             request_time_max: self.request_time_max,
+            journal: JournalLimits { outcomes_max: 100, bytes_max: 1 << 20 },
             clock: self.clock.clone(),
         };
         let webhooks = Webhooks::start(outbox, posted, Box::new(lookup), settings).expect("there is TLS");
@@ -509,6 +512,15 @@ async fn what_finds_no_room_is_counted() {
     hook.release(2);
     telling.until(|report| report.delivered == 2).await;
     assert!(numbers(&hook.asked()).into_iter().map(|(_, number)| number).eq(0..2));
+    let key = AppKey::stored("x");
+    let mut dropped = telling.webhooks.log(&key);
+    dropped.retain(|outcome| outcome.result == WebhookResult::Dropped);
+    assert!(dropped.len() == 3 && dropped.iter().all(|outcome| outcome.can_retry && outcome.attempt == 0));
+    let again = Retry::Outcome(dropped[2].id);
+    assert_eq!(telling.webhooks.retry(&key, &again).await.expect("the database works"), 1);
+    hook.release(1);
+    telling.until(|report| report.delivered == 3).await;
+    assert_eq!(numbers(&hook.asked())[2].1, 2, "the first that found no room");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 mod apps;
 mod family;
 mod node;
+mod overview;
 mod process;
 mod pulse;
 mod shards;
@@ -17,6 +18,8 @@ use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
+
+pub use overview::Overview;
 
 use crate::config::MetricsSettings;
 use crate::hook::Webhooks;

@@ -19,6 +19,7 @@ pub fn families(hub: &Hub, webhooks: &WebhookFigures) -> Vec<Family> {
     families.extend(requests(&hub.metrics));
     families.extend(hooks(hub, webhooks));
     families.extend(bus(hub));
+    families.extend(console(&hub.metrics));
     families
 }
 
@@ -187,6 +188,27 @@ fn bus(hub: &Hub) -> Vec<Family> {
             "gusher_bus_follows_late",
             "Times that clients were told they are there before the bus confirmed that it follows what is for them",
             metrics.follows_late.get(),
+        ),
+    ]
+}
+
+fn console(metrics: &NodeMetrics) -> Vec<Family> {
+    vec![
+        Family::counters(
+            "gusher_console_sign_ins",
+            "What signing in to the console came to",
+            "result",
+            metrics.console_sign_ins.all(),
+        ),
+        Family::gauge(
+            "gusher_feed_watchers",
+            "Those who watch the feed of an app",
+            metrics.feed_watchers.get(),
+        ),
+        Family::counter(
+            "gusher_feed_items_skipped",
+            "What happened in an app and was not shown to one who watches, as it was too much",
+            metrics.feed_skipped.get(),
         ),
     ]
 }

@@ -13,10 +13,9 @@ use crate::metrics::LOG_LINES_DROPPED;
 
 /// All of them; `started` is when the node was.
 pub fn families(started: SystemTime) -> Vec<Family> {
-    let spent = clock_gettime(ClockId::ProcessCPUTime);
-    let cpu = Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32).as_secs_f64();
+    let cpu = cpu_time().as_secs_f64();
     let since = started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = status();
     let gauge = |name, help, amount: Option<u64>| {
         let figures = amount.map(|amount| (Vec::new(), Value::Gauge(amount)));
         Family::new(name, help, MetricType::Gauge, figures.into_iter().collect())
@@ -39,11 +38,7 @@ pub fn families(started: SystemTime) -> Vec<Family> {
             MetricType::Gauge,
             vec![(Vec::new(), Value::GaugeParts(since))],
         ),
-        gauge(
-            "process_resident_memory_bytes",
-            "Resident memory",
-            number(&status, "VmRSS:").map(|kib| kib * 1024),
-        ),
+        gauge("process_resident_memory_bytes", "Resident memory", resident_of(&status)),
         gauge(
             "process_virtual_memory_bytes",
             "Address space",
@@ -53,6 +48,25 @@ pub fn families(started: SystemTime) -> Vec<Family> {
         gauge("process_open_fds", "Open descriptors", open_descriptors()),
         gauge("process_max_fds", "Descriptors that may be open", getrlimit(Resource::Nofile).current),
     ]
+}
+
+/// Processor time spent, user and system.
+pub fn cpu_time() -> Duration {
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
+}
+
+/// Resident memory, in bytes.
+pub fn resident_bytes() -> Option<u64> {
+    resident_of(&status())
+}
+
+fn status() -> String {
+    fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
+fn resident_of(status: &str) -> Option<u64> {
+    number(status, "VmRSS:").map(|kib| kib * 1024)
 }
 
 /// The number behind a name in `/proc/self/status`.

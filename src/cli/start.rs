@@ -222,11 +222,18 @@ fn invitation(node: &Node, config: &Config, app: &App) -> String {
     let (Some(public), Some(private)) = (node.public, node.private) else { return String::new() };
     let (ws, scheme) = if config.tls.is_some() { ("wss", "https") } else { ("ws", "http") };
     let api = if config.tls.as_ref().is_some_and(|tls| tls.is_private_too) { "https" } else { "http" };
+    let console = match config.console.is_enabled {
+        true => {
+            format!("\nSee it happen in a browser, signed in as {account}:\n\n  {api}://{private}/console\n")
+        }
+        false => String::new(),
+    };
     format!(
         "Gusher runs, and forgets everything when it stops. In another terminal, receive:\n\
          \n  {gusher} listen {key} alice --url {ws}://{public}\n\
          \nand in a third one, publish to her:\n\
          \n  curl -u {user} -d content=hello -d user_tag='^alice$' {api}://{private}/api/push/{segment}\n\
+         {console}\
          \nOr use any Pusher SDK; its backend's .env:\n\
          \n  PUSHER_APP_ID={id}\n  PUSHER_APP_KEY={key}\n  PUSHER_APP_SECRET={secret}\n  \
          PUSHER_HOST={host}\n  PUSHER_PORT={port}\n  PUSHER_SCHEME={scheme}\n\n",

@@ -84,6 +84,8 @@ pub struct Config {
     pub webhooks: WebhookSettings,
     /// What those may read who watch the node.
     pub metrics: MetricsSettings,
+    /// The page for those who run the node, and for the admins of apps.
+    pub console: ConsoleSettings,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
     as_typed: reload::AsTyped,
@@ -315,6 +317,10 @@ pub struct WebhookSettings {
     pub allow_private: bool,
     /// Notices that may wait for delivery in the store, at least 1.
     pub waiting_max: usize,
+    /// Outcomes of one app that are remembered; zero means none.
+    pub log_max: usize,
+    /// The outcomes of all apps, in bytes.
+    pub log_bytes_max: usize,
 }
 
 /// Who may read the metrics, and how much of single apps is in them.
@@ -326,6 +332,25 @@ pub struct MetricsSettings {
     pub token: Option<Secret>,
     /// Apps that are named; all others together are one.
     pub apps_max: usize,
+}
+
+/// The console: whether there is one, and what it may cost. Each number is at least 1.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsoleSettings {
+    /// Whether it is served, on the private listener.
+    pub is_enabled: bool,
+    /// How long a session may go unused.
+    pub idle_time_max: Duration,
+    /// How long a session may last, however much it is used.
+    pub session_time_max: Duration,
+    /// Sessions of one account; one more ends the one that was unused for longest.
+    pub sessions_max: usize,
+    /// Failed sign-ins in a minute, from one address and for one account.
+    pub sign_ins_per_minute_max: u32,
+    /// Who may watch the feed of one app at once.
+    pub watchers_max: u32,
+    /// What the feed of one app shows in a second.
+    pub items_per_second_max: u32,
 }
 
 /// How this node stops.

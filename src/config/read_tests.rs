@@ -180,7 +180,7 @@ fn every_setting_has_its_environment_variable() {
         let mut layers = Layers::over(Typed::default());
         let (text, expected): (_, Value) = match keys::at(&mut defaults(), &key) {
             Some(Value::String(_)) => ("424242", "424242".into()),
-            Some(Value::Bool(false)) => ("true", true.into()),
+            Some(Value::Bool(is_on)) => (if *is_on { "false" } else { "true" }, (!*is_on).into()),
             _ => ("424242", 424_242.into()),
         };
         layers.lay_environment(pairs(&[(&keys::variable(&key), text)]));

@@ -31,6 +31,7 @@ pub(super) struct Typed {
     pub store: TypedStore,
     pub webhooks: TypedWebhooks,
     pub metrics: TypedMetrics,
+    pub console: TypedConsole,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,6 +107,8 @@ pub(super) struct TypedStore {
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypedWebhooks {
     pub waiting_max: i64,
+    pub log_max: i64,
+    pub log_bytes_max: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,6 +116,17 @@ pub(super) struct TypedMetrics {
     pub public: bool,
     pub token: String,
     pub apps_max: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedConsole {
+    pub enabled: bool,
+    pub idle_minutes_max: i64,
+    pub session_hours_max: i64,
+    pub sessions_max: i64,
+    pub sign_ins_per_minute_max: i64,
+    pub watchers_max: i64,
+    pub items_per_second_max: i64,
 }
 
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
@@ -231,8 +245,23 @@ impl Default for Typed {
                 buffer_bytes_max: 8_388_608,
             },
             store: TypedStore { url: String::new(), ca_file: String::new() },
-            webhooks: TypedWebhooks { waiting_max: 100_000 },
+            webhooks: TypedWebhooks { waiting_max: 100_000, log_max: 100, log_bytes_max: 16_777_216 },
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
+            console: TypedConsole::default(),
+        }
+    }
+}
+
+impl Default for TypedConsole {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            idle_minutes_max: 30,
+            session_hours_max: 12,
+            sessions_max: 20,
+            sign_ins_per_minute_max: 10,
+            watchers_max: 8,
+            items_per_second_max: 200,
         }
     }
 }

@@ -6,14 +6,14 @@
 use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use super::{
-    Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config, Database, Drain, Level,
-    Limits, ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX, MetricsSettings, NodeSettings,
-    PostgresConfig, Proxies, PusherSettings, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig,
-    WebhookSettings,
+    Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config, ConsoleSettings,
+    Database, Drain, Level, Limits, ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX,
+    MetricsSettings, NodeSettings, PostgresConfig, Proxies, PusherSettings, Role, Rotation, SQLFILE_MEMORY,
+    Secret, SendWay, TlsConfig, WebhookSettings,
     reload::AsTyped,
     typed::{
-        Typed, TypedBus, TypedCluster, TypedDrain, TypedLimits, TypedLog, TypedMetrics, TypedNode,
-        TypedPusher, TypedStore, TypedTls,
+        Typed, TypedBus, TypedCluster, TypedConsole, TypedDrain, TypedLimits, TypedLog, TypedMetrics,
+        TypedNode, TypedPusher, TypedStore, TypedTls,
     },
 };
 
@@ -57,8 +57,15 @@ pub(super) fn validate(
         webhooks: WebhookSettings {
             allow_private: typed.allow_private_webhooks,
             waiting_max: check.count("webhooks.waiting_max", typed.webhooks.waiting_max, 1..=10_000_000),
+            log_max: check.count("webhooks.log_max", typed.webhooks.log_max, 0..=10_000),
+            log_bytes_max: check.count(
+                "webhooks.log_bytes_max",
+                typed.webhooks.log_bytes_max,
+                64 * KIB..=GIB,
+            ),
         },
         metrics: check.metrics(typed.metrics),
+        console: check.console(&typed.console),
         trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
         drain: check.drain(&typed.drain),
         warnings: check.warnings,
@@ -298,6 +305,23 @@ impl Check {
             is_public: typed.public,
             token: Some(typed.token).filter(|token| !token.is_empty()).map(Secret::new),
             apps_max: self.count("metrics.apps_max", typed.apps_max, 0..=10_000),
+        }
+    }
+
+    fn console(&mut self, typed: &TypedConsole) -> ConsoleSettings {
+        let mut small = |name, value| u32::try_from(self.count(name, value, 1..=1_000)).unwrap_or(u32::MAX);
+        let sign_ins_per_minute_max = small("console.sign_ins_per_minute_max", typed.sign_ins_per_minute_max);
+        let watchers_max = small("console.watchers_max", typed.watchers_max);
+        let items_per_second_max = small("console.items_per_second_max", typed.items_per_second_max);
+        ConsoleSettings {
+            is_enabled: typed.enabled,
+            idle_time_max: 60 * self.seconds("console.idle_minutes_max", typed.idle_minutes_max, 1..=1_440),
+            session_time_max: 3_600
+                * self.seconds("console.session_hours_max", typed.session_hours_max, 1..=720),
+            sessions_max: self.count("console.sessions_max", typed.sessions_max, 1..=1_000),
+            sign_ins_per_minute_max,
+            watchers_max,
+            items_per_second_max,
         }
     }
 

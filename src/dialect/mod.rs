@@ -2,6 +2,7 @@
 //! and the texts of answers known.
 
 pub mod cluster;
+pub mod console;
 pub mod form;
 pub mod gusher;
 pub mod pusher;
@@ -85,6 +86,19 @@ pub struct Complaint {
     pub texts: Vec<String>,
     /// It made no sense: a socket that says too much of that is closed.
     pub is_nonsense: bool,
+}
+
+/// What a complaint comes to: its code, if that is a number, and what is said of it.
+pub fn gist(complaint: &Complaint) -> (Option<u16>, String) {
+    let text = complaint.texts.first().map_or("", String::as_str);
+    let told: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let data = &told["data"];
+    // The data of Pusher's internal events is JSON in a string.
+    let inner: Option<serde_json::Value> = data.as_str().and_then(|data| serde_json::from_str(data).ok());
+    let data = inner.as_ref().unwrap_or(data);
+    let said = ["message", "error"].iter().find_map(|name| data[*name].as_str()).or(told["event"].as_str());
+    let code = data["code"].as_u64().and_then(|code| code.try_into().ok());
+    (code, said.unwrap_or(text).to_owned())
 }
 
 /// What a client may do: its app, and what the shard knows of its socket.

@@ -9,6 +9,10 @@ use percent_encoding::percent_decode_str;
 use crate::dialect::gusher::api;
 use crate::model::Refusal;
 
+/// Why a request was refused, carried by the answer for those who look on.
+#[derive(Clone, Debug)]
+pub struct Reason(pub String);
+
 /// A successful answer (spec D8).
 pub fn json(body: impl Into<Body>) -> Response {
     let content_type = HeaderValue::from_static("application/json; charset=utf-8");
@@ -22,7 +26,9 @@ pub fn refuse(refusal: &Refusal) -> Response {
         (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
+    let reason = Reason(text.clone());
     let mut response = (status, headers, text + "\n").into_response();
+    response.extensions_mut().insert(reason);
     if status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Basic realm=\"Restricted\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

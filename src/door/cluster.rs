@@ -93,7 +93,9 @@ fn refuse(fault: &Fault, end: &str) -> Response {
         (CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    (fault.status, headers, format!("{}{end}", fault.text)).into_response()
+    let mut response = (fault.status, headers, format!("{}{end}", fault.text)).into_response();
+    response.extensions_mut().insert(answer::Reason(fault.text.clone()));
+    response
 }
 
 type Answer = Result<Response, Refused>;

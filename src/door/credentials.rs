@@ -113,6 +113,27 @@ impl Credentials {
         }
     }
 
+    /// Whether account and password are those of `admin`. Of one who is not there, or is called otherwise, it takes as long
+    /// to say no.
+    ///
+    /// # Errors
+    /// [`Refusal::Internal`].
+    pub async fn sign_in(
+        &self,
+        admin: Option<&Admin>,
+        account: &str,
+        password: &str,
+    ) -> Result<bool, Refusal> {
+        let is_named = |admin: &&Admin| bool::from(admin.account.as_bytes().ct_eq(account.as_bytes()));
+        match admin.filter(is_named) {
+            Some(admin) => self.proves(admin, account, password).await,
+            None => {
+                let (secret, cost) = (format!("{account}{password}"), self.settings.bcrypt_cost);
+                self.compute(move || drop(bcrypt::hash(secret, cost))).await.map(|()| false)
+            }
+        }
+    }
+
     /// Digests are compared, so that not even the length of what was expected shows.
     fn is_bearer(&self, authorization: Option<&[u8]>, everything: &SuperAdmin) -> bool {
         let (Some(token), Some(shown)) = (&everything.token, cluster::api::bearer(authorization)) else {

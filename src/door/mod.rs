@@ -7,12 +7,14 @@ mod body;
 mod certificate;
 mod cluster;
 mod connection;
+mod console;
 mod credentials;
 mod http2;
 mod openapi;
 mod operation;
 mod private;
 mod public;
+mod refused;
 mod signed;
 mod terms;
 mod ui;
@@ -37,11 +39,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 pub use certificate::{Certificate, CertificateUnusable};
 use connection::{Entrance, Peer};
+use console::Console;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
+use refused::Place;
 pub use terms::{DoorLimits, Terms};
 
 use crate::admin::Monitor;
-use crate::config::LogSwitch;
+use crate::config::{ConsoleSettings, LogSwitch};
 use crate::hook::{ConnectHook, Webhooks};
 use crate::hub::Hub;
 use crate::model::pattern::PatternLimits;
@@ -54,7 +58,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PATTERNS_KEPT: usize = 64;
 
 /// What of a door stays as it is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DoorSettings {
     /// Connections of one listener that are not, or not yet, sockets.
     pub connections_max: usize,
@@ -64,6 +68,12 @@ pub struct DoorSettings {
     pub pattern: PatternLimits,
     /// Nothing but the dialect of Gusher Cluster is served, and requests are logged as there: with path and address.
     pub only_cluster: bool,
+    /// What bounds the console, and whether there is one.
+    pub console: ConsoleSettings,
+    /// Where sockets connect, as the configuration says it.
+    pub public: String,
+    /// They do so over TLS.
+    pub is_public_tls: bool,
 }
 
 /// What a door leads to, and what guards it.
@@ -100,6 +110,7 @@ pub struct Door {
     terms: ArcSwap<Terms>,
     settings: DoorSettings,
     patterns: Cache<String, Pattern>,
+    console: Console,
 }
 
 impl Door {
@@ -107,7 +118,20 @@ impl Door {
     pub fn new(parts: DoorParts, settings: DoorSettings) -> Arc<Self> {
         let DoorParts { hub, hook, webhooks, monitor, log, credentials, certificate, terms } = parts;
         let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
-        Arc::new(Self { hub, hook, webhooks, monitor, log, credentials, certificate, terms, settings, patterns })
+        let console = Console::new(settings.console, settings.public.clone(), settings.is_public_tls);
+        Arc::new(Self {
+            hub,
+            hook,
+            webhooks,
+            monitor,
+            log,
+            credentials,
+            certificate,
+            terms,
+            settings,
+            patterns,
+            console,
+        })
     }
 
     /// Lets in on other terms from now on.
@@ -135,6 +159,8 @@ impl Door {
         let routes = if self.settings.only_cluster { private::cluster_routes() } else { private::routes() };
         // Those who run the node may ask to the end.
         let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(self), refuse_while_draining));
+        let has_console = self.console.is_enabled() && !self.settings.only_cluster;
+        let routes = if has_console { routes.merge(console::routes()) } else { routes };
         let asked_of_the_node =
             operation::routes().merge(operation::figure_routes()).merge(operation::log_routes());
         finish(routes.merge(asked_of_the_node), self)
@@ -258,19 +284,22 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
-    let app = app_in(route, request.uri().path()).to_owned();
+    let place = Place::of(route, request.uri().path());
     let named = door.settings.only_cluster.then(|| Named::of(&request));
     let response = next.run(request).await;
     let taken = begun.elapsed();
     if response.status().is_client_error() || response.status().is_server_error() {
         door.hub.metrics.refusals.add(response.status().as_u16(), 1);
+        door.show_refused(&place, &response);
     }
     if publishes(&method, route) {
         door.hub.metrics.publish_times.observe(taken);
     }
     let status = response.status().as_u16();
     match named {
-        None => tracing::info!(%method, route, app, status, ms = taken.as_millis() as u64, "request"),
+        None => {
+            tracing::info!(%method, route, app = place.app, status, ms = taken.as_millis() as u64, "request")
+        }
         Some(Named { path, remote }) => {
             let dur = taken.as_micros() as f64 / 1000.0;
             tracing::info!(%method, path, status, remote, dur, "request");
@@ -304,12 +333,6 @@ fn publishes(method: &Method, route: &str) -> bool {
             .iter()
             .any(|end| route.ends_with(end));
     *method == Method::POST && is_publishing
-}
-
-/// The segment of `path` that stands where `route` has the app's key.
-fn app_in<'a>(route: &str, path: &'a str) -> &'a str {
-    let place = route.split('/').position(|segment| segment == "{app_key}");
-    place.and_then(|place| path.split('/').nth(place)).unwrap_or_default()
 }
 
 /// An IPv4 peer of a listener for both families is shown as what it is.

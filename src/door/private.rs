@@ -19,7 +19,7 @@ use super::credentials::Reach;
 use super::{Door, answer, body, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
-use crate::model::{Admin, App, AppSecret, Refusal, Registered, Target};
+use crate::model::{Admin, App, AppKey, AppSecret, Refusal, Registered, Registration, Target, WebhookReport};
 
 /// All of them but those of operation, which answer to the end. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
 /// either are told apart by their method.
@@ -64,21 +64,7 @@ async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Res
     let (head, body) = request.into_parts();
     door.authorize_super(&head).await?;
     let wanted = api::register(&body::form(&head, body, &door.terms().limits).await?)?;
-    let hash = door.credentials.hash(&wanted.account, &wanted.password).await?;
-    let (id, secret) = new_identity().map_err(|_| Refusal::Internal)?;
-    let has_chosen_id = wanted.id.is_some();
-    let app = App {
-        key: wanted.key,
-        id: wanted.id.unwrap_or(id),
-        secret: AppSecret(wanted.secret.unwrap_or(secret)),
-        admin: Admin { account: wanted.account, hash },
-        connect_hook: wanted.connect_hook,
-        request_ip: head.extensions.get::<Peer>().map(|peer| peer.address.to_string()).unwrap_or_default(),
-        registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
-    };
-    let registered =
-        if has_chosen_id { door.hub.register(app).await } else { door.hub.register_under_any_id(app).await };
-    let live = registered?;
+    let live = door.register(&head, wanted).await?;
     Ok(answer::json(api::registered(&live.app)))
 }
 
@@ -133,14 +119,43 @@ async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Res
 
 async fn webhooks(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
     let live = door.authorize(&head, 2).await?;
-    let reports = door.webhooks.status(&live.app.key).await.map_err(|error| {
-        tracing::error!(%error, "the database failed");
-        Refusal::Internal
-    })?;
+    let reports = door.webhook_reports(&live.app.key).await?;
     Ok(answer::json(told::reported(&live.app.key, &reports)))
 }
 
+/// The cause of a refusal that is our own fault, for the log.
+pub(super) fn database_failed(error: &impl std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "the database failed");
+    Refusal::Internal
+}
+
 impl Door {
+    /// How the webhooks of an app fare.
+    pub(super) async fn webhook_reports(&self, key: &AppKey) -> Result<Vec<WebhookReport>, Refusal> {
+        self.webhooks.status(key).await.map_err(|error| database_failed(&error))
+    }
+
+    /// Registers an app that was asked for by this request.
+    pub(super) async fn register(&self, head: &Parts, wanted: Registration) -> Result<Arc<LiveApp>, Refusal> {
+        let hash = self.credentials.hash(&wanted.account, &wanted.password).await?;
+        let (id, secret) = new_identity().map_err(|_| Refusal::Internal)?;
+        let has_chosen_id = wanted.id.is_some();
+        let app = App {
+            key: wanted.key,
+            id: wanted.id.unwrap_or(id),
+            secret: AppSecret(wanted.secret.unwrap_or(secret)),
+            admin: Admin { account: wanted.account, hash },
+            connect_hook: wanted.connect_hook,
+            request_ip: head
+                .extensions
+                .get::<Peer>()
+                .map(|peer| peer.address.to_string())
+                .unwrap_or_default(),
+            registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
+        };
+        if has_chosen_id { self.hub.register(app).await } else { self.hub.register_under_any_id(app).await }
+    }
+
     /// Lets the super admin pass.
     pub(super) async fn authorize_super(&self, head: &Parts) -> Result<(), Refusal> {
         match self.credentials.reach(authorization(head), &self.terms().admin, None).await? {

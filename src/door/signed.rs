@@ -131,7 +131,10 @@ async fn respond(
         Err(fault) => {
             let accept = accept.as_ref().and_then(|value| value.to_str().ok());
             let (content_type, text) = api::fault_body(&fault, accept);
-            (fault.status, [(CONTENT_TYPE, HeaderValue::from_static(content_type))], text).into_response()
+            let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type))];
+            let mut response = (fault.status, headers, text).into_response();
+            response.extensions_mut().insert(answer::Reason(fault.text));
+            response
         }
     }
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::connection::Peer;
+use super::refused::show_turned_away;
 use super::{Door, answer};
 use crate::dialect::cluster::api::Fault;
 use crate::dialect::cluster::socket;
@@ -91,7 +92,13 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
 pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     let admitted = answer::segment(head.uri.path(), 2)
         .map_err(|_| Closing::path_unknown())
-        .and_then(|key| admit_pusher(&door, &key, &head))
+        .and_then(|key| {
+            let admitted = admit_pusher(&door, &key, &head);
+            if let (Err(closing), Ok(live)) = (&admitted, door.hub.app_by_any_key(&key)) {
+                show_turned_away(&live, closing.code, &closing.message);
+            }
+            admitted
+        })
         .inspect_err(|closing| door.count_refused(closing.reason()));
     if let Ok((admission, _)) = &admitted {
         admission.followed().await;
@@ -232,7 +239,7 @@ fn agree_on_extension(app: &LiveApp, head: &Parts) -> Option<HeaderValue> {
 
 /// What a trusted proxy says counts, as the connection that matters is the one to the proxy; of several values the last is
 /// its own. Otherwise it is a matter of who speaks TLS with this node.
-fn came_over_tls(door: &Door, head: &Parts) -> bool {
+pub(super) fn came_over_tls(door: &Door, head: &Parts) -> bool {
     let Some(peer) = head.extensions.get::<Peer>() else { return false };
     let named = head.headers.get_all("x-forwarded-proto").iter().next_back();
     let scheme = named.and_then(|value| value.to_str().ok()?.rsplit(',').next());

@@ -7,4 +7,6 @@ mod webhook;
 
 pub use connect::{ConnectHook, ConnectHookLimits};
 pub use notices::Notices;
-pub use webhook::{Clock, Lookup, WebhookApp, WebhookFigures, WebhookSettings, Webhooks};
+pub use webhook::{
+    Clock, JournalLimits, Lookup, Retry, WebhookApp, WebhookFigures, WebhookSettings, Webhooks,
+};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use arc_swap::ArcSwap;
 
 use super::Directory;
+use crate::feed::Feed;
 use crate::metrics::{AppMetrics, Counter};
 use crate::model::{
     Admin, App, AppKey, AppNumber, AppSecret, AppSettings, Hash, KeyPair, Refusal, Registered,
@@ -23,6 +24,8 @@ pub struct LiveApp {
     pub number: AppNumber,
     /// What is counted of it.
     pub metrics: AppMetrics,
+    /// What happens in it on this node, for those who look on.
+    pub feed: Arc<Feed>,
     directory: Mutex<Directory>,
 }
 
@@ -33,6 +36,7 @@ impl LiveApp {
             settings: ArcSwap::from_pointee(settings),
             number,
             metrics: AppMetrics::default(),
+            feed: Arc::default(),
             directory: Mutex::default(),
         })
     }

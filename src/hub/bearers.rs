@@ -121,6 +121,11 @@ impl Bearers {
         }
     }
 
+    /// The users they belong to, and the sockets of each.
+    pub fn all(&self) -> impl Iterator<Item = (&UserId, Tally)> {
+        self.users.iter().map(|(user, held)| (user, held.sockets))
+    }
+
     /// How many users they belong to.
     pub fn user_count(&self) -> usize {
         self.users.len()

@@ -291,6 +291,11 @@ impl Channels {
         self.occupied.get(name).map(|channel| channel.attendance.roster()).unwrap_or_default()
     }
 
+    /// How many channels are occupied, those of single users not counted.
+    pub fn len(&self) -> usize {
+        self.occupied.keys().filter(|name| name.kind() != ChannelKind::User).count()
+    }
+
     /// The occupied channels whose names begin with `prefix`, sorted. Those of single users are not told.
     pub fn occupied(&self, prefix: &str) -> Vec<(ChannelName, Counts)> {
         let is_told =

@@ -211,6 +211,11 @@ impl Directory {
         self.users.len()
     }
 
+    /// The users that are online, and their sockets.
+    pub fn all(&self) -> impl Iterator<Item = (&UserId, Tally)> {
+        self.users.iter().map(|(user, online)| (user, online.sockets))
+    }
+
     /// Whether nobody is online.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::link::lock;
-use super::{Hub, LiveApp};
+use super::{Hub, Link, LiveApp};
+use crate::model::NodeId;
 
 /// How a node fares with the others.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,11 @@ impl Hub {
         let link = self.link.as_ref()?;
         let nodes = lock(&link.peers).nodes().len() + 1;
         Some(BusState { is_up: link.is_up(), is_ready: link.is_ready(), nodes })
+    }
+
+    /// The name of this node among others, if there may be any.
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.link.as_ref().map(Link::me)
     }
 
     /// Has every shard make a turn, though nothing is to be done.

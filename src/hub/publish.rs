@@ -12,6 +12,7 @@ use super::agenda::Millis;
 use super::directory::{Directory, ShardSet};
 use super::kept::Published;
 use super::{Hub, Link, LiveApp, Message, Post};
+use crate::feed::{Happening, excerpt};
 use crate::model::{
     Audience, ChannelName, Content, Kept, NodeId, Pattern, Publication, Push, Reach, Recipients, Refusal,
     Relay, SocketId, Target, UserId,
@@ -19,6 +20,9 @@ use crate::model::{
 
 /// How many user ids are looked at while the directory of their app is held.
 const PAGE_USERS: usize = 1024;
+
+/// How many channels of one publication are named to those who look on.
+const CHANNELS_SHOWN: usize = 5;
 
 impl Hub {
     /// Sends a publication to the sockets of its target, and says whom it was addressed to.
@@ -35,6 +39,9 @@ impl Hub {
             Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
             Target::UsersMatching(pattern) => self.publish_to_users(app, pattern, &publication.data),
         });
+        if let Ok(reach) = &published {
+            app.feed.show(|| shown(publication, *reach));
+        }
         self.count_published(app, 1, published)
     }
 
@@ -173,6 +180,27 @@ impl Hub {
         let full = |post: &Post| post.mailbox.waiting_bytes() > self.limits.mailbox_bytes_max;
         if self.posts.iter().any(full) { Err(Refusal::Overloaded) } else { Ok(()) }
     }
+}
+
+/// A publication, for those who look on.
+fn shown(publication: &Publication, reach: Reach) -> Happening {
+    let target = match &publication.target {
+        Target::Everyone => "everyone".to_owned(),
+        Target::UsersMatching(pattern) => format!("users matching {}", pattern.source()),
+        Target::Channels(channels) => {
+            let names: Vec<_> = channels.iter().take(CHANNELS_SHOWN).map(ChannelName::as_str).collect();
+            let more = channels.len() - names.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("channel {}{more}", names.join(", "))
+        }
+    };
+    published(target, &publication.event, &publication.data, Some(reach.sockets))
+}
+
+/// Something published to a target in words.
+pub(super) fn published(target: String, event: &str, data: &str, sockets: Option<usize>) -> Happening {
+    let (event, bytes, data) = (event.to_owned(), data.len(), excerpt(data));
+    Happening::Published { target, event, bytes, data, sockets }
 }
 
 /// Data without a name, for the other nodes.

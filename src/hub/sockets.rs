@@ -10,6 +10,7 @@ use super::channels::Count;
 use super::directory::{Directory, ShardIndex};
 use super::publish::plain;
 use super::{Bearer, FollowNumber, Hub, Joined, LiveApp, Subscriber, Watched};
+use crate::feed::{Happening, excerpt};
 use crate::model::{
     Audience, ChannelKind, ChannelName, Content, Item, Member, NoticeEvent, Push, Recipients, Refusal, Relay,
     SocketId, UserId,
@@ -120,6 +121,12 @@ impl Hub {
         })
         .inspect_err(|refusal| self.metrics.publications_refused.add(refusal.reason(), 1))?;
         self.metrics.client_events.add(1);
+        app.feed.show(|| Happening::ClientEvent {
+            socket: socket.to_string(),
+            channel: channel.clone(),
+            event: excerpt(&event),
+            data: excerpt(&data),
+        });
         let (event_name, event_data, sender) = (Arc::clone(&event), Arc::clone(&data), user.clone());
         let told = NoticeEvent::ClientEvent { event: event_name, data: event_data, socket, user: sender };
         self.notify(app, channel, told);

@@ -60,6 +60,16 @@ impl Users {
         self.signed_in.iter().filter(|(_, sockets)| sockets.sockets.here > 0).map(|(user, _)| user)
     }
 
+    /// The users that are signed in, and their sockets.
+    pub fn all(&self) -> impl Iterator<Item = (&UserId, Tally)> {
+        self.signed_in.iter().map(|(user, held)| (user, held.sockets))
+    }
+
+    /// How many users are signed in.
+    pub fn len(&self) -> usize {
+        self.signed_in.len()
+    }
+
     /// A user's sockets.
     pub fn tally(&self, user: &UserId) -> Tally {
         self.signed_in.get(user).map(|sockets| sockets.sockets).unwrap_or_default()

@@ -3,10 +3,11 @@
 //!
 //! As everywhere: what goes to several shards is posted while the app's directory is held.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::publish::plain;
+use super::publish::{plain, published};
 use super::{Hub, LiveApp, Message};
 use crate::model::{
     AppKey, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Recipients, Refusal,
@@ -20,6 +21,15 @@ pub enum Addressee {
     User(UserId),
     /// The socket of this name.
     Socket(SocketId),
+}
+
+impl fmt::Display for Addressee {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => write!(out, "user {}", user.as_str()),
+            Self::Socket(socket) => write!(out, "socket {socket}"),
+        }
+    }
 }
 
 /// The sockets of one app that came with a token.
@@ -39,7 +49,12 @@ impl Hub {
     /// # Errors
     /// Those of [`Hub::publish`]; then nothing was delivered, unless the bus failed in the middle.
     pub fn publish_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
-        self.count_published(app, events.len() as u64, self.deliver_values(app, events))
+        let delivered = self.deliver_values(app, events);
+        for event in events.iter().filter(|_| delivered.is_ok()) {
+            let target = || format!("channel {}", event.channel.as_str());
+            app.feed.show(|| published(target(), &event.event, &event.value, None));
+        }
+        self.count_published(app, events.len() as u64, delivered)
     }
 
     fn deliver_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
@@ -82,30 +97,31 @@ impl Hub {
         addressee: Addressee,
         value: Arc<str>,
     ) -> Result<(), Refusal> {
-        self.count_published(app, 1, self.deliver_value(app, addressee, value))
+        let delivered = self.deliver_value(app, &addressee, &value);
+        if delivered.is_ok() {
+            app.feed.show(|| published(addressee.to_string(), "", &value, None));
+        }
+        self.count_published(app, 1, delivered)
     }
 
     fn deliver_value(
         &self,
         app: &Arc<LiveApp>,
-        addressee: Addressee,
-        value: Arc<str>,
+        addressee: &Addressee,
+        value: &Arc<str>,
     ) -> Result<(), Refusal> {
         self.check_publishing(app)?;
         let directory = app.open_directory()?;
-        let to = match &addressee {
+        let to = match addressee {
             Addressee::User(user) => Recipients::Bearers(user.clone()),
             Addressee::Socket(socket) => Recipients::Socket(*socket),
         };
-        self.relay(|| Relay { is_value: true, ..plain(app, to, &value) })?;
+        self.relay(|| Relay { is_value: true, ..plain(app, to, value) })?;
         let (audience, shards) = match addressee {
-            Addressee::User(user) => {
-                let shards = directory.bearers.shards(&user);
-                (Audience::Bearers(user), shards)
-            }
-            Addressee::Socket(socket) => (Audience::Socket(socket), directory.all_shards()),
+            Addressee::User(user) => (Audience::Bearers(user.clone()), directory.bearers.shards(user)),
+            Addressee::Socket(socket) => (Audience::Socket(*socket), directory.all_shards()),
         };
-        let content = Content::Value { event: "".into(), value };
+        let content = Content::Value { event: "".into(), value: Arc::clone(value) };
         self.post(Push { app: app.number, audience, content, except: None, revision: 0 }, shards);
         Ok(())
     }

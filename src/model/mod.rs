@@ -44,7 +44,7 @@ pub use settings::{AppSettings, KeyPair, SettingFault};
 pub use socket::SocketId;
 pub use user::UserId;
 pub use webhook::{ChannelFilter, Webhook};
-pub use webhook_report::{WebhookAttempt, WebhookReport};
+pub use webhook_report::{WebhookAttempt, WebhookOutcome, WebhookReport, WebhookResult};
 
 /// The protocols that a socket can speak. What each of them says on the wire is known to `dialect` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,3 +29,41 @@ pub struct WebhookAttempt {
     /// What went wrong, if anything did.
     pub fault: Option<&'static str>,
 }
+
+/// What became of a request, or of events that never were in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookResult {
+    /// It was accepted.
+    Delivered,
+    /// It was not, and is tried again.
+    Failed,
+    /// It was not, and its time is over.
+    GivenUp,
+    /// There was no room for it.
+    Dropped,
+}
+
+/// One line of the log of webhooks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookOutcome {
+    /// Its number: later ones have greater numbers.
+    pub id: u64,
+    /// When, Unix time in milliseconds.
+    pub at_ms: i64,
+    /// Where, without what may be secret: no account, no query.
+    pub url: String,
+    /// The kinds of the events, in their order.
+    pub events: Vec<String>,
+    /// How the body begins.
+    pub body: String,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// What went wrong, if anything did.
+    pub fault: Option<&'static str>,
+    /// What became of it.
+    pub result: WebhookResult,
+    /// Which attempt it was, from 1; 0 of what was never tried.
+    pub attempt: u32,
+    /// Its events are there to be told again.
+    pub can_retry: bool,
+}

@@ -47,6 +47,9 @@ pub(super) fn door(
             compiled_bytes_max: limits.pattern_compiled_bytes_max,
         },
         only_cluster: config.role.is_of_cluster(),
+        console: config.console,
+        public: config.listen.to_string(),
+        is_public_tls: config.tls.is_some(),
     };
     terms::tell_of_keys(config, &terms);
     let (hub, webhooks) = (Arc::clone(hub), Arc::clone(webhooks));

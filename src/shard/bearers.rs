@@ -52,6 +52,7 @@ impl Shard {
             for channel in self.change_permissions(slot, change) {
                 // It was in the channel a moment ago, so this cannot be refused.
                 let _ = self.leave_channel(slot, &channel);
+                self.show_unsubscribed(slot, &channel);
             }
             self.send(slot, notice.clone());
         }

@@ -35,7 +35,10 @@ impl Shard {
             Command::SubscribeAll(channels) => {
                 let reply = match self.join_channels(slot, &channels) {
                     Ok(()) => Reply::SubscribedToAll(&channels),
-                    Err(refusal) => Reply::SubscribedToNone(&channels, refusal),
+                    Err(refusal) => {
+                        self.show_refused(slot, &refusal);
+                        Reply::SubscribedToNone(&channels, refusal)
+                    }
                 };
                 self.reply(slot, &reply);
             }
@@ -44,19 +47,26 @@ impl Shard {
                     Ok(joined) => {
                         Reply::Subscribed { channel: &channel, roster: joined.roster, kept: joined.kept }
                     }
-                    Err(refusal) => Reply::NotSubscribed(&channel, refusal),
+                    Err(refusal) => {
+                        self.show_refused(slot, &refusal);
+                        Reply::NotSubscribed(&channel, refusal)
+                    }
                 };
                 self.reply(slot, &reply);
             }
             Command::Unsubscribe(channel) => {
                 let reply = match self.leave_channel(slot, &channel) {
-                    Ok(()) => Reply::Unsubscribed(&channel),
+                    Ok(()) => {
+                        self.show_unsubscribed(slot, &channel);
+                        Reply::Unsubscribed(&channel)
+                    }
                     Err(refusal) => Reply::NotUnsubscribed(&channel, refusal),
                 };
                 self.reply(slot, &reply);
             }
             Command::Publish { channel, event, data } => {
                 if let Err(refusal) = self.publish_as(slot, &channel, event, data) {
+                    self.show_refused(slot, &refusal);
                     self.reply(slot, &Reply::NotPublished(&channel, refusal));
                 }
             }
@@ -116,6 +126,7 @@ impl Shard {
         if let Some(number) = follow {
             self.put_aside(slot, number);
         }
+        self.show_subscribed(slot, channel);
         Ok(joined)
     }
 

@@ -18,6 +18,9 @@ use crate::dialect;
 use crate::model::{ChannelName, Parting};
 use crate::net::websocket::frame;
 
+/// The code of an end without a close frame, which is never sent (RFC 6455 section 7.4.1).
+const NO_CLOSE: u16 = 1006;
+
 impl Shard {
     /// Closes a socket that did nothing wrong; what was accepted for it goes out first.
     pub(super) fn part(&mut self, slot: Slot, parting: Parting) {
@@ -49,6 +52,7 @@ impl Shard {
 
     /// Closes a socket with a code and a reason, behind what its client has to be told before.
     pub(super) fn close_with(&mut self, slot: Slot, code: u16, reason: &str) {
+        self.show_disconnected(slot, code, reason);
         let Some(socket) = self.sockets.get(slot as usize) else { return };
         let before = match &socket.seat {
             Seat::User(_) => None,
@@ -83,6 +87,7 @@ impl Shard {
     /// Drops a socket and all it holds, but for its stream: closing one costs the kernel more than all the rest, so a
     /// crowd that leaves at once would hold up everybody else. See [`Shard::close_streams`].
     pub(super) fn remove(&mut self, slot: Slot) {
+        self.show_disconnected(slot, NO_CLOSE, "");
         self.withdraw(slot);
         let Some(mut socket) = self.sockets.try_remove(slot as usize) else { return };
         socket.outbox.clear(&mut self.pool);

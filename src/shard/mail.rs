@@ -100,6 +100,7 @@ impl Shard {
         socket.outbox.unblock();
         let opened = registered.map_err(|_| Fault::Gone).and_then(|()| socket.flush(&mut delivery));
         self.log_arrival(slot);
+        self.show_connected(slot);
         self.settle(slot, opened);
         self.start_timer(slot);
         if !ahead.is_empty() {

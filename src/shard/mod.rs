@@ -16,6 +16,7 @@ mod mail;
 mod outbox;
 mod receive;
 mod send;
+mod shown;
 mod socket;
 mod subscriptions;
 mod timers;

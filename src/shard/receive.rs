@@ -18,6 +18,9 @@ const READS_PER_TURN: usize = 4;
 const NONSENSE_MAX: u32 = 10;
 const NONSENSE_TICKS: Tick = 40;
 
+/// The code of a close frame that has none (RFC 6455 section 7.4.1).
+const NO_CODE: u16 = 1005;
+
 impl Shard {
     /// Reads what a socket has. `to_the_end`: go on until the kernel has nothing more, as it will not say again
     /// that something is there.
@@ -85,7 +88,11 @@ impl Shard {
         match inbound {
             Inbound::Ping(payload) => self.send(slot, frame::pong(payload)),
             Inbound::Pong(_) => {}
-            Inbound::Close(close) => self.close(slot, close_reply(&close)),
+            Inbound::Close(close) => {
+                let (code, reason) = close.as_ref().map_or((NO_CODE, ""), |close| (close.code, close.reason));
+                self.show_disconnected(slot, code, reason);
+                self.close(slot, close_reply(&close));
+            }
             Inbound::Text(text) => self.hear_text(slot, text),
             Inbound::Binary(_) => {
                 let Some((_, seat)) = self.channel_seat(slot) else { return };
@@ -120,6 +127,7 @@ impl Shard {
         if complaint.is_nonsense && seat.pace.add(now, NONSENSE_TICKS) > NONSENSE_MAX {
             return self.part(slot, Parting::Nonsense);
         }
+        self.show_complaint(slot, complaint);
         complaint.texts.iter().for_each(|text| self.say(slot, text));
     }
 

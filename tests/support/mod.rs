@@ -7,6 +7,7 @@
 pub mod bus_node;
 pub mod certificates;
 pub mod cluster;
+pub mod console;
 pub mod fleet;
 pub mod hook;
 pub mod log;

@@ -38,11 +38,23 @@ pub fn register(form: &Form) -> Result<Registration, Refusal> {
     let account = form.required("auth_account")?.to_owned();
     let password = form.required("auth_password")?.to_owned();
     let connect_hook = form.get("connect_hook")?.unwrap_or_default().to_owned();
+    let registration = Registration { key, account, password, connect_hook, id: None, secret: None };
+    check_registration(&registration)?;
+    let (id, secret) = (app_id(form)?, app_secret(form)?);
+    Ok(Registration { id, secret, ..registration })
+}
+
+/// What account, password and connect hook of an app may be, however they came.
+///
+/// # Errors
+/// [`Refusal::FieldInvalid`] names the field as a form does.
+pub fn check_registration(registration: &Registration) -> Result<(), Refusal> {
+    let Registration { account, password, connect_hook, .. } = registration;
     if account.contains(':') {
         return Err(Refusal::FieldInvalid { field: "auth_account", fault: "contains a colon" });
     }
     // PostgreSQL has none in a text.
-    for (field, text) in [("auth_account", &account), ("connect_hook", &connect_hook)] {
+    for (field, text) in [("auth_account", account), ("connect_hook", connect_hook)] {
         if text.contains('\0') {
             return Err(Refusal::FieldInvalid { field, fault: "contains a NUL character" });
         }
@@ -51,14 +63,13 @@ pub fn register(form: &Form) -> Result<Registration, Refusal> {
         let fault = "is longer than 72 bytes together with auth_account";
         return Err(Refusal::FieldInvalid { field: "auth_password", fault });
     }
-    if !connect_hook.is_empty() && !is_web_address(&connect_hook) {
+    if !connect_hook.is_empty() && !is_web_address(connect_hook) {
         return Err(Refusal::FieldInvalid {
             field: "connect_hook",
             fault: "is no absolute http or https URL",
         });
     }
-    let (id, secret) = (app_id(form)?, app_secret(form)?);
-    Ok(Registration { key, account, password, connect_hook, id, secret })
+    Ok(())
 }
 
 /// An id that other software knows the app by already. Empty is as good as absent, as with all fields.

@@ -10,7 +10,8 @@ pub fn reported(key: &AppKey, reports: &[WebhookReport]) -> String {
     format!("{}\n", json!({ "app_key": key.as_str(), "total": webhooks.len(), "webhooks": webhooks }))
 }
 
-fn report(report: &WebhookReport) -> Value {
+/// One report, as it is told.
+pub fn report(report: &WebhookReport) -> Value {
     json!({
         "url": report.url,
         "waiting": report.waiting,

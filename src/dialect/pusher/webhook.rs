@@ -63,6 +63,16 @@ pub fn body<'a>(time_ms: i64, events: impl IntoIterator<Item = &'a str>) -> Stri
     format!(r#"{{"time_ms":{time_ms},"events":[{}]}}"#, events.join(","))
 }
 
+/// The kind of an event that was written by [`event`].
+pub fn kind(event: &str) -> String {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    // What another version wrote, or a broken file holds, may be anything.
+    serde_json::from_str(event).map(|Named { name }| name).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
-use super::request::{Poster, Request};
+use super::journal::Journal;
+use super::request::{Failure, Poster, Request};
 use super::tally::{Tallies, host};
-use super::{Clock, Lookup, WebhookApp};
+use super::{Clock, Lookup, WebhookApp, WebhookSettings};
 use crate::metrics::Counter;
 use crate::model::Webhook;
 use crate::store::{Lane, Outbox, StoreError, Waiting};
@@ -60,8 +61,19 @@ pub(super) struct Courier {
     is_database_failing: AtomicBool,
     /// One for each request that may be under way.
     places: Semaphore,
-    /// The lanes that have a task, and whether something was added since it last looked.
-    lanes: watch::Sender<HashMap<Lane, bool>>,
+    /// What became of it all, lately.
+    pub journal: Journal,
+    /// The lanes that have a task.
+    pub lanes: watch::Sender<HashMap<Lane, Served>>,
+}
+
+/// A lane that has a task.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// Something was added since the task last looked.
+    is_news: bool,
+    /// Ends the pause of the task.
+    pub hurry: Arc<Notify>,
 }
 
 /// To whom a lane leads.
@@ -71,24 +83,34 @@ struct Target {
 }
 
 impl Courier {
-    pub fn new(outbox: Outbox, lookup: Box<Lookup>, poster: Poster, clock: Clock, places: usize) -> Self {
+    pub fn new(outbox: Outbox, lookup: Box<Lookup>, poster: Poster, settings: WebhookSettings) -> Self {
         Self {
             outbox,
             lookup,
             poster,
-            clock,
+            clock: settings.clock,
+            journal: Journal::new(settings.journal),
             tallies: Tallies::default(),
             phase: watch::Sender::new(Phase::Running),
             database_failures: Counter::default(),
             is_database_failing: AtomicBool::new(false),
-            places: Semaphore::new(places),
+            places: Semaphore::new(settings.requests_max),
             lanes: watch::Sender::default(),
         }
     }
 
     /// Has a lane served in which something waits.
     pub fn wake(self: &Arc<Self>, lane: &Lane) {
-        let is_new = |lanes: &mut HashMap<Lane, bool>| lanes.insert(lane.clone(), true).is_none();
+        let is_new = |lanes: &mut HashMap<Lane, Served>| match lanes.get_mut(lane) {
+            Some(served) => {
+                served.is_news = true;
+                false
+            }
+            None => {
+                lanes.insert(lane.clone(), Served { is_news: true, hurry: Arc::default() });
+                true
+            }
+        };
         if self.lanes.send_if_modified(is_new) {
             tokio::spawn(Arc::clone(self).serve(lane.clone()));
         }
@@ -139,7 +161,7 @@ impl Courier {
     fn leave(&self, lane: &Lane) -> bool {
         let must = self.is_stopping();
         self.lanes.send_if_modified(|lanes| {
-            let may = must || !lanes.get(lane).copied().unwrap_or_default();
+            let may = must || !lanes.get(lane).is_some_and(|served| served.is_news);
             if may {
                 lanes.remove(lane);
             }
@@ -176,24 +198,35 @@ impl Courier {
     async fn tell(&self, lane: &Lane, request: &Request, page: &mut VecDeque<Waiting>) {
         // The first attempt is made even where none is repeated.
         let (mut pause, mut span) = (Duration::ZERO, AGE_MAX);
+        let hurry = self.lanes.borrow().get(lane).map(|served| Arc::clone(&served.hurry)).unwrap_or_default();
+        let (mut attempt, mut last) = (0, None);
         loop {
             let next_ms = self.clock.now_ms() + millis(pause);
             if next_ms > request.time_ms + millis(span) {
-                return self.give_up(lane, request, next_ms - millis(span), page).await;
+                return self.give_up(lane, (request, attempt, last), next_ms - millis(span), page).await;
             }
-            self.pause(pause).await;
+            tokio::select! {
+                () = self.pause(pause) => {}
+                () = hurry.notified(), if !pause.is_zero() => {}
+            }
             let Some(_place) = self.place().await else { return };
             if self.clock.now_ms() > request.time_ms + millis(span) {
                 continue;
             }
             let Some(Target { app, webhook }) = self.target(lane) else { return page.clear() };
+            attempt += 1;
             match self.poster.post(&webhook, &lane.app, request).await {
                 Ok(status) => {
-                    let ids: Vec<_> = request.events.iter().map(|(id, _)| *id).collect();
+                    let ids: Vec<_> = request.events.iter().map(|event| event.id).collect();
                     self.persist(|| self.outbox.remove(&ids)).await;
+                    self.note(&app, lane, request, attempt, Ok(status));
                     return self.tallies.delivered(lane, ids.len(), self.clock.now_ms(), status);
                 }
-                Err(failure) => self.tallies.failed(lane, self.clock.now_ms(), failure),
+                Err(failure) => {
+                    last = Some(failure);
+                    self.note(&app, lane, request, attempt, Err(failure));
+                    self.tallies.failed(lane, self.clock.now_ms(), failure);
+                }
             }
             // What is behind it waits on disk meanwhile, and not in memory.
             *page = VecDeque::new();
@@ -203,13 +236,20 @@ impl Courier {
     }
 
     /// Gives up the events of a request that are older than `oldest_ms`. Of a batch the others are told anew.
-    async fn give_up(&self, lane: &Lane, request: &Request, oldest_ms: i64, page: &mut VecDeque<Waiting>) {
-        let late = request.events.iter().filter(|(_, time_ms)| *time_ms < oldest_ms);
-        let late: Vec<_> = late.map(|(id, _)| *id).collect();
+    async fn give_up(
+        &self,
+        lane: &Lane,
+        (request, attempt, last): (&Request, u32, Option<Failure>),
+        oldest_ms: i64,
+        page: &mut VecDeque<Waiting>,
+    ) {
+        let events = request.events.iter().filter(|event| event.time_ms < oldest_ms);
+        let late: Vec<_> = events.clone().map(|event| event.id).collect();
         if late.len() < request.events.len() {
             page.clear();
         }
         self.persist(|| self.outbox.remove(&late)).await;
+        self.note_given_up(lane, events, attempt, last);
         self.tallies.given_up(lane, late.len());
     }
 
@@ -224,7 +264,7 @@ impl Courier {
     /// What waits in a lane. From here on, what is added is news.
     async fn look(&self, lane: &Lane) -> VecDeque<Waiting> {
         self.lanes.send_if_modified(|lanes| {
-            lanes.insert(lane.clone(), false);
+            lanes.entry(lane.clone()).or_default().is_news = false;
             false
         });
         self.persist(|| self.outbox.page(lane, PAGE_EVENTS, PAGE_BYTES)).await.into()

@@ -8,7 +8,9 @@
 mod address;
 mod clock;
 mod courier;
+mod journal;
 mod request;
+mod retry;
 mod tally;
 mod writer;
 
@@ -22,9 +24,12 @@ use tokio::time::timeout;
 
 pub use clock::Clock;
 use courier::{Courier, Phase};
+pub use journal::JournalLimits;
 use request::Poster;
+pub use retry::Retry;
 
-use crate::model::{AppKey, AppSecret, AppSettings, Notice, WebhookReport};
+use crate::feed::Feed;
+use crate::model::{AppKey, AppNumber, AppSecret, AppSettings, Notice, WebhookReport};
 use crate::store::{Outbox, StoreError};
 
 /// What webhooks know of an app.
@@ -34,6 +39,10 @@ pub struct WebhookApp {
     pub secret: AppSecret,
     /// Its settings now.
     pub settings: Arc<AppSettings>,
+    /// This registration of it.
+    pub number: AppNumber,
+    /// What happens in it, for those who look on.
+    pub feed: Arc<Feed>,
 }
 
 /// Finds an app, unless there is none; without waiting.
@@ -48,6 +57,8 @@ pub struct WebhookSettings {
     pub requests_max: usize,
     /// A whole request, with looking up its host and its answer.
     pub request_time_max: Duration,
+    /// How much of what became of them is remembered.
+    pub journal: JournalLimits,
     /// By which they are tried again.
     pub clock: Clock,
 }
@@ -92,7 +103,7 @@ impl Webhooks {
         settings: WebhookSettings,
     ) -> Result<Self, reqwest::Error> {
         let poster = Poster::new(settings.allows_private, settings.request_time_max)?;
-        let courier = Arc::new(Courier::new(outbox, lookup, poster, settings.clock, settings.requests_max));
+        let courier = Arc::new(Courier::new(outbox, lookup, poster, settings));
         let (writing, written) = watch::channel(());
         let mut phase = courier.phase.subscribe();
         let writer = writer::write(Arc::clone(&courier), notices);

@@ -27,11 +27,11 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What is posted, the same however often it is tried.
 pub(super) struct Request {
-    /// The events in it, as number and time.
-    pub events: Vec<(i64, i64)>,
+    /// The events in it.
+    pub events: Vec<Waiting>,
     /// The time of the oldest.
     pub time_ms: i64,
-    body: Bytes,
+    pub body: Bytes,
     signature: String,
 }
 
@@ -41,12 +41,7 @@ impl Request {
         let taken: Vec<Waiting> = page.drain(..events_max.min(page.len())).collect();
         let time_ms = taken.iter().map(|event| event.time_ms).min()?;
         let body = webhook::body(time_ms, taken.iter().map(|event| &*event.event));
-        Some(Self {
-            events: taken.iter().map(|event| (event.id, event.time_ms)).collect(),
-            time_ms,
-            signature: hmac_hex(&secret.0, &body),
-            body: body.into(),
-        })
+        Some(Self { time_ms, signature: hmac_hex(&secret.0, &body), body: body.into(), events: taken })
     }
 }
 

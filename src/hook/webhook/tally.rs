@@ -123,7 +123,7 @@ pub(super) fn host(url: &str) -> String {
 }
 
 /// A URL without what may be secret in it.
-fn shown(url: &str) -> String {
+pub(super) fn shown(url: &str) -> String {
     let Ok(url) = Url::parse(url) else { return String::new() };
     let place = &url[url::Position::BeforeHost..url::Position::AfterPath];
     format!("{}://{place}", url.scheme())

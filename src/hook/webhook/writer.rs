@@ -49,7 +49,10 @@ async fn add(courier: &Arc<Courier>, entries: &[Entry]) {
         courier.tallies.added(lane);
         courier.wake(lane);
     }
-    refused.iter().for_each(|entry| courier.tallies.dropped(&entry.lane));
+    for entry in refused {
+        courier.note_dropped(entry);
+        courier.tallies.dropped(&entry.lane);
+    }
 }
 
 /// A notice for each URL that is to be told of it; once, where several webhooks have the same.

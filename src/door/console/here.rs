@@ -1,0 +1,41 @@
+//! Who is there of an app: channels, members and users.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::request::Parts;
+
+use super::{Answer, DETAIL_PLACE, Door, ok};
+use crate::dialect::console::here::{self as words, Page};
+use crate::door::answer;
+use crate::model::{ChannelName, Refusal};
+
+/// `GET /console/api/apps/{app_key}/channels`, by their names.
+pub async fn channels(State(door): State<Arc<Door>>, head: Parts) -> Answer {
+    let live = door.enter_app(&head)?.1;
+    let page = Page::read(head.uri.query())?;
+    let hub = Arc::clone(&door.hub);
+    ok(look(move || words::channels(&hub.occupied(&live, &page.prefix), page.limit)).await?)
+}
+
+/// `GET /console/api/apps/{app_key}/channels/{channel}/members`, in the order they joined.
+pub async fn members(State(door): State<Arc<Door>>, head: Parts) -> Answer {
+    let live = door.enter_app(&head)?.1;
+    let name = answer::name(head.uri.path(), DETAIL_PLACE)?;
+    // In a channel that cannot be there is nobody.
+    let channel = ChannelName::try_from(name).map_err(|_| Refusal::PathUnknown)?;
+    ok(words::members(&door.hub.roster(&live, &channel)))
+}
+
+/// `GET /console/api/apps/{app_key}/users`, by their names.
+pub async fn users(State(door): State<Arc<Door>>, head: Parts) -> Answer {
+    let live = door.enter_app(&head)?.1;
+    let page = Page::read(head.uri.query())?;
+    let hub = Arc::clone(&door.hub);
+    ok(look(move || words::users(&hub.users(&live, &page.prefix), page.limit)).await?)
+}
+
+/// Looks at many, on a thread that may take its time.
+async fn look<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
+}

@@ -1,0 +1,393 @@
+//! Who is signed in. Sessions live in memory; a browser shows a random word in a cookie, of which only a hash is kept.
+//!
+//! Always: a session ends when it was unused for too long, when it lasted too long, and when what it was made with does
+//! not hold any more: the password, or the registration of its app.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+use super::{Answer, Door, Refused, json, ok};
+use crate::config::ConsoleSettings;
+use crate::dialect::console::Fault;
+use crate::dialect::console::session::{SignIn, Told};
+use crate::door::connection::Peer;
+use crate::door::{body, upgrade};
+use crate::hub::LiveApp;
+use crate::model::{Admin, AppKey, AppNumber, Refusal};
+
+/// What a browser calls its word.
+const COOKIE_NAME: &str = "gusher_console";
+
+/// The header in which the page shows that a call is its own.
+const CSRF_HEADER: &str = "x-csrf-token";
+
+/// How long a body with an account and a password may be.
+const SIGN_IN_BYTES_MAX: usize = 4096;
+
+type Digest = [u8; 32];
+
+/// Who signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    Super,
+    /// The admin of this registration of an app.
+    App(AppKey, AppNumber),
+}
+
+/// Somebody with a session, for one call.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    who: Who,
+    account: String,
+    csrf: Arc<str>,
+    session: Digest,
+}
+
+impl Visitor {
+    /// Whether it may do everything.
+    pub fn is_super(&self) -> bool {
+        self.who == Who::Super
+    }
+
+    /// Whether it may look at an app.
+    pub fn reaches(&self, live: &LiveApp) -> bool {
+        match &self.who {
+            Who::Super => true,
+            Who::App(key, number) => (key, *number) == (&live.app.key, live.number),
+        }
+    }
+
+    /// Whether a call shows the token of the session.
+    pub fn is_shown_in(&self, head: &Parts) -> bool {
+        let shown = head.headers.get(CSRF_HEADER).map_or(&b""[..], |shown| shown.as_bytes());
+        shown.ct_eq(self.csrf.as_bytes()).into()
+    }
+
+    fn app_key(&self) -> Option<&str> {
+        match &self.who {
+            Who::Super => None,
+            Who::App(key, _) => Some(key.as_str()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    visitor: Visitor,
+    /// What its password proved.
+    admin: Admin,
+    made: Instant,
+    used: Instant,
+}
+
+/// The sessions of a node.
+#[derive(Debug)]
+pub struct Sessions {
+    settings: ConsoleSettings,
+    open: Mutex<HashMap<Digest, Session>>,
+}
+
+impl Sessions {
+    pub fn new(settings: ConsoleSettings) -> Self {
+        Self { settings, open: Mutex::default() }
+    }
+
+    /// Opens one, and returns the word for the cookie. If the account has as many as it may have, the one that was unused
+    /// for longest ends.
+    fn open(&self, who: Who, admin: Admin, now: Instant) -> Result<(String, Visitor), getrandom::Error> {
+        let (word, csrf) = (random_word()?, random_word()?);
+        let session = Sha256::digest(&word).into();
+        let visitor = Visitor { who, account: admin.account.clone(), csrf: csrf.into(), session };
+        let mut open = self.lock();
+        open.retain(|_, session| !self.is_over(session, now));
+        let is_same = |session: &Session| session.visitor.who == visitor.who;
+        while open.values().filter(|session| is_same(session)).count() >= self.settings.sessions_max {
+            let unused =
+                open.iter().filter(|(_, session)| is_same(session)).min_by_key(|(_, session)| session.used);
+            let Some(unused) = unused.map(|(digest, _)| *digest) else { break };
+            open.remove(&unused);
+        }
+        open.insert(session, Session { visitor: visitor.clone(), admin, made: now, used: now });
+        Ok((word, visitor))
+    }
+
+    /// Whose session this is, if it is not over and `holds` says that its admin is still one.
+    fn find(
+        &self,
+        digest: &Digest,
+        now: Instant,
+        holds: impl FnOnce(&Who, &Admin) -> bool,
+    ) -> Option<Visitor> {
+        let mut open = self.lock();
+        let session = open.get_mut(digest)?;
+        if self.is_over(session, now) || !holds(&session.visitor.who, &session.admin) {
+            open.remove(digest);
+            return None;
+        }
+        session.used = now;
+        Some(session.visitor.clone())
+    }
+
+    fn close(&self, digest: &Digest) {
+        self.lock().remove(digest);
+    }
+
+    fn is_over(&self, session: &Session, now: Instant) -> bool {
+        now - session.used > self.settings.idle_time_max
+            || now - session.made > self.settings.session_time_max
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Session>> {
+        // No code that can panic runs under the lock.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// 32 random bytes, in letters and digits.
+fn random_word() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(hex::encode(bytes))
+}
+
+impl Door {
+    /// Who calls, if the call shows the word of a session.
+    pub(super) fn visitor(&self, head: &Parts, now: Instant) -> Option<Visitor> {
+        self.visitor_of(&Sha256::digest(cookie(&head.headers)?).into(), now)
+    }
+
+    /// Whether a session goes on. To ask is to use it.
+    pub(super) fn is_still_there(&self, visitor: &Visitor, now: Instant) -> bool {
+        self.visitor_of(&visitor.session, now).is_some()
+    }
+
+    fn visitor_of(&self, session: &Digest, now: Instant) -> Option<Visitor> {
+        self.console.sessions.find(session, now, |who, admin| self.still_holds(who, admin))
+    }
+
+    /// Whether what a session was made with is what it would be made with now.
+    fn still_holds(&self, who: &Who, made_with: &Admin) -> bool {
+        let is_same = |admin: &Admin| (&admin.account, &admin.hash) == (&made_with.account, &made_with.hash);
+        match who {
+            Who::Super => is_same(&self.terms().admin.admin),
+            Who::App(key, number) => {
+                let live = self.hub.app(key.as_str());
+                live.is_ok_and(|live| live.number == *number && is_same(&live.app.admin))
+            }
+        }
+    }
+
+    /// Whose account it is that somebody wants to sign in with, if there is such a one.
+    fn admin_of(&self, app_key: Option<&str>) -> Option<(Who, Admin)> {
+        match app_key {
+            None => Some((Who::Super, self.terms().admin.admin.clone())),
+            Some(key) => {
+                let live = self.hub.app(key).ok()?;
+                Some((Who::App(live.app.key.clone(), live.number), live.app.admin.clone()))
+            }
+        }
+    }
+
+    async fn try_sign_in(&self, head: &Parts, sign_in: &SignIn) -> Result<(String, Visitor), SignInFault> {
+        let throttle = &self.console.throttle;
+        let app_key = sign_in.app_key.as_deref();
+        let payers = [throttle.account(app_key), throttle.address(self.client_address(head))];
+        throttle
+            .charge(&payers, Instant::now())
+            .map_err(|wait| SignInFault::Throttled(wait.as_secs_f64().ceil() as u64))?;
+        let asked = self.admin_of(app_key);
+        let admin = asked.as_ref().map(|(_, admin)| admin);
+        let is_good = self.credentials.sign_in(admin, &sign_in.account, &sign_in.password).await?;
+        let Some((who, admin)) = asked.filter(|_| is_good) else { return Err(SignInFault::Wrong) };
+        throttle.give_back(&payers);
+        let opened = self.console.sessions.open(who, admin, Instant::now());
+        Ok(opened.map_err(|_| Refusal::Internal)?)
+    }
+
+    /// Whom a request is from: its peer, or the last that a trusted proxy names and does not trust.
+    fn client_address(&self, head: &Parts) -> IpAddr {
+        let peer = head.extensions.get::<Peer>().map_or(IpAddr::from([0; 4]), |peer| peer.address.ip());
+        let (terms, named) = (self.terms(), head.headers.get_all("x-forwarded-for"));
+        let mut client = peer;
+        let entries: Vec<&str> = named.iter().filter_map(|value| value.to_str().ok()).collect();
+        for entry in entries.iter().rev().flat_map(|value| value.rsplit(',')) {
+            let Ok(address) = entry.trim().parse() else { break };
+            if !terms.trusted_proxies.trusts(client) {
+                break;
+            }
+            client = address;
+        }
+        client
+    }
+
+    fn told<'a>(&'a self, visitor: &'a Visitor) -> String {
+        let (public, is_tls) = (&*self.console.public, self.console.is_public_tls);
+        Told { account: &visitor.account, app_key: visitor.app_key(), csrf: &visitor.csrf, public, is_tls }
+            .body()
+    }
+}
+
+/// Why somebody is not signed in.
+enum SignInFault {
+    /// Account and password do not belong together.
+    Wrong,
+    /// There were too many of those; after so many seconds there may be another.
+    Throttled(u64),
+    Refused(Refusal),
+}
+
+impl From<Refusal> for SignInFault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// `POST /console/api/session`. A page of another site can send no JSON without being asked first, and we do not answer
+/// that question.
+pub async fn sign_in(State(door): State<Arc<Door>>, request: Request) -> Answer {
+    let (head, body) = request.into_parts();
+    if door.hub.is_draining() {
+        return Err(Refusal::Draining.into());
+    }
+    if !is_json(&head.headers) {
+        return Err(Fault::not_from_page().into());
+    }
+    let body = body::read(body, SIGN_IN_BYTES_MAX, door.terms().limits.body_time_max).await?;
+    let signed_in = door.try_sign_in(&head, &SignIn::read(&body)?).await;
+    let sign_ins = &door.hub.metrics.console_sign_ins;
+    match signed_in {
+        Ok((word, visitor)) => {
+            sign_ins.add("accepted", 1);
+            let mut response = json(StatusCode::OK, door.told(&visitor));
+            set_cookie(&mut response, &word, upgrade::came_over_tls(&door, &head));
+            Ok(response)
+        }
+        Err(SignInFault::Wrong) => {
+            sign_ins.add("refused", 1);
+            Err(Fault::wrong_password().into())
+        }
+        Err(SignInFault::Throttled(seconds)) => {
+            sign_ins.add("throttled", 1);
+            let mut response = Refused(Fault::throttled()).into_response();
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            Ok(response)
+        }
+        Err(SignInFault::Refused(refusal)) => Err(refusal.into()),
+    }
+}
+
+/// `GET /console/api/session`.
+pub async fn show(State(door): State<Arc<Door>>, head: Parts) -> Answer {
+    ok(door.told(&door.enter(&head)?))
+}
+
+/// `DELETE /console/api/session`.
+pub async fn sign_out(State(door): State<Arc<Door>>, head: Parts) -> Answer {
+    let visitor = door.enter(&head)?;
+    door.console.sessions.close(&visitor.session);
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    set_cookie(&mut response, "", upgrade::came_over_tls(&door, &head));
+    Ok(response)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+/// The word that a browser shows.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find_map(|(name, word)| (name == COOKIE_NAME).then_some(word))
+}
+
+/// Gives a browser its word, or takes it away if that is empty. It goes when the browser does: how long a session lasts
+/// is known here.
+fn set_cookie(response: &mut Response, word: &str, is_secure: bool) {
+    let secure = if is_secure { "; Secure" } else { "" };
+    let gone = if word.is_empty() { "; Max-Age=0" } else { "" };
+    let cookie = format!("{COOKIE_NAME}={word}; Path=/console; HttpOnly; SameSite=Strict{secure}{gone}");
+    let cookie = HeaderValue::from_str(&cookie).expect("hex digits can be a header");
+    response.headers_mut().insert(SET_COOKIE, cookie);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::Hash;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn sessions() -> Sessions {
+        Sessions::new(ConsoleSettings {
+            is_enabled: true,
+            idle_time_max: 30 * MINUTE,
+            session_time_max: 60 * MINUTE,
+            sessions_max: 2,
+            sign_ins_per_minute_max: 1,
+            watchers_max: 1,
+            items_per_second_max: 1,
+        })
+    }
+
+    fn open(sessions: &Sessions, who: Who, now: Instant) -> Digest {
+        let admin = Admin { account: "a".into(), hash: Hash("h".into()) };
+        sessions.open(who, admin, now).unwrap().1.session
+    }
+
+    fn lives(sessions: &Sessions, session: &Digest, now: Instant) -> bool {
+        sessions.find(session, now, |_, _| true).is_some()
+    }
+
+    #[test]
+    fn a_session_ends_unused_or_old() {
+        let (sessions, now) = (sessions(), Instant::now());
+        let (unused, used) = (open(&sessions, Who::Super, now), open(&sessions, Who::Super, now));
+        assert!(lives(&sessions, &used, now + 30 * MINUTE));
+        assert!(!lives(&sessions, &unused, now + 31 * MINUTE));
+        assert!(lives(&sessions, &used, now + 60 * MINUTE));
+        assert!(!lives(&sessions, &used, now + 61 * MINUTE));
+    }
+
+    #[test]
+    fn one_too_many_ends_the_one_of_its_account_that_was_unused_for_longest() {
+        let (sessions, now) = (sessions(), Instant::now());
+        let app = Who::App(AppKey::stored("x"), AppNumber(1));
+        let other = open(&sessions, app, now);
+        let [first, second] = [1, 2].map(|minute| open(&sessions, Who::Super, now + minute * MINUTE));
+        assert!(lives(&sessions, &first, now + 3 * MINUTE));
+        let third = open(&sessions, Who::Super, now + 4 * MINUTE);
+        let living =
+            [other, first, second, third].map(|session| lives(&sessions, &session, now + 5 * MINUTE));
+        assert_eq!(living, [true, true, false, true]);
+    }
+
+    #[test]
+    fn a_session_ends_when_its_password_does_not_hold_any_more() {
+        let (sessions, now) = (sessions(), Instant::now());
+        let session = open(&sessions, Who::Super, now);
+        assert!(sessions.find(&session, now, |_, _| false).is_none());
+        assert!(!lives(&sessions, &session, now));
+    }
+
+    #[test]
+    fn the_word_is_found_among_other_cookies() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(cookie(&headers), None);
+        headers.insert(COOKIE, HeaderValue::from_static("a=b; gusher_console=word;c"));
+        assert_eq!(cookie(&headers), Some("word"));
+    }
+}

@@ -1,0 +1,287 @@
+//! The console's calls, as its page makes them.
+
+mod support;
+
+use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+use support::cluster::{self, ClusterClient};
+use support::console::{Browser, error, sign_in};
+use support::pusher::{self, PusherClient};
+use support::{ADMIN, SUPER, Server, send, soon};
+
+/// A node with the apps `x` and `y`.
+async fn serve() -> Server {
+    let server = Server::start().await;
+    server.register("x").await;
+    server.register("y").await;
+    server
+}
+
+#[tokio::test]
+async fn the_page_may_load_nothing_but_its_own_files_and_is_asked_for_again() {
+    let server = Server::start().await;
+    let page = send(server.call(Method::GET, "/console")).await;
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
+    assert_eq!(page.header("cache-control"), "no-cache");
+    let tag = page.header("etag").to_owned();
+    let again = send(server.call(Method::GET, "/console").header("if-none-match", &tag)).await;
+    assert_eq!((again.status.as_u16(), &*again.text), (304, ""));
+    assert_eq!(send(server.call(Method::GET, "/console/index.html")).await.header("etag"), tag);
+    assert_eq!(send(server.call(Method::GET, "/console/../Cargo.toml")).await.status, 404);
+    assert_eq!(send(server.call(Method::GET, "/console/none.js")).await.status, 404);
+    assert_eq!(send(server.public_call(Method::GET, "/console")).await.status, 404, "not for everybody");
+}
+
+#[tokio::test]
+async fn there_is_no_console_where_it_is_switched_off() {
+    let server = Server::with(&[("console.enabled", "false")]).await;
+    assert_eq!(send(server.call(Method::GET, "/console")).await.status, 404);
+    assert_eq!(sign_in(&server, SUPER, None).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_session_lasts_from_signing_in_to_signing_out() {
+    let server = serve().await;
+    let answer = sign_in(&server, SUPER, Some("")).await;
+    let flags = answer.header("set-cookie").split_once("; ").expect("flags").1;
+    let secure = if server.authority.is_some() { "; Secure" } else { "" };
+    assert_eq!(flags, format!("Path=/console; HttpOnly; SameSite=Strict{secure}"));
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let browser = Browser::super_admin(&server).await;
+    let session = browser.get(&server, "/session").await.json();
+    assert_eq!((&session["kind"], &session["account"]), (&json!("super"), &json!(SUPER.0)));
+    assert_eq!((&session["app_key"], &session["csrf"]), (&Value::Null, &json!(browser.csrf)));
+    assert_eq!(session["hosts"], json!({ "public": "127.0.0.1:0", "tls": server.authority.is_some() }));
+    assert_eq!(browser.delete(&server, "/session").await.status, 204);
+    assert_eq!(error(&browser.get(&server, "/session").await), (401, "sign in first".into()));
+}
+
+#[tokio::test]
+async fn nobody_else_signs_in() {
+    let server = serve().await;
+    let wrong = (401, "account or password is wrong".to_owned());
+    for (who, app) in [
+        ((SUPER.0, "wrong"), None),
+        (("nobody", SUPER.1), None),
+        (ADMIN, None),
+        (SUPER, Some("x")),
+        (ADMIN, Some("unknown")),
+    ] {
+        let answer = sign_in(&server, who, app).await;
+        assert_eq!(error(&answer), wrong, "{who:?} {app:?}");
+        assert_eq!(answer.header("set-cookie"), "");
+        assert_eq!(answer.header("www-authenticate"), "", "a browser must not ask for a password itself");
+    }
+    for path in ["/session", "/overview", "/apps", "/apps/x", "/nothing"] {
+        let nobody = send(server.call(Method::GET, &format!("/console/api{path}"))).await;
+        let status = if path == "/nothing" { 404 } else { 401 };
+        assert_eq!((nobody.status.as_u16(), nobody.json()["error"].is_string()), (status, true), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_fails_too_often_has_to_wait() {
+    let server =
+        Server::with(&[("console.sign_ins_per_minute_max", "3"), ("trusted_proxies", "127.0.0.1")]).await;
+    server.register("x").await;
+    let from = async |address: &str, who: (&str, &str), app: Option<&str>| {
+        let body = json!({ "account": who.0, "password": who.1, "app_key": app }).to_string();
+        let call = server.call(Method::POST, "/console/api/session").header(CONTENT_TYPE, "application/json");
+        send(call.header("X-Forwarded-For", format!("6.6.6.6, {address}")).body(body)).await
+    };
+    for _ in 0..5 {
+        assert_eq!(from("1.1.1.1", SUPER, None).await.status, 200, "good ones do not count");
+    }
+    for _ in 0..3 {
+        assert_eq!(from("1.1.1.1", (SUPER.0, "wrong"), None).await.status, 401);
+    }
+    let throttled = from("1.1.1.1", SUPER, None).await;
+    assert_eq!(error(&throttled), (429, "too many failed sign-ins: try again later".into()));
+    let seconds: u64 = throttled.header("retry-after").parse().expect("seconds");
+    assert!((1..=20).contains(&seconds), "{seconds}");
+    assert_eq!(from("1.1.1.1", ADMIN, Some("x")).await.status, 429, "the address has failed");
+    assert_eq!(from("2.2.2.2", SUPER, None).await.status, 429, "the account has failed");
+    assert_eq!(from("2.2.2.2", ADMIN, Some("x")).await.status, 200);
+    let figures = server.get("/metrics").await.text;
+    assert!(figures.contains("gusher_console_sign_ins_total{result=\"throttled\"} 3"), "{figures}");
+}
+
+#[tokio::test]
+async fn what_changes_something_must_come_from_the_page() {
+    let server = serve().await;
+    let mut browser = Browser::super_admin(&server).await;
+    let other = Browser::super_admin(&server).await;
+    let refused = (403, "the request does not come from the console".to_owned());
+    for csrf in ["", "wrong", &other.csrf] {
+        browser.csrf = csrf.into();
+        assert_eq!(error(&browser.delete(&server, "/apps/x").await), refused);
+        assert_eq!(error(&browser.delete(&server, "/session").await), refused);
+        assert_eq!(browser.get(&server, "/apps/x").await.status, 200, "looking is free");
+    }
+    let form = server.call(Method::POST, "/console/api/session").form(&[("account", SUPER.0)]);
+    assert_eq!(error(&send(form).await), refused);
+}
+
+#[tokio::test]
+async fn the_admin_of_an_app_reaches_that_app_alone() {
+    let server = serve().await;
+    let browser = Browser::sign_in(&server, ADMIN, Some("x")).await;
+    let session = browser.get(&server, "/session").await.json();
+    assert_eq!((&session["kind"], &session["app_key"]), (&json!("app"), &json!("x")));
+    let apps = browser.get(&server, "/apps").await.json();
+    assert_eq!((apps["apps"].as_array().map(Vec::len), &apps["apps"][0]["app_key"]), (Some(1), &json!("x")));
+    let app = browser.get(&server, "/apps/x").await.json();
+    assert_eq!((app["secret"].as_str().map(str::len), &app["settings"]), (Some(32), &Value::Null));
+    for app in ["y", "unknown"] {
+        let refused = browser.get(&server, &format!("/apps/{app}")).await;
+        assert_eq!(error(&refused), (404, "there is no such app".into()), "{app}");
+    }
+    let denied = (403, "this is for the super admin".to_owned());
+    assert_eq!(error(&browser.get(&server, "/overview").await), denied);
+    let refused = [
+        (Method::POST, "/apps"),
+        (Method::PATCH, "/apps/x/settings"),
+        (Method::POST, "/apps/x/rotate"),
+        (Method::DELETE, "/apps/x/keys/k"),
+    ];
+    for (method, path) in refused {
+        assert_eq!(error(&browser.send(&server, method, path, json!({})).await), denied, "{path}");
+    }
+    assert_eq!(browser.delete(&server, "/apps/y").await.status, 404);
+    assert_eq!(browser.delete(&server, "/apps/x").await.status, 204, "its own it may unregister");
+    assert_eq!(browser.get(&server, "/session").await.status, 401, "with the app the session is gone");
+    server.register("x").await;
+    assert_eq!(browser.get(&server, "/session").await.status, 401, "another app of that name is another");
+}
+
+#[tokio::test]
+async fn the_overview_tells_how_the_node_fares() {
+    let server = serve().await;
+    let browser = Browser::super_admin(&server).await;
+    let mut client = server.connect("x", "anna").await;
+    server.push("x", "hello").await;
+    assert_eq!(client.text().await, "hello");
+    // A client may have read what the shard has not counted yet.
+    let overview = soon("the count", async {
+        loop {
+            let overview = browser.get(&server, "/overview").await.json();
+            if overview["delivered"] == 1 {
+                return overview;
+            }
+        }
+    })
+    .await;
+    assert_eq!((&overview["connections"]["gusher"], &overview["published"]), (&json!(1), &json!(1)));
+    assert_eq!((&overview["nodes"], &overview["bus"]), (&json!(1), &Value::Null));
+    assert!(overview["memory_bytes"].as_u64() > Some(1_000_000) && overview["bytes_out"].as_u64() > Some(5));
+    assert!(overview["refusals"].as_array().is_some_and(|rows| rows.iter().any(|row| row[0] == "401")));
+    assert_eq!(overview["webhooks"]["waiting"], 0);
+}
+
+#[tokio::test]
+async fn an_app_is_made_changed_and_removed() {
+    let server = Server::start().await;
+    let browser = Browser::super_admin(&server).await;
+    let wanted = json!({ "app_key": "shop", "account": "boss", "password": "of the shop" });
+    let made = browser.send(&server, Method::POST, "/apps", wanted.clone()).await;
+    assert_eq!((made.status.as_u16(), &made.json()["settings"]["enabled"]), (201, &json!(true)));
+    let again = browser.send(&server, Method::POST, "/apps", wanted).await;
+    assert_eq!(error(&again), (409, "there is an app with this key".into()));
+    Browser::sign_in(&server, ("boss", "of the shop"), Some("shop")).await;
+    let row = browser.get(&server, "/apps").await.json()["apps"][0].clone();
+    assert_eq!(
+        (&row["app_key"], &row["account"], &row["connections"]),
+        (&json!("shop"), &json!("boss"), &json!(0))
+    );
+    let change = json!({ "max_connections": 7 });
+    let changed = browser.send(&server, Method::PATCH, "/apps/shop/settings", change).await.json();
+    assert_eq!(changed["max_connections"], 7);
+    let refused =
+        browser.send(&server, Method::PATCH, "/apps/shop/settings", json!({ "cache_ttl": 0 })).await;
+    assert_eq!(error(&refused), (400, "cache_ttl is not between 1 and 604800".into()));
+    assert_eq!(browser.delete(&server, "/apps/shop").await.status, 204);
+    assert_eq!(browser.get(&server, "/apps/shop").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_rotated_key_signs_until_it_is_removed() {
+    let server = serve().await;
+    let browser = Browser::super_admin(&server).await;
+    let pair = browser.send(&server, Method::POST, "/apps/x/rotate", json!({})).await.json();
+    let key = pair["key"].as_str().expect("a key");
+    let keys = async || browser.get(&server, "/apps/x").await.json()["settings"]["additional_keys"].clone();
+    assert_eq!(keys().await, json!([pair]));
+    assert_eq!(browser.delete(&server, &format!("/apps/x/keys/{key}")).await.status, 204);
+    assert_eq!(keys().await, json!([]));
+    assert_eq!(browser.delete(&server, &format!("/apps/x/keys/{key}")).await.status, 404);
+}
+
+#[tokio::test]
+async fn an_app_shows_who_is_there() {
+    let server = pusher::serve(json!({})).await;
+    let browser = Browser::super_admin(&server).await;
+    let mut client = PusherClient::connect(&server).await;
+    client.subscribe("news").await;
+    client.join_as("presence-room", json!({ "user_id": "anna", "user_info": { "age": 7 } })).await;
+    let tagged = server.connect("key", "ben").await;
+    let channels = browser.get(&server, "/apps/key/channels").await.json();
+    let rows = json!([
+        { "name": "news", "subscriptions": 1, "users": null },
+        { "name": "presence-room", "subscriptions": 1, "users": 1 },
+    ]);
+    assert_eq!(channels, json!({ "total": 2, "channels": rows }));
+    let first = browser.get(&server, "/apps/key/channels?limit=1&prefix=p").await.json();
+    assert_eq!((&first["total"], &first["channels"][0]["name"]), (&json!(1), &json!("presence-room")));
+    let members = browser.get(&server, "/apps/key/channels/presence-room/members").await.json();
+    assert_eq!(members, json!({ "total": 1, "members": [{ "id": "anna", "info": { "age": 7 } }] }));
+    let users = browser.get(&server, "/apps/key/users?prefix=b").await.json();
+    assert_eq!(users, json!({ "total": 1, "users": [{ "user": "ben", "sockets": 1 }] }));
+    let row = browser.get(&server, "/apps").await.json()["apps"][0].clone();
+    assert_eq!((&row["connections"], &row["users"], &row["channels"]), (&json!(2), &json!(1), &json!(2)));
+    assert_eq!(browser.get(&server, "/apps/key/users?limit=x").await.status, 400);
+    tagged.close().await;
+}
+
+#[tokio::test]
+async fn an_event_reaches_a_channel_in_the_form_of_each_dialect() {
+    let server = cluster::serve().await;
+    let browser = Browser::sign_in(&server, ADMIN, Some("app")).await;
+    let mut cluster = ClusterClient::connect(&server, "anna", &["*"]).await;
+    cluster.subscribe("news").await;
+    let mut pusher = PusherClient::connect_to(&server, "/app/app?protocol=7").await;
+    pusher.subscribe("news").await;
+    let event = json!({ "target": "channel", "to": "news", "event": "e", "data": { "a": 1 } });
+    let sent = browser.send(&server, Method::POST, "/apps/app/events", event).await;
+    assert_eq!(
+        (sent.status.as_u16(), sent.json()),
+        (200, json!({ "reach": { "sockets": 2 } })),
+        "{}",
+        sent.text
+    );
+    assert_eq!(cluster.next().await["data"], json!({ "a": 1 }));
+    assert_eq!(pusher.until("e").await["data"], json!(r#"{"a":1}"#));
+}
+
+#[tokio::test]
+async fn an_event_reaches_users_by_whatever_makes_sockets_theirs() {
+    let server = cluster::serve().await;
+    let browser = Browser::super_admin(&server).await;
+    let (mut anna, mut ben) = (server.connect("app", "anna").await, server.connect("app", "ben").await);
+    let mut bearer = ClusterClient::connect(&server, "anna", &["*"]).await;
+    bearer.subscribe("news").await;
+    let send =
+        async |event: Value| browser.send(&server, Method::POST, "/apps/app/events", event).await.json();
+    let to_anna = json!({ "target": "user", "to": "anna", "event": "e", "data": "hello" });
+    assert_eq!(send(to_anna).await["reach"]["sockets"], 2);
+    assert_eq!((anna.text().await, bearer.next().await), ("hello".to_owned(), json!("hello")));
+    let to_b = json!({ "target": "pattern", "to": "^b", "data": { "a": 1 } });
+    assert_eq!(send(to_b).await, json!({ "reach": { "users": 1, "sockets": 1 } }));
+    assert_eq!(ben.text().await, r#"{"a":1}"#);
+    assert_eq!(send(json!({ "target": "everyone", "data": "all" })).await["reach"]["users"], 2);
+    assert_eq!((anna.text().await, ben.text().await), ("all".to_owned(), "all".to_owned()));
+    let nobody = json!({ "target": "user", "to": "nobody", "event": "e", "data": 1 });
+    assert_eq!(send(nobody).await, json!({ "reach": { "sockets": 0 } }));
+    assert!(send(json!({ "target": "pattern", "to": "(", "data": 1 })).await["error"].is_string());
+}
