@@ -50,9 +50,11 @@ mod tests {
                 poll
             })
         };
-        let (second, first) = (polls.pop().unwrap(), polls.pop().unwrap());
+        let (mut second, first) = (polls.pop().unwrap(), polls.pop().unwrap());
         let woken = turn(first, Arc::clone(&shards[0]));
         assert!(!all_turn(&hub, &shards, Duration::from_millis(50)).await, "the second never turned");
+        // It was woken then, and must not turn before it is asked again.
+        second.poll(&mut mio::Events::with_capacity(8), Some(Duration::ZERO)).unwrap();
         let woken =
             [turn(woken.join().unwrap(), Arc::clone(&shards[0])), turn(second, Arc::clone(&shards[1]))];
         assert!(all_turn(&hub, &shards, Duration::from_secs(10)).await);
