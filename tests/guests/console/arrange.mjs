@@ -10,6 +10,9 @@ const told = {
   server: { host: process.env.PUSHER_HOST, port: Number(process.env.PUSHER_PORT) },
 }
 
+/** The admin of the app that the steps add: account and password. */
+export const ADMIN = ["app-admin", "app-secret"]
+
 export async function arrange(browser) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 } })
   await context.grantPermissions(["clipboard-read", "clipboard-write"])
