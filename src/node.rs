@@ -165,7 +165,7 @@ impl Node {
         let keep = |certificate: &Arc<Certificate>| Arc::clone(certificate).keep(Arc::clone(&hub));
         housekeeping.extend(certificate.as_ref().map(|certificate| tokio::spawn(keep(certificate))));
         let (stopping, over) = (watch::Sender::new(false), watch::Sender::new(false));
-        let node = Self {
+        Ok(Self {
             public: listeners::address(public.as_ref())?,
             private: listeners::address(private.as_ref())?,
             housekeeping,
@@ -181,8 +181,7 @@ impl Node {
             stopping,
             over,
             drain: ArcSwap::from_pointee(config.drain.clone()),
-        };
-        Ok(node)
+        })
     }
 
     /// Returns when whoever connects is served: over TLS, that is, when there is a certificate.

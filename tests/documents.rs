@@ -148,7 +148,7 @@ fn what_is_quoted_as_an_error_is_said_by_the_sources() {
 
 /// What stands before and behind the reference in its page.
 const REFERENCE: [&str; 2] = [
-    "<!-- Written by `REFERENCE=rewrite cargo test --test documents`. -->\n",
+    "<!-- Written by `REFERENCE=rewrite cargo test --test documents reference`. -->\n",
     "<!-- End of the reference. -->",
 ];
 
@@ -162,7 +162,7 @@ fn the_reference_of_all_settings_is_that_of_the_program() {
     if std::env::var("REFERENCE").is_ok_and(|wish| wish == "rewrite") {
         fs::write(&path, current).expect("the page can be written");
     } else {
-        let hint = "REFERENCE=rewrite cargo test --test documents";
+        let hint = "REFERENCE=rewrite cargo test --test documents reference";
         assert!(page == current, "docs/configuration.md is not what the defaults say: {hint}");
     }
 }

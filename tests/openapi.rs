@@ -22,6 +22,7 @@ const SKIPPED: i32 = 77;
 /// A method in small letters and a path.
 type Route = (String, String);
 
+/// The sources that have routes for programs. What the page of the console asks (`src/door/console`) is between the two.
 fn sources() -> Vec<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/door");
     let entries =

@@ -49,7 +49,10 @@ fn two_processes_overlap_on_one_port_and_no_connect_is_refused() {
                 let stream = TcpStream::connect(public);
                 assert!(stream.is_ok(), "connect {connects}: {stream:?}");
                 connects += 1;
-                // Each port of ours rests for a minute, and there are not endlessly many.
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "each port of ours rests for a minute, and there are not endlessly many"
+                )]
                 thread::sleep(Duration::from_millis(1));
             }
             connects

@@ -95,7 +95,8 @@ impl AcmeConfig {
             findings.push(format!("tls.acme.domains must be {DOMAINS_MAX} at most, found {}", domains.len()));
         }
         let is_plain = |letter: char| !letter.is_whitespace() && !letter.is_control();
-        if !typed.email.is_empty() && !(typed.email.contains('@') && typed.email.chars().all(is_plain)) {
+        let is_address = typed.email.contains('@') && typed.email.chars().all(is_plain);
+        if !typed.email.is_empty() && !is_address {
             findings.push("tls.acme.email must be an address such as ops@example.org".to_owned());
         }
         if !Url::parse(&typed.directory).is_ok_and(|url| url.scheme() == "https" && url.has_host()) {

@@ -174,6 +174,7 @@ pub(super) struct TypedDrain {
 impl Default for Typed {
     /// There is no default password: without one the configuration is refused (D13).
     fn default() -> Self {
+        // Long because it is a table: a line for each setting.
         Self {
             auth_account: "account".into(),
             auth_password: String::new(),
