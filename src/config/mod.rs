@@ -86,6 +86,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// The page for those who run the node, and for the admins of apps.
     pub console: ConsoleSettings,
+    /// What one address may cost.
+    pub addresses: AddressLimits,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
     as_typed: reload::AsTyped,
@@ -351,6 +353,15 @@ pub struct ConsoleSettings {
     pub watchers_max: u32,
     /// What the feed of one app shows in a second.
     pub items_per_second_max: u32,
+}
+
+/// What one address may cost.
+#[derive(Clone, Debug)]
+pub struct AddressLimits {
+    /// How often one account may fail to sign in from one address within `failed_sign_ins_time`; 0 = as often as it likes.
+    pub failed_sign_ins_max: u32,
+    /// From the first failure until the next attempt is looked at.
+    pub failed_sign_ins_time: Duration,
 }
 
 /// How this node stops.

@@ -32,6 +32,7 @@ pub(super) struct Typed {
     pub webhooks: TypedWebhooks,
     pub metrics: TypedMetrics,
     pub console: TypedConsole,
+    pub addresses: TypedAddresses,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,6 +128,12 @@ pub(super) struct TypedConsole {
     pub sign_ins_per_minute_max: i64,
     pub watchers_max: i64,
     pub items_per_second_max: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedAddresses {
+    pub failed_sign_ins_max: i64,
+    pub failed_sign_ins_seconds: i64,
 }
 
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
@@ -247,6 +254,7 @@ impl Default for Typed {
             store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000, log_max: 100, log_bytes_max: 16_777_216 },
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
+            addresses: TypedAddresses { failed_sign_ins_max: 10, failed_sign_ins_seconds: 60 },
             console: TypedConsole::default(),
         }
     }

@@ -6,13 +6,13 @@
 use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread, time::Duration};
 
 use super::{
-    Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config, ConsoleSettings,
+    AddressLimits, Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config, ConsoleSettings,
     Database, Drain, Level, Limits, ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX,
     MetricsSettings, NodeSettings, PostgresConfig, Proxies, PusherSettings, Role, Rotation, SQLFILE_MEMORY,
     Secret, SendWay, TlsConfig, WebhookSettings,
     reload::AsTyped,
     typed::{
-        Typed, TypedBus, TypedCluster, TypedConsole, TypedDrain, TypedLimits, TypedLog, TypedMetrics,
+        Typed, TypedAddresses, TypedBus, TypedCluster, TypedConsole, TypedDrain, TypedLimits, TypedLog, TypedMetrics,
         TypedNode, TypedPusher, TypedStore, TypedTls,
     },
 };
@@ -66,6 +66,7 @@ pub(super) fn validate(
         },
         metrics: check.metrics(typed.metrics),
         console: check.console(&typed.console),
+        addresses: check.addresses(&typed.addresses),
         trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
         drain: check.drain(&typed.drain),
         warnings: check.warnings,
@@ -322,6 +323,21 @@ impl Check {
             sign_ins_per_minute_max,
             watchers_max,
             items_per_second_max,
+        }
+    }
+
+    fn addresses(&mut self, typed: &TypedAddresses) -> AddressLimits {
+        AddressLimits {
+            failed_sign_ins_max: self.whole(
+                "addresses.failed_sign_ins_max",
+                typed.failed_sign_ins_max,
+                0..=1_000_000,
+            ),
+            failed_sign_ins_time: self.seconds(
+                "addresses.failed_sign_ins_seconds",
+                typed.failed_sign_ins_seconds,
+                1..=86_400,
+            ),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Uri;
+use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 use bytes::Bytes;
@@ -44,6 +45,12 @@ pub struct Peer {
     pub address: SocketAddr,
     /// It speaks TLS with this node.
     pub is_secure: bool,
+}
+
+/// Where the client of a request is.
+pub fn client(head: &Parts) -> IpAddr {
+    // Every request gets it on its way to the routes.
+    head.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip())
 }
 
 /// What carries a connection until a shard takes it over.

@@ -2,6 +2,7 @@
 //! answered by the dialect; an upgrade becomes a socket and is handed to a shard. Nothing here touches a live
 //! socket.
 
+mod addresses;
 mod answer;
 mod body;
 mod certificate;
@@ -17,6 +18,7 @@ mod public;
 mod refused;
 mod signed;
 mod terms;
+mod throttle;
 mod ui;
 mod upgrade;
 
@@ -43,6 +45,7 @@ use console::Console;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 use refused::Place;
 pub use terms::{DoorLimits, Terms};
+pub use throttle::ThrottleLimits;
 
 use crate::admin::Monitor;
 use crate::config::{ConsoleSettings, LogSwitch};
@@ -136,6 +139,7 @@ impl Door {
 
     /// Lets in on other terms from now on.
     pub fn change(&self, terms: Terms) {
+        self.credentials.throttle.change(terms.sign_ins);
         self.terms.store(Arc::new(terms));
     }
 
@@ -291,6 +295,9 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     if response.status().is_client_error() || response.status().is_server_error() {
         door.hub.metrics.refusals.add(response.status().as_u16(), 1);
         door.show_refused(&place, &response);
+    }
+    if let Some(answer::AddressRefused(reason)) = response.extensions().get() {
+        door.hub.metrics.address_refusals.add(reason, 1);
     }
     if publishes(&method, route) {
         door.hub.metrics.publish_times.observe(taken);

@@ -14,7 +14,7 @@ use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::connection::Peer;
+use super::connection::{Peer, client};
 use super::credentials::Reach;
 use super::{Door, answer, body, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
@@ -130,6 +130,10 @@ pub(super) fn database_failed(error: &impl std::fmt::Display) -> Refusal {
 }
 
 impl Door {
+    async fn reach(&self, head: &Parts, app: Option<&Admin>) -> Result<Reach, Refusal> {
+        self.credentials.reach(client(head), authorization(head), &self.terms().admin, app).await
+    }
+
     /// How the webhooks of an app fare.
     pub(super) async fn webhook_reports(&self, key: &AppKey) -> Result<Vec<WebhookReport>, Refusal> {
         self.webhooks.status(key).await.map_err(|error| database_failed(&error))
@@ -158,7 +162,7 @@ impl Door {
 
     /// Lets the super admin pass.
     pub(super) async fn authorize_super(&self, head: &Parts) -> Result<(), Refusal> {
-        match self.credentials.reach(authorization(head), &self.terms().admin, None).await? {
+        match self.reach(head, None).await? {
             Reach::Everything => Ok(()),
             Reach::OneApp => Err(Refusal::NotAuthorized),
         }
@@ -170,7 +174,7 @@ impl Door {
         let key = answer::segment(head.uri.path(), place)?;
         let live = self.hub.app(&key);
         let admin = live.as_ref().ok().map(|live| &live.app.admin);
-        self.credentials.reach(authorization(head), &self.terms().admin, admin).await?;
+        self.reach(head, admin).await?;
         live
     }
 }

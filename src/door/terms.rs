@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::SuperAdmin;
+use super::{SuperAdmin, ThrottleLimits};
 use crate::config::Proxies;
 use crate::dialect::cluster::token::Verifier;
 
@@ -20,6 +20,8 @@ pub struct Terms {
     pub limits: DoorLimits,
     /// Who is believed about how a request came to them.
     pub trusted_proxies: Proxies,
+    /// How often somebody may fail to sign in.
+    pub sign_ins: ThrottleLimits,
     /// Sockets of the Pusher dialect must name their protocol version.
     pub strict_protocol: bool,
     /// Where the Pusher dialect is served besides the root, such as `/ws-gateway`; empty: nowhere.

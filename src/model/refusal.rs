@@ -50,6 +50,11 @@ pub enum Refusal {
     BusDown,
     /// The node is about to stop.
     Draining,
+    /// Somebody failed to sign in too often.
+    SignInsExceeded {
+        /// How long to wait, in seconds.
+        wait_s: u32,
+    },
     /// Our own fault; the cause is in the log.
     Internal,
     /// The app is switched off.
@@ -71,6 +76,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it is for the address that something came from, whatever was asked.
+    pub fn is_about_address(&self) -> bool {
+        matches!(self, Self::SignInsExceeded { .. })
+    }
+
+    /// How long to wait before it is worth while to try again, in seconds, where that is known.
+    pub fn wait_s(&self) -> Option<u32> {
+        match self {
+            Self::SignInsExceeded { wait_s } => Some(*wait_s),
+            _ => None,
+        }
+    }
+
     /// The reason as one word for figures: without what a client or a backend sent.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -95,6 +113,7 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::BusDown => "bus_down",
             Self::Draining => "draining",
+            Self::SignInsExceeded { .. } => "sign_ins_exceeded",
             Self::Internal => "internal",
             Self::AppDisabled => "app_disabled",
             Self::AppFull => "app_full",
