@@ -159,9 +159,11 @@ pub struct AppMetrics {
 
 /// Why a socket may be refused; others may come up.
 const SOCKET_REFUSALS: &[&str] = &[
+    "address_full",
     "app_disabled",
     "app_full",
     "app_unknown",
+    "connects_exceeded",
     "draining",
     "hook_busy",
     "hook_failed",
@@ -181,7 +183,8 @@ const PUBLICATION_REFUSALS: &[&str] =
     &["app_disabled", "app_unknown", "body_too_large", "bus_down", "overloaded"];
 
 /// What may be refused for the address it came from.
-const ADDRESS_REFUSALS: &[&str] = &["sign_ins_exceeded"];
+const ADDRESS_REFUSALS: &[&str] =
+    &["address_not_allowed", "calls_exceeded", "proxy_header", "sign_ins_exceeded"];
 
 /// What a connect hook may come to.
 const HOOK_RESULTS: &[&str] = &["accepted", "hook_busy", "hook_failed", "hook_refused", "hook_timeout"];

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 
-use super::connection::client;
+use super::client::Client;
 use super::{Door, answer, body, private};
 use crate::dialect::cluster::api::{self, AppRow, Fault};
 use crate::dialect::cluster::socket;
@@ -147,7 +147,9 @@ async fn decode(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let claims = api::token(&body).ok().and_then(|token| tokens.verify(&token).ok());
     let app = claims.as_ref().and_then(|claims| door.hub.app(&claims.gusher.app_key).ok());
     let admin = app.as_ref().map(|live| &live.app.admin);
-    door.credentials.reach(client(&head), private::authorization(&head), &terms.admin, admin).await?;
+    door.credentials
+        .reach(Client::of_head(&head).address, private::authorization(&head), &terms.admin, admin)
+        .await?;
     Ok(json(api::claims_told(&claims.ok_or_else(Fault::claims)?)))
 }
 

@@ -1,9 +1,9 @@
-//! One HTTP connection, plain or over TLS, from its first byte until it ends or becomes a socket.
+//! One HTTP connection, plain or over TLS, from its first byte, which a proxy may have put before it, until it ends or becomes a socket.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::Uri;
-use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 use bytes::Bytes;
@@ -28,8 +27,10 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::{self, Certificate};
+use super::client::{Client, Peer};
 use super::upgrade::{Handover, Upgraded};
 use super::{Door, http2};
+use crate::net::proxy_protocol::Told;
 use crate::net::stream::Stream;
 
 /// What a client is told whose request does not come; the body of no request was read yet.
@@ -37,21 +38,6 @@ const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nC
 
 /// How long a client may go on sending behind the last answer.
 pub(super) const LINGER_MAX: Duration = Duration::from_secs(2);
-
-/// Who is at the other end, as the routes see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Its address.
-    pub address: SocketAddr,
-    /// It speaks TLS with this node.
-    pub is_secure: bool,
-}
-
-/// Where the client of a request is.
-pub fn client(head: &Parts) -> IpAddr {
-    // Every request gets it on its way to the routes.
-    head.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip())
-}
 
 /// What carries a connection until a shard takes it over.
 trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -96,9 +82,19 @@ pub(super) struct Entrance {
 }
 
 /// Serves one connection, with a certificate over TLS. Its errors concern nobody but its client, who is gone.
-pub(super) async fn serve(entrance: Entrance, stream: TcpStream, address: SocketAddr) {
-    let peer = Peer { address, is_secure: entrance.certificate.is_some() };
-    let deadline = Instant::now() + entrance.door.terms().limits.head_time_max;
+pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: SocketAddr) {
+    let terms = entrance.door.terms();
+    let deadline = Instant::now() + terms.limits.head_time_max;
+    let mut told = Told::default();
+    if terms.proxy_protocol && terms.trusted_proxies.contain(address.ip()) {
+        match entrance.door.introduced(&mut stream, deadline, entrance.stopping.clone()).await {
+            Some(header) => told = header,
+            None => return end(stream).await,
+        }
+    }
+    drop(terms);
+    let address = told.client.unwrap_or(address);
+    let peer = Peer { address, is_secure: told.is_secure || entrance.certificate.is_some() };
     let Some(certificate) = entrance.certificate.clone() else {
         return speak(entrance, stream, peer, deadline).await;
     };
@@ -189,8 +185,11 @@ pub(super) fn answer(
     peer: Peer,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    let terms = entrance.door.terms();
+    let client = Client::of(&peer, request.headers(), &terms.trusted_proxies);
     request.extensions_mut().insert(peer);
-    strip_prefix(request.uri_mut(), &entrance.door.terms().path_prefix);
+    request.extensions_mut().insert(client);
+    strip_prefix(request.uri_mut(), &terms.path_prefix);
     TowerToHyperService::new(entrance.routes.clone()).call(request)
 }
 

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::connection::client;
+use super::client::Client;
 use super::private::authorization;
 use super::{Door, answer};
 use crate::admin;
@@ -27,6 +27,11 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/readyz", get(ready))
         .route("/up", get(up))
         .route("/version", get(|| async { env!("CARGO_PKG_VERSION") }))
+}
+
+/// Whether a route is one of these, or the figures: whoever watches a node may ask as often as it likes.
+pub fn is_operation(route: &str) -> bool {
+    ["/healthz", "/livez", "/readyz", "/up", "/version", "/metrics"].contains(&route)
 }
 
 /// The figures: on the private listener, and on the only one of a role that has no other.
@@ -116,7 +121,7 @@ impl Door {
         match cluster::api::bearer(authorization(head)) {
             Some(shown) => {
                 let good = [settings.token.as_ref(), admin.token.as_ref()];
-                self.credentials.take_token(client(head), shown, &good)
+                self.credentials.take_token(Client::of_head(head).address, shown, &good)
             }
             None => self.authorize_super(head).await,
         }

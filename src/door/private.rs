@@ -14,7 +14,7 @@ use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::connection::{Peer, client};
+use super::client::Client;
 use super::credentials::Reach;
 use super::{Door, answer, body, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
@@ -131,7 +131,9 @@ pub(super) fn database_failed(error: &impl std::fmt::Display) -> Refusal {
 
 impl Door {
     async fn reach(&self, head: &Parts, app: Option<&Admin>) -> Result<Reach, Refusal> {
-        self.credentials.reach(client(head), authorization(head), &self.terms().admin, app).await
+        self.credentials
+            .reach(Client::of_head(head).address, authorization(head), &self.terms().admin, app)
+            .await
     }
 
     /// How the webhooks of an app fare.
@@ -150,11 +152,7 @@ impl Door {
             secret: AppSecret(wanted.secret.unwrap_or(secret)),
             admin: Admin { account: wanted.account, hash },
             connect_hook: wanted.connect_hook,
-            request_ip: head
-                .extensions
-                .get::<Peer>()
-                .map(|peer| peer.address.to_string())
-                .unwrap_or_default(),
+            request_ip: Client::of_head(head).to_string(),
             registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
         };
         if has_chosen_id { self.hub.register(app).await } else { self.hub.register_under_any_id(app).await }

@@ -47,7 +47,7 @@ pub struct RetryAfter(pub u32);
 impl RetryAfter {
     /// At least this long.
     pub fn at_least(wait: Duration) -> Self {
-        let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let whole = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         Self(u32::try_from(whole).unwrap_or(u32::MAX).max(1))
     }
 }
@@ -97,8 +97,7 @@ impl Throttle {
         }
         let mut kept = self.lock();
         if kept.is_over(now) {
-            kept.failures = HashMap::new();
-            self.is_quiet.store(true, Ordering::Relaxed);
+            self.forget(&mut kept);
             return Ok(());
         }
         let max = kept.limits.failures_max;
@@ -120,6 +119,19 @@ impl Throttle {
             kept.count(network, now);
         }
         self.is_quiet.store(false, Ordering::Relaxed);
+    }
+
+    /// Forgets what is over, though nobody asks.
+    pub fn tidy(&self, now: Instant) {
+        let mut kept = self.lock();
+        if kept.is_over(now) && !kept.failures.is_empty() {
+            self.forget(&mut kept);
+        }
+    }
+
+    fn forget(&self, kept: &mut Kept) {
+        kept.failures = HashMap::new();
+        self.is_quiet.store(true, Ordering::Relaxed);
     }
 
     fn keys(&self, attempt: &Attempt<'_>) -> [u64; 3] {

@@ -50,6 +50,20 @@ pub enum Refusal {
     BusDown,
     /// The node is about to stop.
     Draining,
+    /// An address that may not come to this listener.
+    AddressNotAllowed,
+    /// An address has as many sockets as it may have.
+    AddressFull,
+    /// An address opens sockets faster than it may.
+    ConnectsExceeded {
+        /// How long to wait, in seconds.
+        wait_s: u32,
+    },
+    /// An address calls faster than it may.
+    CallsExceeded {
+        /// How long to wait, in seconds.
+        wait_s: u32,
+    },
     /// Somebody failed to sign in too often.
     SignInsExceeded {
         /// How long to wait, in seconds.
@@ -76,15 +90,17 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it is for the address that something came from, whatever was asked.
+    /// Whether a call is refused for the address that it came from, whatever was asked.
     pub fn is_about_address(&self) -> bool {
-        matches!(self, Self::SignInsExceeded { .. })
+        matches!(self, Self::AddressNotAllowed | Self::CallsExceeded { .. } | Self::SignInsExceeded { .. })
     }
 
     /// How long to wait before it is worth while to try again, in seconds, where that is known.
     pub fn wait_s(&self) -> Option<u32> {
         match self {
-            Self::SignInsExceeded { wait_s } => Some(*wait_s),
+            Self::SignInsExceeded { wait_s }
+            | Self::ConnectsExceeded { wait_s }
+            | Self::CallsExceeded { wait_s } => Some(*wait_s),
             _ => None,
         }
     }
@@ -113,6 +129,10 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::BusDown => "bus_down",
             Self::Draining => "draining",
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::AddressFull => "address_full",
+            Self::ConnectsExceeded { .. } => "connects_exceeded",
+            Self::CallsExceeded { .. } => "calls_exceeded",
             Self::SignInsExceeded { .. } => "sign_ins_exceeded",
             Self::Internal => "internal",
             Self::AppDisabled => "app_disabled",
