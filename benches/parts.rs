@@ -86,7 +86,7 @@ fn directory(criterion: &mut Criterion) {
     let newcomer = || Session::Gusher(UserId::parse("newcomer").expect("it is one"));
     group.bench_function("come and go", |bencher| {
         bencher.iter(|| {
-            drop(world.hub.admit(&app, newcomer(), false));
+            drop(world.hub.admit(&app, newcomer(), false, None));
             world.settle();
         });
     });

@@ -159,9 +159,11 @@ pub struct AppMetrics {
 
 /// Why a socket may be refused; others may come up.
 const SOCKET_REFUSALS: &[&str] = &[
+    "address_full",
     "app_disabled",
     "app_full",
     "app_unknown",
+    "connects_exceeded",
     "draining",
     "hook_busy",
     "hook_failed",
@@ -179,6 +181,10 @@ const SOCKET_REFUSALS: &[&str] = &[
 /// Why a publication may be refused once it was understood; others may come up.
 const PUBLICATION_REFUSALS: &[&str] =
     &["app_disabled", "app_unknown", "body_too_large", "bus_down", "overloaded"];
+
+/// What may be refused for the address it came from.
+const ADDRESS_REFUSALS: &[&str] =
+    &["address_not_allowed", "calls_exceeded", "proxy_header", "sign_ins_exceeded"];
 
 /// What a connect hook may come to.
 const HOOK_RESULTS: &[&str] = &["accepted", "hook_busy", "hook_failed", "hook_refused", "hook_timeout"];
@@ -224,6 +230,8 @@ pub struct NodeMetrics {
     pub follows_late: Counter,
     /// Requests answered with a refusal, by statuses.
     pub refusals: Labelled<u16>,
+    /// Requests and connections refused for the address that they came from, by reasons.
+    pub address_refusals: Labelled<&'static str>,
     /// Requests whose head did not come in time.
     pub slow_heads: Counter,
     /// TLS handshakes that failed or did not come in time.
@@ -258,6 +266,7 @@ impl Default for NodeMetrics {
             facts_unsent: Counter::default(),
             follows_late: Counter::default(),
             refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 429, 500, 503]),
+            address_refusals: Labelled::of(ADDRESS_REFUSALS),
             slow_heads: Counter::default(),
             tls_failures: Counter::default(),
             certificate_end_s: Counter::default(),

@@ -49,6 +49,9 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 /// How often that is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the door forgets what it does not have to remember of addresses.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
 /// Notices on their way from the hub to the disk.
 const NOTICES_MAX: usize = 16_384;
 
@@ -165,6 +168,7 @@ impl Node {
         let keep = |certificate: &Arc<Certificate>| Arc::clone(certificate).keep(Arc::clone(&hub));
         housekeeping.extend(certificate.as_ref().map(|certificate| tokio::spawn(keep(certificate))));
         let (stopping, over) = (watch::Sender::new(false), watch::Sender::new(false));
+        housekeeping.push(tokio::spawn(tidy(Arc::clone(&door))));
         Ok(Self {
             public: listeners::address(public.as_ref())?,
             private: listeners::address(private.as_ref())?,
@@ -406,6 +410,14 @@ async fn advance_time(hub: Arc<Hub>) {
     loop {
         ticks.tick().await;
         hub.tick(Instant::now());
+    }
+}
+
+/// Lets the door forget what makes no difference any more.
+async fn tidy(door: Arc<Door>) {
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        door.tidy();
     }
 }
 

@@ -257,6 +257,17 @@ async fn gc_009_the_log_goes_where_it_is_sent_in_the_form_that_is_asked_for() {
 }
 
 #[tokio::test]
+async fn the_log_names_the_client_whom_a_trusted_proxy_names() {
+    let (directory, nats) = (Directory::new(), BusServer::start(BusKind::Nats));
+    let slave = Role::slave(&directory, &nats, &[("GUSHER_TRUSTED_PROXIES", "127.0.0.1")]);
+    let call = slave.call(Method::GET, "/healthz").header("X-Forwarded-For", "1.1.1.1, 9.9.9.9");
+    assert_eq!(send(call).await.status, 200);
+    let stdout = slave.stop().stdout;
+    let request = stdout.lines().find(|line| line.contains(r#""msg":"request""#)).expect("the request");
+    assert!(request.contains(r#""remote":"9.9.9.9""#), "{request}");
+}
+
+#[tokio::test]
 async fn a_log_that_is_full_is_set_aside_under_gusher_start_too() {
     let directory = Directory::new();
     let log =

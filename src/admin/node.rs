@@ -93,6 +93,12 @@ fn requests(metrics: &NodeMetrics) -> Vec<Family> {
     let refusals = metrics.refusals.all().into_iter().map(|(status, count)| (status.to_string(), count));
     vec![
         Family::counters("gusher_requests_refused", "Requests answered with 4xx or 5xx", "status", refusals),
+        Family::counters(
+            "gusher_address_refusals",
+            "Requests and connections refused for the address that they came from",
+            "reason",
+            metrics.address_refusals.all(),
+        ),
         Family::counter(
             "gusher_slow_heads",
             "Connections whose first request did not come in time",

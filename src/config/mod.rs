@@ -9,8 +9,8 @@
 mod keys;
 mod listen;
 mod log_switch;
+mod networks;
 mod postgres;
-mod proxies;
 pub mod read;
 mod reference;
 mod reload;
@@ -21,12 +21,12 @@ mod tls;
 mod typed;
 mod validate;
 
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{fmt, io, num::NonZeroU32, path::PathBuf, time::Duration};
 
 pub use listen::ListenAddress;
 pub use log_switch::LogSwitch;
+pub use networks::Networks;
 pub use postgres::{PostgresConfig, PostgresTls};
-pub use proxies::Proxies;
 pub use reference::reference;
 pub use reload::RELOADABLE;
 pub use role::{MasterAccess, Role, RoleName};
@@ -65,7 +65,11 @@ pub struct Config {
     /// Connect hook exchanges in flight at once, at least 1 (D11).
     pub max_wait_hook: usize,
     /// Whose word counts on where a request came from, and how.
-    pub trusted_proxies: Proxies,
+    pub trusted_proxies: Networks,
+    /// The trusted proxies say who connects by the PROXY protocol, before anything else.
+    pub proxy_protocol: bool,
+    /// Who may come to the private listener; if there are none, everybody.
+    pub api_allow: Networks,
     /// With what the listeners speak TLS; without it both are plain.
     pub tls: Option<TlsConfig>,
     /// What one client, one backend or one request may cost.
@@ -86,6 +90,8 @@ pub struct Config {
     pub metrics: MetricsSettings,
     /// The page for those who run the node, and for the admins of apps.
     pub console: ConsoleSettings,
+    /// What one address may cost.
+    pub addresses: AddressLimits,
     /// What is permitted but probably not meant; to be said once at start. Holds no secret.
     pub warnings: Vec<String>,
     as_typed: reload::AsTyped,
@@ -351,6 +357,30 @@ pub struct ConsoleSettings {
     pub watchers_max: u32,
     /// What the feed of one app shows in a second.
     pub items_per_second_max: u32,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: NonZeroU32,
+    /// At once, after nothing happened for a while.
+    pub burst: NonZeroU32,
+}
+
+/// What one address may cost. What has no limit is not counted.
+#[derive(Clone, Debug, Default)]
+pub struct AddressLimits {
+    /// Sockets that want to open.
+    pub connects: Option<Rate>,
+    /// Calls of the API, on both listeners.
+    pub calls: Option<Rate>,
+    /// Sockets at once.
+    pub sockets_max: Option<NonZeroU32>,
+    /// How often one account may fail to sign in from one address within `failed_sign_ins_time`; 0 = as often as it likes.
+    pub failed_sign_ins_max: u32,
+    /// From the first failure until the next attempt is looked at.
+    pub failed_sign_ins_time: Duration,
 }
 
 /// How this node stops.

@@ -234,6 +234,25 @@ fn a_wrong_proxy_or_prefix_is_named() {
 }
 
 #[test]
+fn what_proxies_may_say_is_named_and_what_does_nothing_is_told() {
+    let error = with(r#""proxy_protocol": "on", "api_allow": "10.0.0.0/40""#).unwrap_err();
+    assert!(error.contains(r#"proxy_protocol must be off or trusted, found "on""#), "{error}");
+    assert!(error.contains(r#"api_allow must be addresses"#) && error.contains("10.0.0.0/40"), "{error}");
+    let warnings = |text: &str| with(text).unwrap().warnings.join("; ");
+    assert!(warnings(r#""proxy_protocol": "trusted""#).contains("without trusted_proxies"));
+    assert_eq!(warnings(r#""proxy_protocol": "trusted", "trusted_proxies": "10.0.0.1""#), "");
+    assert!(warnings(r#""trusted_proxies": "10.0.0.1,::/0""#).contains("everybody"));
+}
+
+#[test]
+fn a_rate_of_zero_is_none() {
+    let limits = |text: &str| with(&format!(r#""addresses": {{ {text} }}"#)).unwrap().addresses;
+    assert!(limits("").connects.is_none() && limits("").calls.is_none() && limits("").sockets_max.is_none());
+    let rate = limits(r#""calls_per_second": 5, "calls_burst": 7"#).calls.unwrap();
+    assert_eq!((rate.per_second.get(), rate.burst.get()), (5, 7));
+}
+
+#[test]
 fn webhooks_reach_private_addresses_in_a_trial_run_only() {
     assert!(!with("").unwrap().webhooks.allow_private);
     assert!(dev([], &Overlay::default()).unwrap().webhooks.allow_private);

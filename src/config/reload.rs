@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Config, keys, typed::Typed};
 
 /// What a node that runs takes over when it reads its configuration again (SIGHUP). All else counts at the next start.
-pub const RELOADABLE: [&str; 24] = [
+pub const RELOADABLE: [&str; 33] = [
     "auth_account",
     "auth_password",
     "environment",
@@ -19,6 +19,15 @@ pub const RELOADABLE: [&str; 24] = [
     "log.max_age_days",
     "log.compress",
     "trusted_proxies",
+    "proxy_protocol",
+    "api_allow",
+    "addresses.connects_per_second",
+    "addresses.connects_burst",
+    "addresses.calls_per_second",
+    "addresses.calls_burst",
+    "addresses.sockets_max",
+    "addresses.failed_sign_ins_max",
+    "addresses.failed_sign_ins_seconds",
     "limits.body_bytes_max",
     "limits.body_seconds_max",
     "limits.head_bytes_max",

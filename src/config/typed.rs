@@ -19,6 +19,9 @@ pub(super) struct Typed {
     pub max_wait_hook: i64,
     /// With commas between them, as the environment has no lists.
     pub trusted_proxies: String,
+    pub proxy_protocol: String,
+    /// Likewise.
+    pub api_allow: String,
     pub allow_private_webhooks: bool,
     pub log: TypedLog,
     pub tls: TypedTls,
@@ -32,6 +35,7 @@ pub(super) struct Typed {
     pub webhooks: TypedWebhooks,
     pub metrics: TypedMetrics,
     pub console: TypedConsole,
+    pub addresses: TypedAddresses,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,6 +133,17 @@ pub(super) struct TypedConsole {
     pub items_per_second_max: i64,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypedAddresses {
+    pub connects_per_second: i64,
+    pub connects_burst: i64,
+    pub calls_per_second: i64,
+    pub calls_burst: i64,
+    pub sockets_max: i64,
+    pub failed_sign_ins_max: i64,
+    pub failed_sign_ins_seconds: i64,
+}
+
 /// Every integer is an `i64`, so that a value out of range is a finding in our words and not a failure to parse.
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypedLimits {
@@ -185,6 +200,8 @@ impl Default for Typed {
             sqlfile: "./appdata.sqlite".into(),
             max_wait_hook: 10,
             trusted_proxies: String::new(),
+            proxy_protocol: "off".into(),
+            api_allow: String::new(),
             allow_private_webhooks: false,
             log: TypedLog {
                 output: "logfile".into(),
@@ -248,6 +265,7 @@ impl Default for Typed {
             store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000, log_max: 100, log_bytes_max: 16_777_216 },
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
+            addresses: TypedAddresses::default(),
             console: TypedConsole::default(),
         }
     }
@@ -263,6 +281,20 @@ impl Default for TypedConsole {
             sign_ins_per_minute_max: 10,
             watchers_max: 8,
             items_per_second_max: 200,
+        }
+    }
+}
+
+impl Default for TypedAddresses {
+    fn default() -> Self {
+        Self {
+            connects_per_second: 0,
+            connects_burst: 100,
+            calls_per_second: 0,
+            calls_burst: 1_000,
+            sockets_max: 0,
+            failed_sign_ins_max: 10,
+            failed_sign_ins_seconds: 60,
         }
     }
 }

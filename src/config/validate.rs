@@ -3,17 +3,24 @@
 //! All findings are gathered. A value out of range is replaced by the nearest permitted one, so that the checks after it
 //! have something to work on; the result is thrown away once there is any finding.
 
-use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread, time::Duration};
+use std::{
+    num::{NonZero, NonZeroU32},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    thread,
+    time::Duration,
+};
 
 use super::{
-    Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config, ConsoleSettings,
-    Database, Drain, Level, Limits, ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX,
-    MetricsSettings, NodeSettings, PostgresConfig, Proxies, PusherSettings, Role, Rotation, SQLFILE_MEMORY,
-    Secret, SendWay, TlsConfig, WebhookSettings,
+    AddressLimits, Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config,
+    ConsoleSettings, Database, Drain, Level, Limits, ListenAddress, Log, LogFormat, LogTarget,
+    MAX_WAIT_HOOK_MAX, MetricsSettings, Networks, NodeSettings, PostgresConfig, PusherSettings, Rate, Role,
+    Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
     reload::AsTyped,
     typed::{
-        Typed, TypedBus, TypedCluster, TypedConsole, TypedDrain, TypedLimits, TypedLog, TypedMetrics,
-        TypedNode, TypedPusher, TypedStore, TypedTls,
+        Typed, TypedAddresses, TypedBus, TypedCluster, TypedConsole, TypedDrain, TypedLimits, TypedLog,
+        TypedMetrics, TypedNode, TypedPusher, TypedStore, TypedTls,
     },
 };
 
@@ -39,6 +46,7 @@ pub(super) fn validate(
     let is_whole = matches!(role, Role::Whole);
     let (listen, api_listen) = check.listeners(&typed, is_whole);
     let tls = check.tls(typed.tls, &role);
+    let (trusted_proxies, proxy_protocol) = check.proxies(&typed);
     let config = Config {
         role,
         admin: check.admin(typed.auth_account, typed.auth_password, is_whole),
@@ -66,7 +74,10 @@ pub(super) fn validate(
         },
         metrics: check.metrics(typed.metrics),
         console: check.console(&typed.console),
-        trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
+        addresses: check.addresses(&typed.addresses),
+        api_allow: check.networks("api_allow", &typed.api_allow),
+        proxy_protocol,
+        trusted_proxies,
         drain: check.drain(&typed.drain),
         warnings: check.warnings,
         as_typed,
@@ -181,10 +192,33 @@ impl Check {
         self.count("max_wait_hook", value, 1..=MAX_WAIT_HOOK_MAX)
     }
 
-    fn trusted_proxies(&mut self, text: &str) -> Proxies {
+    /// Who is believed, and whether they use the PROXY protocol.
+    fn proxies(&mut self, typed: &Typed) -> (Networks, bool) {
+        let proxies = self.networks("trusted_proxies", &typed.trusted_proxies);
+        if proxies.have_everybody() {
+            let warning = "trusted_proxies has everybody in it: any client can say that it is somebody else";
+            self.warnings.push(warning.to_owned());
+        }
+        let uses_protocol = match typed.proxy_protocol.as_str() {
+            "off" | "" => false,
+            "trusted" => true,
+            other => {
+                self.find(format!("proxy_protocol must be off or trusted, found {other:?}"));
+                false
+            }
+        };
+        if uses_protocol && proxies.is_empty() {
+            let warning =
+                "proxy_protocol does nothing without trusted_proxies: name there who sends its header";
+            self.warnings.push(warning.to_owned());
+        }
+        (proxies, uses_protocol)
+    }
+
+    fn networks(&mut self, key: &str, text: &str) -> Networks {
         text.parse().unwrap_or_else(|reason| {
-            self.find(format!("trusted_proxies {reason}"));
-            Proxies::default()
+            self.find(format!("{key} {reason}"));
+            Networks::default()
         })
     }
 
@@ -323,6 +357,36 @@ impl Check {
             watchers_max,
             items_per_second_max,
         }
+    }
+
+    fn addresses(&mut self, typed: &TypedAddresses) -> AddressLimits {
+        AddressLimits {
+            connects: self.rate("addresses.connects", typed.connects_per_second, typed.connects_burst),
+            calls: self.rate("addresses.calls", typed.calls_per_second, typed.calls_burst),
+            sockets_max: NonZeroU32::new(self.whole(
+                "addresses.sockets_max",
+                typed.sockets_max,
+                0..=100_000_000,
+            )),
+            failed_sign_ins_max: self.whole(
+                "addresses.failed_sign_ins_max",
+                typed.failed_sign_ins_max,
+                0..=1_000_000,
+            ),
+            failed_sign_ins_time: self.seconds(
+                "addresses.failed_sign_ins_seconds",
+                typed.failed_sign_ins_seconds,
+                1..=86_400,
+            ),
+        }
+    }
+
+    fn rate(&mut self, key: &str, per_second: i64, burst: i64) -> Option<Rate> {
+        let per_second = self.whole(&format!("{key}_per_second"), per_second, 0..=1_000_000);
+        let burst = self.whole(&format!("{key}_burst"), burst, 1..=1_000_000);
+        NonZeroU32::new(per_second)
+            .zip(NonZeroU32::new(burst))
+            .map(|(per_second, burst)| Rate { per_second, burst })
     }
 
     fn limits(&mut self, typed: &TypedLimits) -> Limits {

@@ -1,7 +1,7 @@
 //! Answers and path segments, as all routes have them.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
@@ -33,7 +33,20 @@ pub fn refuse(refusal: &Refusal) -> Response {
         let challenge = HeaderValue::from_static("Basic realm=\"Restricted\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
+    mark(&mut response, refusal);
     response
+}
+
+/// What is said no to for the address it came from, by the reason; on its way to who counts that.
+#[derive(Clone, Copy, Debug)]
+pub struct AddressRefused(pub &'static str);
+
+/// Adds what a refusal bears whatever the dialect: how long to wait, where that is known (RFC 9110 section 10.2.3).
+pub fn mark(response: &mut Response, refusal: &Refusal) {
+    response.headers_mut().extend(refusal.wait_s().map(|wait_s| (RETRY_AFTER, HeaderValue::from(wait_s))));
+    if refusal.is_about_address() {
+        response.extensions_mut().insert(AddressRefused(refusal.reason()));
+    }
 }
 
 /// The segment of a path behind its `place`-th slash, decoded; `+` stays `+` (spec 1.6).

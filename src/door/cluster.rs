@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 
+use super::client::Client;
 use super::{Door, answer, body, private};
 use crate::dialect::cluster::api::{self, AppRow, Fault};
 use crate::dialect::cluster::socket;
@@ -58,24 +59,29 @@ pub fn private_routes() -> Router<Arc<Door>> {
 }
 
 /// A refusal on its way out of a route.
-struct Refused(Fault);
+struct Refused {
+    fault: Fault,
+    /// Unless it is a fault of this dialect alone.
+    refusal: Option<Refusal>,
+}
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self(Fault::from(&refusal))
+        Self { fault: Fault::from(&refusal), refusal: Some(refusal) }
     }
 }
 
 impl From<Fault> for Refused {
     fn from(fault: Fault) -> Self {
-        Self(fault)
+        Self { fault, refusal: None }
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let mut response = refuse(&self.0, "");
-        if self.0.status == StatusCode::UNAUTHORIZED {
+        let mut response = refuse(&self.fault, "");
+        self.refusal.iter().for_each(|refusal| answer::mark(&mut response, refusal));
+        if self.fault.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"Restricted\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
@@ -141,7 +147,9 @@ async fn decode(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let claims = api::token(&body).ok().and_then(|token| tokens.verify(&token).ok());
     let app = claims.as_ref().and_then(|claims| door.hub.app(&claims.gusher.app_key).ok());
     let admin = app.as_ref().map(|live| &live.app.admin);
-    door.credentials.reach(private::authorization(&head), &terms.admin, admin).await?;
+    door.credentials
+        .reach(Client::of_head(&head).address, private::authorization(&head), &terms.admin, admin)
+        .await?;
     Ok(json(api::claims_told(&claims.ok_or_else(Fault::claims)?)))
 }
 

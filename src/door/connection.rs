@@ -1,4 +1,4 @@
-//! One HTTP connection, plain or over TLS, from its first byte until it ends or becomes a socket.
+//! One HTTP connection, plain or over TLS, from its first byte, which a proxy may have put before it, until it ends or becomes a socket.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -27,8 +27,10 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::{self, Certificate};
+use super::client::{Client, Peer};
 use super::upgrade::{Handover, Upgraded};
 use super::{Door, http2};
+use crate::net::proxy_protocol::Told;
 use crate::net::stream::Stream;
 
 /// What a client is told whose request does not come; the body of no request was read yet.
@@ -36,15 +38,6 @@ const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nC
 
 /// How long a client may go on sending behind the last answer.
 pub(super) const LINGER_MAX: Duration = Duration::from_secs(2);
-
-/// Who is at the other end, as the routes see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Its address.
-    pub address: SocketAddr,
-    /// It speaks TLS with this node.
-    pub is_secure: bool,
-}
 
 /// What carries a connection until a shard takes it over.
 trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
@@ -89,9 +82,19 @@ pub(super) struct Entrance {
 }
 
 /// Serves one connection, with a certificate over TLS. Its errors concern nobody but its client, who is gone.
-pub(super) async fn serve(entrance: Entrance, stream: TcpStream, address: SocketAddr) {
-    let peer = Peer { address, is_secure: entrance.certificate.is_some() };
-    let deadline = Instant::now() + entrance.door.terms().limits.head_time_max;
+pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: SocketAddr) {
+    let terms = entrance.door.terms();
+    let deadline = Instant::now() + terms.limits.head_time_max;
+    let mut told = Told::default();
+    if terms.proxy_protocol && terms.trusted_proxies.contain(address.ip()) {
+        match entrance.door.introduced(&mut stream, deadline, entrance.stopping.clone()).await {
+            Some(header) => told = header,
+            None => return end(stream).await,
+        }
+    }
+    drop(terms);
+    let address = told.client.unwrap_or(address);
+    let peer = Peer { address, is_secure: told.is_secure || entrance.certificate.is_some() };
     let Some(certificate) = entrance.certificate.clone() else {
         return speak(entrance, stream, peer, deadline).await;
     };
@@ -182,8 +185,11 @@ pub(super) fn answer(
     peer: Peer,
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    let terms = entrance.door.terms();
+    let client = Client::of(&peer, request.headers(), &terms.trusted_proxies);
     request.extensions_mut().insert(peer);
-    strip_prefix(request.uri_mut(), &entrance.door.terms().path_prefix);
+    request.extensions_mut().insert(client);
+    strip_prefix(request.uri_mut(), &terms.path_prefix);
     TowerToHyperService::new(entrance.routes.clone()).call(request)
 }
 

@@ -1,8 +1,9 @@
-//! Who may do what: bcrypt off the async threads, and a short memory of what it proved.
+//! Who may do what: bcrypt off the async threads, a short memory of what it proved, and a wait for who fails too often.
 //!
 //! A verified credential is remembered under a keyed hash of itself and of the hash it was verified against, so a
 //! changed or unregistered app forgets it at once, and the memory holds nothing that opens anything.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -12,6 +13,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use super::throttle::{Attempt, RetryAfter, Throttle, ThrottleLimits};
 use crate::config::Secret;
 use crate::dialect::cluster;
 use crate::dialect::gusher::api;
@@ -19,6 +21,9 @@ use crate::model::{Admin, Hash, Refusal};
 
 /// How many verified credentials are remembered.
 const REMEMBERED_MAX: usize = 10_000;
+
+/// What stands for an account where somebody shows a token. No account has a colon.
+const BEARER: &str = ":bearer";
 
 /// How bcrypt is used.
 #[derive(Clone, Copy, Debug)]
@@ -78,43 +83,69 @@ pub struct Credentials {
     key: [u8; 32],
     remembered: Cache<Digest, Instant>,
     computing: Semaphore,
+    /// Counts who fails.
+    pub throttle: Throttle,
 }
 
 impl Credentials {
     /// # Errors
     /// The system has no randomness.
-    pub fn new(settings: CredentialSettings) -> Result<Self, getrandom::Error> {
+    pub fn new(settings: CredentialSettings, sign_ins: ThrottleLimits) -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let computing = Semaphore::new(settings.computations_max);
-        Ok(Self { settings, key, remembered: Cache::new(REMEMBERED_MAX), computing })
+        let (remembered, throttle) = (Cache::new(REMEMBERED_MAX), Throttle::new(sign_ins));
+        Ok(Self { settings, key, remembered, computing, throttle })
     }
 
-    /// How far the credentials of an `Authorization` header reach: those for everything first, then the app's.
+    /// How far the credentials of an `Authorization` header from `address` reach: those for everything first, then the
+    /// app's.
     ///
     /// # Errors
-    /// [`Refusal::NotAuthorized`].
+    /// [`Refusal::NotAuthorized`]; [`Refusal::SignInsExceeded`], whatever the credentials are.
     pub async fn reach(
         &self,
+        address: IpAddr,
         authorization: Option<&[u8]>,
         everything: &SuperAdmin,
         app: Option<&Admin>,
     ) -> Result<Reach, Refusal> {
-        if everything.is_everybody || self.is_bearer(authorization, everything) {
+        if everything.is_everybody {
+            return Ok(Reach::Everything);
+        }
+        if let Some(shown) = cluster::api::bearer(authorization) {
+            self.take_token(address, shown, &[everything.token.as_ref()])?;
             return Ok(Reach::Everything);
         }
         let (account, password) = api::credentials(authorization)?;
-        if self.proves(&everything.admin, &account, &password).await? {
+        let attempt = Attempt { address, account: &account, secret: &password };
+        self.prove_reach(&attempt, &everything.admin, app).await
+    }
+
+    /// How far an account and a password reach: those for everything first, then the app's.
+    ///
+    /// # Errors
+    /// Those of [`Credentials::reach`].
+    async fn prove_reach(
+        &self,
+        attempt: &Attempt<'_>,
+        everything: &Admin,
+        app: Option<&Admin>,
+    ) -> Result<Reach, Refusal> {
+        let Attempt { account, secret, .. } = *attempt;
+        let check = || self.check(attempt);
+        check()?;
+        if self.proves(everything, account, secret, check).await? {
             return Ok(Reach::Everything);
         }
         match app {
-            Some(app) if self.proves(app, &account, &password).await? => Ok(Reach::OneApp),
-            _ => Err(Refusal::NotAuthorized),
+            Some(app) if self.proves(app, account, secret, check).await? => Ok(Reach::OneApp),
+            _ => Err(self.fail(attempt)),
         }
     }
 
     /// Whether account and password are those of `admin`. Of one who is not there, or is called otherwise, it takes as long
-    /// to say no.
+    /// to say no. How often one may try is the caller's to bound.
     ///
     /// # Errors
     /// [`Refusal::Internal`].
@@ -126,20 +157,40 @@ impl Credentials {
     ) -> Result<bool, Refusal> {
         let is_named = |admin: &&Admin| bool::from(admin.account.as_bytes().ct_eq(account.as_bytes()));
         match admin.filter(is_named) {
-            Some(admin) => self.proves(admin, account, password).await,
+            Some(admin) => self.proves(admin, account, password, || Ok(())).await,
             None => {
                 let (secret, cost) = (format!("{account}{password}"), self.settings.bcrypt_cost);
-                self.compute(move || drop(bcrypt::hash(secret, cost))).await.map(|()| false)
+                let _place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
+                let hashed = spawn_blocking(move || drop(bcrypt::hash(secret, cost))).await;
+                hashed.map(|()| false).map_err(|_| Refusal::Internal)
             }
         }
     }
 
-    /// Digests are compared, so that not even the length of what was expected shows.
-    fn is_bearer(&self, authorization: Option<&[u8]>, everything: &SuperAdmin) -> bool {
-        let (Some(token), Some(shown)) = (&everything.token, cluster::api::bearer(authorization)) else {
-            return false;
-        };
-        self.digest(&[token.reveal()]).ct_eq(&self.digest(&[shown])).into()
+    /// Lets who shows one of these tokens pass. Digests are compared, so that not even the length of what was expected
+    /// shows.
+    ///
+    /// # Errors
+    /// Those of [`Credentials::reach`].
+    pub fn take_token(&self, address: IpAddr, shown: &str, good: &[Option<&Secret>]) -> Result<(), Refusal> {
+        let attempt = Attempt { address, account: BEARER, secret: shown };
+        self.check(&attempt)?;
+        let shown = self.digest(&[shown]);
+        let is_shown = |token: &&Secret| bool::from(self.digest(&[token.reveal()]).ct_eq(&shown));
+        match good.iter().flatten().copied().find(is_shown) {
+            Some(_) => Ok(()),
+            None => Err(self.fail(&attempt)),
+        }
+    }
+
+    fn check(&self, attempt: &Attempt<'_>) -> Result<(), Refusal> {
+        let checked = self.throttle.check(attempt, Instant::now());
+        checked.map_err(|RetryAfter(wait_s)| Refusal::SignInsExceeded { wait_s })
+    }
+
+    fn fail(&self, attempt: &Attempt<'_>) -> Refusal {
+        self.throttle.note_failure(attempt, Instant::now());
+        Refusal::NotAuthorized
     }
 
     /// The hash of an account directly followed by its password (spec 1.6), together at most
@@ -150,29 +201,50 @@ impl Credentials {
     pub async fn hash(&self, account: &str, password: &str) -> Result<Hash, Refusal> {
         let (secret, cost) = (format!("{account}{password}"), self.settings.bcrypt_cost);
         // The caller has checked the length. The variant that checks it too refuses 72 bytes.
-        let hashed = self.compute(move || bcrypt::hash(secret, cost)).await?;
-        hashed.map(Hash).map_err(|error| {
+        let _place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
+        let hashed = spawn_blocking(move || bcrypt::hash(secret, cost)).await;
+        hashed.map_err(|_| Refusal::Internal)?.map(Hash).map_err(|error| {
             tracing::error!(%error, "a password could not be hashed");
             Refusal::Internal
         })
     }
 
-    /// Whether `password` is that of `admin`, whose account must be `account`.
-    async fn proves(&self, admin: &Admin, account: &str, password: &str) -> Result<bool, Refusal> {
+    /// Whether `password` is that of `admin`, whose account must be `account`; `check` says whether it may still be looked
+    /// at when its turn has come.
+    async fn proves(
+        &self,
+        admin: &Admin,
+        account: &str,
+        password: &str,
+        check: impl Fn() -> Result<(), Refusal>,
+    ) -> Result<bool, Refusal> {
         if !bool::from(admin.account.as_bytes().ct_eq(account.as_bytes())) {
             return Ok(false);
         }
         let digest = self.digest(&[&admin.hash.0, account, password]);
-        if self.remembered.get(&digest).is_some_and(|since| since.elapsed() < self.settings.memory) {
+        if self.remembers(&digest) {
+            return Ok(true);
+        }
+        let place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
+        // Who came together may have been told meanwhile: a right password is proven once, and guesses that were made
+        // side by side wait for each other's failures.
+        check()?;
+        if self.remembers(&digest) {
             return Ok(true);
         }
         // An old secret of more than 72 bytes was cut when it was hashed, and `verify` cuts alike (spec D16).
         let (secret, hash) = (format!("{account}{password}"), admin.hash.0.clone());
-        let is_proven = self.compute(move || bcrypt::verify(secret, &hash).unwrap_or(false)).await?;
+        let verified = spawn_blocking(move || bcrypt::verify(secret, &hash).unwrap_or(false)).await;
+        drop(place);
+        let is_proven = verified.map_err(|_| Refusal::Internal)?;
         if is_proven {
             self.remembered.insert(digest, Instant::now());
         }
         Ok(is_proven)
+    }
+
+    fn remembers(&self, digest: &Digest) -> bool {
+        self.remembered.get(digest).is_some_and(|since| since.elapsed() < self.settings.memory)
     }
 
     fn digest(&self, parts: &[&str]) -> Digest {
@@ -182,13 +254,5 @@ impl Credentials {
             mac.update(part.as_bytes());
         }
         mac.finalize().into_bytes().into()
-    }
-
-    async fn compute<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let _place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
-        spawn_blocking(work).await.map_err(|_| Refusal::Internal)
     }
 }

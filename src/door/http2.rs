@@ -19,7 +19,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
 use super::Door;
-use super::connection::{Entrance, LINGER_MAX, Peer, answer, stop_asked};
+use super::client::Peer;
+use super::connection::{Entrance, LINGER_MAX, answer, stop_asked};
 
 /// What may wait in one stream for a client that does not read, in bytes.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;

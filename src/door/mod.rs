@@ -2,9 +2,11 @@
 //! answered by the dialect; an upgrade becomes a socket and is handed to a shard. Nothing here touches a live
 //! socket.
 
+mod addresses;
 mod answer;
 mod body;
 mod certificate;
+mod client;
 mod cluster;
 mod connection;
 mod console;
@@ -13,10 +15,12 @@ mod http2;
 mod openapi;
 mod operation;
 mod private;
+mod proxy;
 mod public;
 mod refused;
 mod signed;
 mod terms;
+mod throttle;
 mod ui;
 mod upgrade;
 
@@ -37,12 +41,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use addresses::Addresses;
 pub use certificate::{Certificate, CertificateUnusable};
-use connection::{Entrance, Peer};
+use client::Client;
+use connection::Entrance;
 use console::Console;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 use refused::Place;
 pub use terms::{DoorLimits, Terms};
+pub use throttle::ThrottleLimits;
 
 use crate::admin::Monitor;
 use crate::config::{ConsoleSettings, LogSwitch};
@@ -110,6 +117,7 @@ pub struct Door {
     terms: ArcSwap<Terms>,
     settings: DoorSettings,
     patterns: Cache<String, Pattern>,
+    addresses: Addresses,
     console: Console,
 }
 
@@ -117,6 +125,8 @@ impl Door {
     /// A door of these parts.
     pub fn new(parts: DoorParts, settings: DoorSettings) -> Arc<Self> {
         let DoorParts { hub, hook, webhooks, monitor, log, credentials, certificate, terms } = parts;
+        let addresses = Addresses::default();
+        addresses.change(&terms.addresses);
         let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
         let console = Console::new(settings.console, settings.public.clone(), settings.is_public_tls);
         Arc::new(Self {
@@ -130,13 +140,22 @@ impl Door {
             terms,
             settings,
             patterns,
+            addresses,
             console,
         })
     }
 
     /// Lets in on other terms from now on.
     pub fn change(&self, terms: Terms) {
+        self.credentials.throttle.change(terms.sign_ins);
+        self.addresses.change(&terms.addresses);
         self.terms.store(Arc::new(terms));
+    }
+
+    /// Forgets what of addresses makes no difference any more; to be called now and then.
+    pub fn tidy(&self) {
+        self.addresses.tidy();
+        self.credentials.throttle.tidy(std::time::Instant::now());
     }
 
     /// The terms of this moment.
@@ -151,7 +170,7 @@ impl Door {
             true => public::cluster_routes().merge(operation::figure_routes()),
             false => public::routes(),
         };
-        finish(routes, self)
+        finish(routes, self, Listener::Public)
     }
 
     /// The routes of the private listener.
@@ -163,7 +182,7 @@ impl Door {
         let routes = if has_console { routes.merge(console::routes()) } else { routes };
         let asked_of_the_node =
             operation::routes().merge(operation::figure_routes()).merge(operation::log_routes());
-        finish(routes.merge(asked_of_the_node), self)
+        finish(routes.merge(asked_of_the_node), self, Listener::Private)
     }
 
     /// Serves a listener, with a certificate over TLS, until `stopping` says so, then lets the requests under way finish for at most `grace`.
@@ -253,8 +272,17 @@ fn welcome_rest(listener: TcpListener, entrance: &Entrance) {
     }
 }
 
-/// Adds what all routes share: the answers to unknown paths and methods, and the log.
-fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
+/// Which of the two listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listener {
+    /// For sockets.
+    Public,
+    /// For backends.
+    Private,
+}
+
+/// Adds what all routes share: the answers to unknown paths and methods, what every address is asked, and the log.
+fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>, listener: Listener) -> Router {
     routes
         .fallback(|State(door): State<Arc<Door>>, head: Parts| async move {
             match door.settings.only_cluster {
@@ -265,6 +293,7 @@ fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
         .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
         // Last, since they only wrap what is there by now.
         .layer(middleware::map_response_with_state(Arc::clone(door), challenge))
+        .layer(middleware::from_fn_with_state((Arc::clone(door), listener), guard))
         .layer(middleware::from_fn_with_state(Arc::clone(door), log))
         .with_state(Arc::clone(door))
 }
@@ -275,6 +304,35 @@ async fn challenge(State(door): State<Arc<Door>>, mut response: Response) -> Res
         *challenge = HeaderValue::from_static(door.terms().admin.challenge());
     }
     response
+}
+
+/// What an address may not do is refused before anything else is looked at.
+async fn guard(
+    State((door, listener)): State<(Arc<Door>, Listener)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match door.permit(&request, listener) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => answer::refuse(&refusal),
+    }
+}
+
+impl Door {
+    /// # Errors
+    /// [`Refusal::AddressNotAllowed`], [`Refusal::CallsExceeded`].
+    fn permit(&self, request: &Request, listener: Listener) -> Result<(), Refusal> {
+        let Some(Client { address, .. }) = Client::in_extensions(request.extensions()) else { return Ok(()) };
+        let allowed = &self.terms.load().api_allow;
+        if listener == Listener::Private && !allowed.is_empty() && !allowed.contain(address) {
+            return Err(Refusal::AddressNotAllowed);
+        }
+        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        if operation::is_operation(route) || upgrade::is_upgrade(route) {
+            return Ok(());
+        }
+        self.addresses.call(address)
+    }
 }
 
 /// One line per request. There is no query, and so no token; and the route stands for the path, and so no user_tag, but
@@ -291,6 +349,9 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     if response.status().is_client_error() || response.status().is_server_error() {
         door.hub.metrics.refusals.add(response.status().as_u16(), 1);
         door.show_refused(&place, &response);
+    }
+    if let Some(answer::AddressRefused(reason)) = response.extensions().get() {
+        door.hub.metrics.address_refusals.add(reason, 1);
     }
     if publishes(&method, route) {
         door.hub.metrics.publish_times.observe(taken);
@@ -316,7 +377,7 @@ struct Named {
 
 impl Named {
     fn of(request: &Request) -> Self {
-        let remote = request.extensions().get::<Peer>().map(|peer| peer.address.to_string());
+        let remote = Client::in_extensions(request.extensions()).map(|client| client.to_string());
         Self { path: request.uri().path().to_owned(), remote: remote.unwrap_or_default() }
     }
 }

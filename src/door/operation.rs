@@ -10,11 +10,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use subtle::ConstantTimeEq;
 
+use super::client::Client;
 use super::private::authorization;
 use super::{Door, answer};
 use crate::admin;
+use crate::dialect::cluster;
 use crate::dialect::gusher::log_level;
 use crate::model::Refusal;
 
@@ -26,6 +27,11 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/readyz", get(ready))
         .route("/up", get(up))
         .route("/version", get(|| async { env!("CARGO_PKG_VERSION") }))
+}
+
+/// Whether a route is one of these, or the figures: whoever watches a node may ask as often as it likes.
+pub fn is_operation(route: &str) -> bool {
+    ["/healthz", "/livez", "/readyz", "/up", "/version", "/metrics"].contains(&route)
 }
 
 /// The figures: on the private listener, and on the only one of a role that has no other.
@@ -108,18 +114,16 @@ impl Door {
     /// Lets those pass who may see the figures: who shows the token, and the super admin; anybody, if that is set.
     async fn authorize_scraper(&self, head: &Parts) -> Result<(), Refusal> {
         let settings = &self.monitor.settings;
-        let is_shown = |token| bearer(head).is_some_and(|shown| bool::from(shown.ct_eq(token)));
-        if settings.is_public
-            || settings.token.as_ref().is_some_and(|token| is_shown(token.reveal().as_bytes()))
-        {
+        let admin = &self.terms().admin;
+        if settings.is_public || admin.is_everybody {
             return Ok(());
         }
-        self.authorize_super(head).await
+        match cluster::api::bearer(authorization(head)) {
+            Some(shown) => {
+                let good = [settings.token.as_ref(), admin.token.as_ref()];
+                self.credentials.take_token(Client::of_head(head).address, shown, &good)
+            }
+            None => self.authorize_super(head).await,
+        }
     }
-}
-
-/// The token of an `Authorization` header (RFC 6750 section 2.1).
-fn bearer(head: &Parts) -> Option<&[u8]> {
-    let (scheme, token) = authorization(head)?.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }

@@ -14,7 +14,7 @@ use axum::routing::{delete, get, post};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::connection::Peer;
+use super::client::Client;
 use super::credentials::Reach;
 use super::{Door, answer, body, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
@@ -130,6 +130,12 @@ pub(super) fn database_failed(error: &impl std::fmt::Display) -> Refusal {
 }
 
 impl Door {
+    async fn reach(&self, head: &Parts, app: Option<&Admin>) -> Result<Reach, Refusal> {
+        self.credentials
+            .reach(Client::of_head(head).address, authorization(head), &self.terms().admin, app)
+            .await
+    }
+
     /// How the webhooks of an app fare.
     pub(super) async fn webhook_reports(&self, key: &AppKey) -> Result<Vec<WebhookReport>, Refusal> {
         self.webhooks.status(key).await.map_err(|error| database_failed(&error))
@@ -146,11 +152,7 @@ impl Door {
             secret: AppSecret(wanted.secret.unwrap_or(secret)),
             admin: Admin { account: wanted.account, hash },
             connect_hook: wanted.connect_hook,
-            request_ip: head
-                .extensions
-                .get::<Peer>()
-                .map(|peer| peer.address.to_string())
-                .unwrap_or_default(),
+            request_ip: Client::of_head(head).to_string(),
             registered: Registered::at(&Timestamp::now().to_zoned_datetime(TimeZone::system())),
         };
         if has_chosen_id { self.hub.register(app).await } else { self.hub.register_under_any_id(app).await }
@@ -158,7 +160,7 @@ impl Door {
 
     /// Lets the super admin pass.
     pub(super) async fn authorize_super(&self, head: &Parts) -> Result<(), Refusal> {
-        match self.credentials.reach(authorization(head), &self.terms().admin, None).await? {
+        match self.reach(head, None).await? {
             Reach::Everything => Ok(()),
             Reach::OneApp => Err(Refusal::NotAuthorized),
         }
@@ -170,7 +172,7 @@ impl Door {
         let key = answer::segment(head.uri.path(), place)?;
         let live = self.hub.app(&key);
         let admin = live.as_ref().ok().map(|live| &live.app.admin);
-        self.credentials.reach(authorization(head), &self.terms().admin, admin).await?;
+        self.reach(head, admin).await?;
         live
     }
 }

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::SuperAdmin;
-use crate::config::Proxies;
+use super::{SuperAdmin, ThrottleLimits};
+use crate::config::{AddressLimits, Networks};
 use crate::dialect::cluster::token::Verifier;
 
 /// All of them.
@@ -19,7 +19,15 @@ pub struct Terms {
     /// What bounds HTTP.
     pub limits: DoorLimits,
     /// Who is believed about how a request came to them.
-    pub trusted_proxies: Proxies,
+    pub trusted_proxies: Networks,
+    /// They say it by the PROXY protocol, before anything else.
+    pub proxy_protocol: bool,
+    /// Who may come to the private listener; if there are none, everybody.
+    pub api_allow: Networks,
+    /// What one address may do.
+    pub addresses: AddressLimits,
+    /// How often somebody may fail to sign in.
+    pub sign_ins: ThrottleLimits,
     /// Sockets of the Pusher dialect must name their protocol version.
     pub strict_protocol: bool,
     /// Where the Pusher dialect is served besides the root, such as `/ws-gateway`; empty: nowhere.

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::connection::Peer;
+use super::client::{Client, Peer};
 use super::refused::show_turned_away;
 use super::{Door, answer};
 use crate::dialect::cluster::api::Fault;
@@ -24,7 +24,7 @@ use crate::dialect::cluster::token::Unbelievable;
 use crate::dialect::form::Form;
 use crate::dialect::pusher::handshake::{self as begin, Closing};
 use crate::dialect::{Session, pusher};
-use crate::hub::{Admission, LiveApp};
+use crate::hub::{Admission, LiveApp, Place};
 use crate::model::{Refusal, SocketId, UserId};
 use crate::net::websocket::{deflate, frame, handshake};
 
@@ -49,7 +49,20 @@ impl Handover {
     }
 }
 
-/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: app, upgrade headers, connect hook, admission (spec D23).
+/// The route of sockets of Gusher.
+pub const GUSHER: &str = "/ws/{app_key}/{user_tag}";
+/// That of sockets of Pusher Channels.
+pub const PUSHER: &str = "/app/{app_key}";
+/// That of sockets of Gusher Cluster.
+pub const CLUSTER: &str = "/v1/apps/{app_key}/ws";
+
+/// Whether a route is one of these.
+pub fn is_upgrade(route: &str) -> bool {
+    [GUSHER, PUSHER, CLUSTER].contains(&route)
+}
+
+/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: address, app, upgrade headers, connect hook, admission (spec
+/// D23).
 pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit(&door, &head).await {
         Ok((accept, admitted)) => {
@@ -67,7 +80,7 @@ pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
 type Admitted = (Admission, Option<HeaderValue>);
 
 async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Refusal> {
-    let path = head.uri.path();
+    let (path, place) = (head.uri.path(), door.take_place(head)?);
     let app = door.hub.app(&answer::segment(path, 2)?)?;
     let user = UserId::parse(&answer::segment(path, 3)?)?;
     let accept = handshake::accept(&head.method, head.version, &head.headers);
@@ -84,29 +97,35 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
         asked?;
     }
     let extension = agree_on_extension(&app, head);
-    let admission = door.hub.admit(&app, Session::Gusher(user), extension.is_some())?;
+    let admission = door.hub.admit(&app, Session::Gusher(user), extension.is_some(), place)?;
     Ok((accept, (admission, extension)))
 }
 
 /// `GET /app/{key}`: what is wrong is told after the upgrade (pusher-channels 1.2).
 pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
-    let admitted = answer::segment(head.uri.path(), 2)
-        .map_err(|_| Closing::path_unknown())
-        .and_then(|key| {
-            let admitted = admit_pusher(&door, &key, &head);
-            if let (Err(closing), Ok(live)) = (&admitted, door.hub.app_by_any_key(&key)) {
-                show_turned_away(&live, closing.code, &closing.message);
-            }
-            admitted
-        })
-        .inspect_err(|closing| door.count_refused(closing.reason()));
+    let key = answer::segment(head.uri.path(), 2).map_err(|_| Closing::path_unknown());
+    let taken = door.take_place(&head).map_err(|refusal| match refusal {
+        Refusal::ConnectsExceeded { .. } => (refusal.reason(), Closing::too_many_connects()),
+        _ => (refusal.reason(), Closing::address_full()),
+    });
+    let admitted = taken.and_then(|place| {
+        let admitted = key.clone().and_then(|key| admit_pusher(&door, &key, &head, place));
+        admitted.map_err(|closing| (closing.reason(), closing))
+    });
+    let admitted = admitted.map_err(|(reason, closing)| {
+        door.count_refused(reason);
+        if let Some(live) = key.ok().and_then(|key| door.hub.app_by_any_key(&key).ok()) {
+            show_turned_away(&live, closing.code, &closing.message);
+        }
+        closing
+    });
     if let Ok((admission, _)) = &admitted {
         admission.followed().await;
     }
     answer_upgrade(&head, admitted)
 }
 
-/// `GET /v1/apps/{app}/ws?token=`. The order is: token, app, upgrade headers, admission (spec 2.5).
+/// `GET /v1/apps/{app}/ws?token=`. The order is: address, token, app, upgrade headers, admission (spec 2.5).
 pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit_cluster(&door, &head) {
         Ok((accept, admitted)) => {
@@ -126,6 +145,14 @@ pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
 }
 
 impl Door {
+    /// What a socket takes of its client's address.
+    ///
+    /// # Errors
+    /// [`Refusal::ConnectsExceeded`], [`Refusal::AddressFull`].
+    fn take_place(&self, head: &Parts) -> Result<Option<Place>, Refusal> {
+        self.addresses.connect(Client::of_head(head).address, self.terms.load().addresses.sockets_max)
+    }
+
     fn count_refused(&self, reason: &'static str) {
         self.hub.metrics.sockets_refused.add(reason, 1);
     }
@@ -152,6 +179,7 @@ impl From<Fault> for CannotEnter {
 fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), CannotEnter> {
     let terms = door.terms();
     let tokens = terms.tokens.as_ref().ok_or(Refusal::PathUnknown)?;
+    let place = door.take_place(head)?;
     let mut query = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
     let token = query.find_map(|(name, value)| (name == "token").then_some(value)).unwrap_or_default();
     if token.is_empty() {
@@ -178,7 +206,7 @@ fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), C
         life_s: expires_at_s.map(|at_s| life_s(at_s, Timestamp::now().as_second())),
     };
     let extension = agree_on_extension(&app, head);
-    let admission = door.hub.admit(&app, Session::Cluster(Box::new(session)), extension.is_some())?;
+    let admission = door.hub.admit(&app, Session::Cluster(Box::new(session)), extension.is_some(), place)?;
     Ok((accept, (admission, extension)))
 }
 
@@ -204,8 +232,8 @@ pub fn unknown_path(head: &Parts) -> Response {
     refuse(&Refusal::PathUnknown)
 }
 
-/// What is wrong is found in this order (pusher-channels 1.2).
-fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admitted, Closing> {
+/// What is wrong is found in this order (pusher-channels 1.2), once the address may connect.
+fn admit_pusher(door: &Door, key: &str, head: &Parts, place: Option<Place>) -> Result<Admitted, Closing> {
     let (protocol, client) = begin::protocol(head.uri.query(), door.terms().strict_protocol)?;
     let app = door.hub.app_by_any_key(key).map_err(|_| Closing::app_unknown(key))?;
     let settings = app.settings();
@@ -222,7 +250,7 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admitted, Closin
     let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
     let session = begin::Session { socket_id, protocol, client };
     let extension = agree_on_extension(&app, head);
-    let admitted = door.hub.admit(&app, Session::Pusher(session), extension.is_some());
+    let admitted = door.hub.admit(&app, Session::Pusher(session), extension.is_some(), place);
     admitted.map(|admission| (admission, extension)).map_err(|refusal| match refusal {
         Refusal::Draining => Closing::reconnect(),
         Refusal::AppUnknown => Closing::app_unknown(key),
@@ -243,7 +271,7 @@ pub(super) fn came_over_tls(door: &Door, head: &Parts) -> bool {
     let Some(peer) = head.extensions.get::<Peer>() else { return false };
     let named = head.headers.get_all("x-forwarded-proto").iter().next_back();
     let scheme = named.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    match scheme.filter(|_| door.terms().trusted_proxies.trusts(peer.address.ip())) {
+    match scheme.filter(|_| door.terms().trusted_proxies.contain(peer.address.ip())) {
         Some(scheme) => scheme.trim().eq_ignore_ascii_case("https"),
         None => peer.is_secure,
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{FollowNumber, LiveApp};
+use super::{FollowNumber, LiveApp, Place};
 use crate::dialect::Session;
 use crate::model::{AppNumber, PermissionChange, Push, UserId};
 use crate::net::stream::Stream;
@@ -37,6 +37,8 @@ pub struct Arrival {
     pub session: Session,
     /// It agreed on deflated messages.
     pub deflates: bool,
+    /// What it takes of its address, if sockets of addresses are counted.
+    pub place: Option<Place>,
 }
 
 /// What a shard is told.

@@ -22,6 +22,7 @@ mod link;
 mod mailbox;
 mod notify;
 mod peers;
+mod places;
 mod publish;
 mod shares;
 mod sockets;
@@ -48,6 +49,7 @@ pub use follows::FollowNumber;
 pub use learn::GATHER;
 pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
+pub use places::{Place, Places};
 pub use stale::{Stale, Stales};
 pub use users::Watched;
 pub use values::{Addressee, Attendance};
@@ -271,8 +273,8 @@ impl Hub {
             .for_each(|shard| self.posts[shard].mailbox.post(Message::CloseApp(live.number)));
     }
 
-    /// Admits a socket: from here on it is listed and pushes are kept for it, deflated if it `deflates`. The caller
-    /// owes it a stream; dropping the admission takes it back.
+    /// Admits a socket: from here on it is listed and pushes are kept for it, deflated if it `deflates`. It has
+    /// its place until it is gone. The caller owes it a stream; dropping the admission takes it back.
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when the node is full, [`Refusal::Draining`] when it stops, [`Refusal::AppUnknown`]
@@ -282,6 +284,7 @@ impl Hub {
         app: &Arc<LiveApp>,
         session: Session,
         deflates: bool,
+        place: Option<Place>,
     ) -> Result<Admission, Refusal> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
@@ -325,7 +328,13 @@ impl Hub {
         }
         let post = &self.posts[shard];
         post.sockets.fetch_add(1, Ordering::Relaxed);
-        post.mailbox.post(Message::Expect(Arrival { number, app: Arc::clone(app), session, deflates }));
+        post.mailbox.post(Message::Expect(Arrival {
+            number,
+            app: Arc::clone(app),
+            session,
+            deflates,
+            place,
+        }));
         self.metrics.admissions.of(dialect).add(1);
         Ok(Admission { hub: Arc::clone(self), shard, number, follow, open: false })
     }

@@ -50,6 +50,25 @@ pub enum Refusal {
     BusDown,
     /// The node is about to stop.
     Draining,
+    /// An address that may not come to this listener.
+    AddressNotAllowed,
+    /// An address has as many sockets as it may have.
+    AddressFull,
+    /// An address opens sockets faster than it may.
+    ConnectsExceeded {
+        /// How long to wait, in seconds.
+        wait_s: u32,
+    },
+    /// An address calls faster than it may.
+    CallsExceeded {
+        /// How long to wait, in seconds.
+        wait_s: u32,
+    },
+    /// Somebody failed to sign in too often.
+    SignInsExceeded {
+        /// How long to wait, in seconds.
+        wait_s: u32,
+    },
     /// Our own fault; the cause is in the log.
     Internal,
     /// The app is switched off.
@@ -71,6 +90,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether a call is refused for the address that it came from, whatever was asked.
+    pub fn is_about_address(&self) -> bool {
+        matches!(self, Self::AddressNotAllowed | Self::CallsExceeded { .. } | Self::SignInsExceeded { .. })
+    }
+
+    /// How long to wait before it is worth while to try again, in seconds, where that is known.
+    pub fn wait_s(&self) -> Option<u32> {
+        match self {
+            Self::SignInsExceeded { wait_s }
+            | Self::ConnectsExceeded { wait_s }
+            | Self::CallsExceeded { wait_s } => Some(*wait_s),
+            _ => None,
+        }
+    }
+
     /// The reason as one word for figures: without what a client or a backend sent.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -95,6 +129,11 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::BusDown => "bus_down",
             Self::Draining => "draining",
+            Self::AddressNotAllowed => "address_not_allowed",
+            Self::AddressFull => "address_full",
+            Self::ConnectsExceeded { .. } => "connects_exceeded",
+            Self::CallsExceeded { .. } => "calls_exceeded",
+            Self::SignInsExceeded { .. } => "sign_ins_exceeded",
             Self::Internal => "internal",
             Self::AppDisabled => "app_disabled",
             Self::AppFull => "app_full",

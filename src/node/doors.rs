@@ -31,11 +31,12 @@ pub(super) fn door(
         wait_max: limits.hook_wait_max,
         answer_bytes_max: limits.hook_answer_bytes_max,
     });
-    let credentials = Credentials::new(CredentialSettings {
+    let checking = CredentialSettings {
         bcrypt_cost: config.node.bcrypt_cost,
         memory: config.node.credential_life,
         computations_max: thread::available_parallelism().map_or(1, usize::from),
-    });
+    };
+    let credentials = Credentials::new(checking, terms.sign_ins);
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
         credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;

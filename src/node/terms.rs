@@ -5,7 +5,7 @@ use std::fmt;
 use super::StartError;
 use crate::config::{Config, Role};
 use crate::dialect::cluster::token::{KeysInvalid, Verifier};
-use crate::door::{DoorLimits, SuperAdmin, Terms};
+use crate::door::{DoorLimits, SuperAdmin, Terms, ThrottleLimits};
 use crate::model::{Admin, Hash};
 
 /// The terms of a node that starts. A master does without keys (spec 2.1).
@@ -55,7 +55,14 @@ fn with(config: &Config, tokens: Option<Verifier>) -> Terms {
             body_bytes_max: limits.body_bytes_max,
             body_time_max: limits.body_time_max,
         },
+        sign_ins: ThrottleLimits {
+            failures_max: config.addresses.failed_sign_ins_max,
+            window: config.addresses.failed_sign_ins_time,
+        },
         trusted_proxies: config.trusted_proxies.clone(),
+        proxy_protocol: config.proxy_protocol,
+        api_allow: config.api_allow.clone(),
+        addresses: config.addresses.clone(),
         strict_protocol: config.pusher.strict_protocol,
         path_prefix: config.pusher.path_prefix.clone(),
         close_at_expiry: config.cluster.close_at_expiry,

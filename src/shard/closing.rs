@@ -90,6 +90,7 @@ impl Shard {
         self.show_disconnected(slot, NO_CLOSE, "");
         self.withdraw(slot);
         let Some(mut socket) = self.sockets.try_remove(slot as usize) else { return };
+        self.places.remove(&slot);
         socket.outbox.clear(&mut self.pool);
         let aside = self.aside.take(slot).map(|(_, stream)| stream);
         self.gone.extend(socket.stream.take().or(aside));

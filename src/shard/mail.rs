@@ -82,6 +82,7 @@ impl Shard {
             deflates: arrival.deflates,
             is_dirty: false,
         });
+        self.places.extend(arrival.place.map(|place| (slot, place)));
         self.awaited.insert(arrival.number, slot);
         let dialect = self.sockets[slot as usize].dialect();
         self.metrics.sockets.of(dialect).add(1);

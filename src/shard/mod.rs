@@ -35,7 +35,7 @@ use slab::Slab;
 pub use bearers::SOCKET_LINES;
 pub use outbox::OutboxLimits;
 
-use crate::hub::{Hub, LiveApp, Mailbox, Message, ShardIndex, SocketNumber};
+use crate::hub::{Hub, LiveApp, Mailbox, Message, Place, ShardIndex, SocketNumber};
 use crate::metrics::ShardMetrics;
 use crate::model::{AppNumber, ChannelName, Dialect, SocketId, UserId};
 use crate::net::stream::Stream;
@@ -182,6 +182,8 @@ pub struct Shard {
     apps: HashMap<AppNumber, Members>,
     /// Admitted sockets whose streams are still with the door.
     awaited: HashMap<SocketNumber, Slot>,
+    /// What sockets take of their addresses, beside them as few nodes count that.
+    places: HashMap<Slot, Place>,
     /// Streams of sockets that are not told yet what they asked for.
     aside: Aside,
     /// Messages taken from the mailbox and not carried out yet.
@@ -249,6 +251,7 @@ impl Shard {
             sockets: Slab::new(),
             apps: HashMap::new(),
             awaited: HashMap::new(),
+            places: HashMap::new(),
             aside: Aside::default(),
             mail: VecDeque::new(),
             walks: VecDeque::new(),

@@ -174,7 +174,7 @@ impl World {
     }
 
     fn admit_with(&self, app: &Arc<LiveApp>, session: Session, deflates: bool) -> (Admission, Arriving) {
-        let admission = self.hub.admit(app, session, deflates).unwrap();
+        let admission = self.hub.admit(app, session, deflates, None).unwrap();
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
         client.connect(&self.listener.local_addr().unwrap().into()).unwrap();

@@ -201,6 +201,17 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::AppFull => (StatusCode::SERVICE_UNAVAILABLE, "app has as many sockets as it may have"),
         Refusal::BusDown => (StatusCode::SERVICE_UNAVAILABLE, "the bus to the other nodes is down"),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server stops"),
+        Refusal::AddressNotAllowed => (StatusCode::FORBIDDEN, "address not allowed"),
+        Refusal::AddressFull => {
+            (StatusCode::SERVICE_UNAVAILABLE, "this address has as many sockets as it may have")
+        }
+        Refusal::ConnectsExceeded { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "too many connects from this address")
+        }
+        Refusal::CallsExceeded { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many calls from this address"),
+        Refusal::SignInsExceeded { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "too many failed sign-ins, try again later")
+        }
         // No call of this dialect can meet these.
         Refusal::SubscribedAlready
         | Refusal::NotSubscribed

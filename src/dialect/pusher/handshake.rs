@@ -92,6 +92,16 @@ impl Closing {
         Self::new(4100, "Over capacity")
     }
 
+    /// The address opens sockets faster than it may.
+    pub fn too_many_connects() -> Self {
+        Self::new(4100, "Too many connects from this address")
+    }
+
+    /// The address has as many sockets as it may have.
+    pub fn address_full() -> Self {
+        Self::new(4100, "This address has as many sockets as it may have")
+    }
+
     /// The node stops; another one is there, or will be.
     pub fn reconnect() -> Self {
         Self::new(4200, "Please reconnect immediately")

@@ -4,7 +4,6 @@
 //! not hold any more: the password, or the registration of its app.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Request, State};
@@ -20,7 +19,7 @@ use super::{Answer, Door, Refused, json, ok};
 use crate::config::ConsoleSettings;
 use crate::dialect::console::Fault;
 use crate::dialect::console::session::{SignIn, Told};
-use crate::door::connection::Peer;
+use crate::door::client::Client;
 use crate::door::{body, upgrade};
 use crate::hub::LiveApp;
 use crate::model::{Admin, AppKey, AppNumber, Refusal};
@@ -201,7 +200,7 @@ impl Door {
     async fn try_sign_in(&self, head: &Parts, sign_in: &SignIn) -> Result<(String, Visitor), SignInFault> {
         let throttle = &self.console.throttle;
         let app_key = sign_in.app_key.as_deref();
-        let payers = [throttle.account(app_key), throttle.address(self.client_address(head))];
+        let payers = [throttle.account(app_key), throttle.address(Client::of_head(head).address)];
         throttle
             .charge(&payers, Instant::now())
             .map_err(|wait| SignInFault::Throttled(wait.as_secs_f64().ceil() as u64))?;
@@ -212,22 +211,6 @@ impl Door {
         throttle.give_back(&payers);
         let opened = self.console.sessions.open(who, admin, Instant::now());
         Ok(opened.map_err(|_| Refusal::Internal)?)
-    }
-
-    /// Whom a request is from: its peer, or the last that a trusted proxy names and does not trust.
-    fn client_address(&self, head: &Parts) -> IpAddr {
-        let peer = head.extensions.get::<Peer>().map_or(IpAddr::from([0; 4]), |peer| peer.address.ip());
-        let (terms, named) = (self.terms(), head.headers.get_all("x-forwarded-for"));
-        let mut client = peer;
-        let entries: Vec<&str> = named.iter().filter_map(|value| value.to_str().ok()).collect();
-        for entry in entries.iter().rev().flat_map(|value| value.rsplit(',')) {
-            let Ok(address) = entry.trim().parse() else { break };
-            if !terms.trusted_proxies.trusts(client) {
-                break;
-            }
-            client = address;
-        }
-        client
     }
 
     fn told<'a>(&'a self, visitor: &'a Visitor) -> String {
