@@ -45,8 +45,8 @@ pub(super) fn validate(
     let mut check = Check { defaults: Typed::default(), findings, warnings };
     let is_whole = matches!(role, Role::Whole);
     let (listen, api_listen) = check.listeners(&typed, is_whole);
-    let tls = check.tls(typed.tls, &role);
     let (trusted_proxies, proxy_protocol) = check.proxies(&typed);
+    let tls = check.tls(typed.tls, &role);
     let config = Config {
         role,
         admin: check.admin(typed.auth_account, typed.auth_password, is_whole),

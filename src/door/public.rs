@@ -10,8 +10,8 @@ use super::{Door, cluster, operation, signed, upgrade};
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
     Router::new()
-        .route(upgrade::GUSHER, get(upgrade::gusher))
-        .route(upgrade::PUSHER, get(upgrade::pusher))
+        .route("/ws/{app_key}/{user_tag}", get(upgrade::gusher))
+        .route("/app/{app_key}", get(upgrade::pusher))
         .merge(signed::routes())
         .merge(cluster_routes())
 }
@@ -19,7 +19,7 @@ pub fn routes() -> Router<Arc<Door>> {
 /// Those of Gusher Cluster, which are all in the role of its slave.
 pub fn cluster_routes() -> Router<Arc<Door>> {
     Router::new()
-        .route(upgrade::CLUSTER, get(upgrade::cluster))
+        .route("/v1/apps/{app_key}/ws", get(upgrade::cluster))
         .merge(cluster::public_routes())
         .merge(operation::routes())
 }

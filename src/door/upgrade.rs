@@ -49,16 +49,9 @@ impl Handover {
     }
 }
 
-/// The route of sockets of Gusher.
-pub const GUSHER: &str = "/ws/{app_key}/{user_tag}";
-/// That of sockets of Pusher Channels.
-pub const PUSHER: &str = "/app/{app_key}";
-/// That of sockets of Gusher Cluster.
-pub const CLUSTER: &str = "/v1/apps/{app_key}/ws";
-
-/// Whether a route is one of these.
+/// Whether a route is one of sockets, which are limited as such and not as calls.
 pub fn is_upgrade(route: &str) -> bool {
-    [GUSHER, PUSHER, CLUSTER].contains(&route)
+    ["/ws/{app_key}/{user_tag}", "/app/{app_key}", "/v1/apps/{app_key}/ws"].contains(&route)
 }
 
 /// `GET /ws/{app_key}/{user_tag}?token=`. The order is: address, app, upgrade headers, connect hook, admission (spec
