@@ -147,6 +147,22 @@ async fn a_refused_order_is_counted_and_tried_again() {
 }
 
 #[tokio::test]
+async fn an_account_that_is_not_known_any_more_is_made_anew() {
+    let (authority, place) = (AcmeServer::start().await, place());
+    let first = node(&authority, place.path()).await;
+    authority.looks_at(first.public());
+    certified(&first).await;
+    first.stop().await;
+    let account = fs::read(&kept(place.path(), "account-")[0]).expect("readable");
+    fs::remove_file(&kept(place.path(), "certificate-")[0]).expect("it was kept");
+    authority.forgets();
+    let second = node(&authority, place.path()).await;
+    authority.looks_at(second.public());
+    certified(&second).await;
+    assert_ne!(fs::read(&kept(place.path(), "account-")[0]).expect("readable"), account);
+}
+
+#[tokio::test]
 async fn nodes_that_share_a_directory_answer_for_each_other() {
     let (authority, place) = (AcmeServer::start().await, place());
     let (one, two) = (node(&authority, place.path()).await, node(&authority, place.path()).await);

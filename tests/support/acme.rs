@@ -58,6 +58,8 @@ struct Book {
     orders: Vec<Order>,
     years: Option<Years>,
     refusal: Option<String>,
+    /// The account is not known any more.
+    is_forgotten: bool,
 }
 
 struct Order {
@@ -116,6 +118,11 @@ impl AcmeServer {
     /// Refuses orders from now on for this reason, or for none any more.
     pub fn refuses(&self, reason: Option<&str>) {
         self.state.book().refusal = reason.map(str::to_owned);
+    }
+
+    /// Forgets the account.
+    pub fn forgets(&self) {
+        self.state.book().is_forgotten = true;
     }
 
     /// How many certificates it has issued.
@@ -282,6 +289,7 @@ async fn account(State(desk): State<Arc<Desk>>, body: String) -> Response {
     assert_eq!(payload["termsOfServiceAgreed"], true);
     let part = |name: &str| key[name].as_str().expect("a key on P-256").to_owned();
     let known = format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, part("x"), part("y"));
+    desk.book().is_forgotten = false;
     desk.book().thumbprint = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(known));
     told(StatusCode::CREATED, Some(format!("{}/account/1", desk.base)), json!({ "status": "valid" }))
 }
@@ -291,6 +299,10 @@ async fn order(State(desk): State<Arc<Desk>>, body: String) -> Response {
     if let Some(reason) = desk.book().refusal.clone() {
         let problem = json!({ "type": "urn:ietf:params:acme:error:rateLimited", "detail": reason });
         return told(StatusCode::TOO_MANY_REQUESTS, None, problem);
+    }
+    if desk.book().is_forgotten {
+        let problem = json!({ "type": "urn:ietf:params:acme:error:accountDoesNotExist" });
+        return told(StatusCode::BAD_REQUEST, None, problem);
     }
     let names = payload["identifiers"].as_array().expect("identifiers").iter();
     let domains: Vec<_> = names.map(|name| name["value"].as_str().expect("a name").to_owned()).collect();

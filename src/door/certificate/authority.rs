@@ -8,8 +8,8 @@ use std::fmt;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationHandle, AuthorizationStatus, ChallengeType, Error, Identifier,
-    NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+    Account, AccountBuilder, AccountCredentials, AuthorizationHandle, AuthorizationStatus, ChallengeType,
+    Error, Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
 use tokio::time::timeout;
 
@@ -26,6 +26,9 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// How often it is asked whether it is done, to begin with; each time it is asked again takes half as long again.
 const ASK_AFTER: Duration = Duration::from_millis(250);
+
+/// What an authority says of an account that it does not know (RFC 8555 section 6.7).
+const ACCOUNT_UNKNOWN: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
 /// Why there is no certificate, in one line that says what to do.
 #[derive(Debug)]
@@ -68,10 +71,8 @@ impl Authority {
     }
 
     async fn ordered(&self, cache: &Cache) -> Result<Pair, OrderFailed> {
-        let account = self.account(cache).await?;
-        let names: Vec<_> = self.config.domains.iter().cloned().map(Identifier::Dns).collect();
+        let mut order = self.begin(cache).await?;
         let refused = |error| self.refused(&error);
-        let mut order = account.new_order(&NewOrder::new(&names)).await.map_err(refused)?;
         let answers = self.answer_challenges(&mut order, cache).await?;
         let policy = RetryPolicy::new().initial_delay(ASK_AFTER).backoff(1.5).timeout(STEP_TIME_MAX);
         let proven = order.poll_ready(&policy).await;
@@ -95,25 +96,46 @@ impl Authority {
         Ok(pair)
     }
 
-    /// The account of the cache, or a new one, which is there before anything is ordered in its name.
-    async fn account(&self, cache: &Cache) -> Result<Account, OrderFailed> {
-        let builder = Account::builder_with_http(Box::new(self.client.clone()));
-        let kept = cache.account().map_err(|error| OrderFailed(not_read(cache, "the account", &error)))?;
-        if let Some(json) = kept {
-            let credentials: AccountCredentials = serde_json::from_slice(&json)
-                .map_err(|_| OrderFailed(not_read(cache, "the account", &"it is none: remove it")))?;
-            return builder.from_credentials(credentials).await.map_err(|error| self.refused(&error));
+    /// Orders in the name of the account that is kept, or of a new one.
+    async fn begin(&self, cache: &Cache) -> Result<Order, OrderFailed> {
+        let names: Vec<_> = self.config.domains.iter().cloned().map(Identifier::Dns).collect();
+        let wanted = NewOrder::new(&names);
+        if let Some(account) = self.kept_account(cache).await? {
+            match account.new_order(&wanted).await {
+                // It was shut or forgotten there; what a new one orders is as good.
+                Err(Error::Api(problem)) if problem.r#type.as_deref() == Some(ACCOUNT_UNKNOWN) => {}
+                other => return other.map_err(|error| self.refused(&error)),
+            }
         }
+        let account = self.new_account(cache).await?;
+        account.new_order(&wanted).await.map_err(|error| self.refused(&error))
+    }
+
+    async fn kept_account(&self, cache: &Cache) -> Result<Option<Account>, OrderFailed> {
+        let kept = cache.account().map_err(|error| OrderFailed(not_read(cache, "the account", &error)))?;
+        let Some(json) = kept else { return Ok(None) };
+        let credentials: AccountCredentials = serde_json::from_slice(&json)
+            .map_err(|_| OrderFailed(not_read(cache, "the account", &"it is none: remove it")))?;
+        let restored = self.builder().from_credentials(credentials).await;
+        restored.map(Some).map_err(|error| self.refused(&error))
+    }
+
+    /// It is kept before anything is ordered in its name.
+    async fn new_account(&self, cache: &Cache) -> Result<Account, OrderFailed> {
         let contact = self.config.email.as_ref().map(|email| format!("mailto:{email}"));
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let new =
             NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
-        let created = builder.create(&new, self.config.directory.clone(), None).await;
+        let created = self.builder().create(&new, self.config.directory.clone(), None).await;
         let (account, credentials) = created.map_err(|error| self.refused(&error))?;
         let kept = serde_json::to_vec(&credentials).map_err(std::io::Error::other);
         kept.and_then(|json| cache.keep_account(&json))
             .map_err(|error| OrderFailed(not_kept(cache, "the account", &error)))?;
         Ok(account)
+    }
+
+    fn builder(&self) -> AccountBuilder {
+        Account::builder_with_http(Box::new(self.client.clone()))
     }
 
     /// Answers what is not proven yet, until what is returned is dropped, and tells the authority to look.
