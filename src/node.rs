@@ -165,8 +165,7 @@ impl Node {
         );
         let door = doors::door(config, &hub, &webhooks, monitor, log, certificate.as_ref(), terms)?;
         // An authority that is asked for one looks at the listeners, which accept already.
-        let keep = |certificate: &Arc<Certificate>| Arc::clone(certificate).keep(Arc::clone(&hub));
-        housekeeping.extend(certificate.as_ref().map(|certificate| tokio::spawn(keep(certificate))));
+        housekeeping.extend(certificate.clone().map(|it| tokio::spawn(it.keep(Arc::clone(&hub)))));
         let (stopping, over) = (watch::Sender::new(false), watch::Sender::new(false));
         housekeeping.push(tokio::spawn(tidy(Arc::clone(&door))));
         Ok(Self {
