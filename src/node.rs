@@ -133,14 +133,13 @@ impl Node {
             .collect::<io::Result<Vec<_>>>()
             .map_err(system)?;
         let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
-        let limits = hub_limits(config, sockets_max);
         let origin = Instant::now();
         let (notices, posted) = Notices::queue(NOTICES_MAX);
         let (link, facts) = match &config.bus {
             Some(bus) => Some(others::connect(bus, &config.limits).await?).unzip(),
             None => (None, None),
         };
-        let hub = Hub::new(apps, mailboxes, limits, origin, notices.clone(), link);
+        let hub = Hub::new(apps, mailboxes, hub_limits(config, sockets_max), origin, notices.clone(), link);
         if let Some(app) = first {
             apps::ensure(&hub, app).await?;
         }

@@ -139,7 +139,8 @@ fn all_settings_of_an_app_are_described() {
 
 /// A node with keys for tokens, and the app of the examples.
 async fn serve() -> Server {
-    let server = Server::with(&[cluster::KEY_SETTING]).await;
+    // A guest tries wrong credentials again and again, and looks whether that is what it is told.
+    let server = Server::with(&[cluster::KEY_SETTING, ("addresses.failed_sign_ins_max", "0")]).await;
     pusher::register(&server, json!({})).await;
     server
 }

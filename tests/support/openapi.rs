@@ -30,10 +30,15 @@ pub static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
 /// What a listener says of a path that it does not have.
 const ELSEWHERE: &str = "404 page not found\n";
 
+/// What the private listener says, whatever is asked, to whom it is not for.
+const NOT_ALLOWED: &str = "address not allowed\n";
+
 /// Fails when a call was answered with a status that is not described. What is no call of ours is passed over, so is
-/// what was asked of the listener where it is not, and what is said of all calls at once: that a head is too long.
+/// what was asked of the listener where it is not, and what is said of all calls at once: that a head is too long, or an
+/// address not allowed.
 pub fn check(method: &Method, path: &str, status: StatusCode, text: &str) {
     if (status == StatusCode::NOT_FOUND && text == ELSEWHERE)
+        || (status == StatusCode::FORBIDDEN && text == NOT_ALLOWED)
         || status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     {
         return;
