@@ -190,6 +190,9 @@ pub struct Limits {
     pub http2_streams_max: u32,
     /// Most sockets of the node; `None` means what the descriptor limit allows.
     pub sockets_max: Option<usize>,
+    /// What the process may have in memory before no socket is let in any more, in bytes; `None` means nine tenths of what
+    /// its control group may have.
+    pub memory_bytes_max: Option<u64>,
     /// Most messages that may wait for one socket.
     pub outbox_messages_max: usize,
     /// Most bytes that may wait for one socket.

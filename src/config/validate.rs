@@ -343,6 +343,12 @@ impl Check {
             sockets_max: Some(self.count("limits.sockets_max", typed.sockets_max, 0..=100_000_000))
                 .filter(|sockets_max| *sockets_max > 0),
             http2_streams_max: self.whole("limits.http2_streams_max", typed.http2_streams_max, 0..=10_000),
+            memory_bytes_max: Some(self.whole(
+                "limits.memory_bytes_max",
+                typed.memory_bytes_max,
+                0..=1 << 50,
+            ))
+            .filter(|bytes_max| *bytes_max > 0),
             outbox_messages_max: self.count(
                 "limits.outbox_messages_max",
                 typed.outbox_messages_max,

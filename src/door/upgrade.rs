@@ -49,7 +49,7 @@ impl Handover {
     }
 }
 
-/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: app, upgrade headers, connect hook, admission (spec D23).
+/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: app, upgrade headers, the app's rate, connect hook, admission (spec D23).
 pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit(&door, &head).await {
         Ok((accept, admitted)) => {
@@ -75,6 +75,7 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
     if !app.settings().enabled {
         return Err(Refusal::AppDisabled);
     }
+    door.hub.approach(&app)?;
     if !app.app.connect_hook.is_empty() {
         let query = Form::read(false, head.uri.query(), None, &[])?;
         let token = query.get("token")?.unwrap_or_default();
@@ -99,14 +100,14 @@ pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
             }
             admitted
         })
-        .inspect_err(|closing| door.count_refused(closing.reason()));
+        .inspect_err(|closing| door.count_refused(closing.reason));
     if let Ok((admission, _)) = &admitted {
         admission.followed().await;
     }
     answer_upgrade(&head, admitted)
 }
 
-/// `GET /v1/apps/{app}/ws?token=`. The order is: token, app, upgrade headers, admission (spec 2.5).
+/// `GET /v1/apps/{app}/ws?token=`. The order is: token, app, upgrade headers, the app's rate, admission (spec 2.5).
 pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit_cluster(&door, &head) {
         Ok((accept, admitted)) => {
@@ -169,6 +170,7 @@ fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), C
     })?;
     let accept = handshake::accept(&head.method, head.version, &head.headers);
     let accept = accept.map_err(|_| Refusal::NotAnUpgrade)?;
+    door.hub.approach(&app)?;
     let bits = SocketId { high: random_number()?, low: random_number()? };
     let expires_at_s = claims.expires_at_s().filter(|_| terms.close_at_expiry);
     let session = socket::Session {
@@ -219,17 +221,21 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts) -> Result<Admitted, Closin
     if !begin::is_origin_allowed(&settings, origin) {
         return Err(Closing::origin_not_allowed());
     }
-    let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
-    let session = begin::Session { socket_id, protocol, client };
-    let extension = agree_on_extension(&app, head);
-    let admitted = door.hub.admit(&app, Session::Pusher(session), extension.is_some());
-    admitted.map(|admission| (admission, extension)).map_err(|refusal| match refusal {
+    let closing = |refusal| match refusal {
         Refusal::Draining => Closing::reconnect(),
         Refusal::AppUnknown => Closing::app_unknown(key),
         Refusal::AppDisabled => Closing::app_disabled(),
         Refusal::AppFull => Closing::over_quota(),
+        Refusal::RateExceeded(_) => Closing::too_many_connects(),
+        Refusal::MemoryShort => Closing::memory_short(),
         _ => Closing::over_capacity(),
-    })
+    };
+    door.hub.approach(&app).map_err(closing)?;
+    let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
+    let session = begin::Session { socket_id, protocol, client };
+    let extension = agree_on_extension(&app, head);
+    let admitted = door.hub.admit(&app, Session::Pusher(session), extension.is_some());
+    admitted.map(|admission| (admission, extension)).map_err(closing)
 }
 
 /// permessage-deflate, if the app wants it and the client offers it.
