@@ -1,4 +1,4 @@
-//! What an app bounds within a second, and what a node refuses when it is short of memory. A bound is
+//! What an app bounds within a second, what a node refuses when it is short of memory, and whose pages may call. A bound is
 //! one a second: then it shows soon, however long a call takes, and no test waits for a second to pass.
 
 mod support;
@@ -278,4 +278,76 @@ fn limit_memory(server: &Server, bytes: &str) {
     flags.set("limits.memory_bytes_max", bytes);
     flags.set(cluster::KEY_SETTING.0, cluster::KEY_SETTING.1);
     server.node.reload(&read::dev([], &flags).expect("a configuration")).expect("it can be used");
+}
+
+const PAGE: &str = "https://admin.example.com";
+
+/// What a browser asks before it makes a call for a page.
+async fn preflight(call: reqwest::RequestBuilder, origin: &str) -> Answer {
+    let call = call.header("Origin", origin).header("Access-Control-Request-Method", "POST");
+    send(call.header("Access-Control-Request-Headers", "authorization,content-type")).await
+}
+
+fn has(answer: &Answer, name: &str) -> bool {
+    answer.headers.contains_key(name)
+}
+
+#[tokio::test]
+async fn pages_of_named_origins_may_call_on_both_listeners() {
+    let server = serve_with(&[("cors.origins", PAGE)], json!({})).await;
+    for call in [
+        server.call(Method::OPTIONS, "/api/push/app"),
+        server.call(Method::OPTIONS, "/v1/apps/app/channels/c/messages"),
+        server.public_call(Method::OPTIONS, "/apps/77/events"),
+    ] {
+        let other = preflight(call.try_clone().expect("no body"), "https://evil.example").await;
+        assert!(other.status == 405 && !has(&other, "Access-Control-Allow-Origin"), "{}", other.text);
+        let answer = preflight(call, PAGE).await;
+        assert_eq!(answer.status, 204);
+        for (header, value) in [
+            ("Access-Control-Allow-Origin", PAGE),
+            ("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE"),
+            ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+            ("Access-Control-Max-Age", "600"),
+            ("Vary", "Origin"),
+        ] {
+            assert_eq!(answer.header(header), value);
+        }
+        assert!(!has(&answer, "Access-Control-Allow-Credentials"));
+    }
+    let push = |origin: &str| {
+        let call = server.call(Method::POST, "/api/push/app").basic_auth(SUPER.0, Some(SUPER.1));
+        send(call.header("Origin", origin).form(&[("content", "x")]))
+    };
+    assert_eq!(push(PAGE).await.header("Access-Control-Allow-Origin"), PAGE);
+    let other = push("https://evil.example").await;
+    assert!(!has(&other, "Access-Control-Allow-Origin") && other.header("Vary") == "Origin");
+    // Also what is refused, so that the page learns why.
+    let call = server.call(Method::POST, "/api/push/app").header("Origin", PAGE);
+    let refused = send(call).await;
+    assert_eq!((refused.status.as_u16(), refused.header("Access-Control-Allow-Origin")), (401, PAGE));
+    let nowhere = preflight(server.call(Method::OPTIONS, "/nowhere"), PAGE).await;
+    assert_eq!(nowhere.status, 404);
+}
+
+#[tokio::test]
+async fn anybodys_pages_may_call_or_nobodys() {
+    let server = serve_with(&[("cors.origins", "*")], json!({})).await;
+    let answer = preflight(server.call(Method::OPTIONS, "/api/push/app"), PAGE).await;
+    assert_eq!((answer.status.as_u16(), answer.header("Access-Control-Allow-Origin")), (204, "*"));
+    assert!(!has(&answer, "Vary") && !has(&answer, "Access-Control-Allow-Credentials"));
+
+    let server = serve(json!({})).await;
+    let answer = preflight(server.call(Method::OPTIONS, "/api/push/app"), PAGE).await;
+    assert!(answer.status == 405 && !has(&answer, "Access-Control-Allow-Origin"), "{}", answer.text);
+    let own_rule = preflight(server.public_call(Method::OPTIONS, "/v1/auth"), PAGE).await;
+    assert_eq!((own_rule.status.as_u16(), own_rule.header("Access-Control-Allow-Origin")), (204, "*"));
+}
+
+#[tokio::test]
+async fn sockets_are_none_of_its_business() {
+    let server = serve_with(&[("cors.origins", PAGE)], json!({})).await;
+    let (_, response) = server.open(server.socket_url("app", "anna")).await.expect("upgraded");
+    let headers = response.headers();
+    assert!(!headers.contains_key("Vary") && !headers.contains_key("Access-Control-Allow-Origin"));
 }

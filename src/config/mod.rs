@@ -9,6 +9,7 @@
 mod keys;
 mod listen;
 mod log_switch;
+mod origins;
 mod postgres;
 mod proxies;
 pub mod read;
@@ -25,6 +26,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 pub use listen::ListenAddress;
 pub use log_switch::LogSwitch;
+pub use origins::Origins;
 pub use postgres::{PostgresConfig, PostgresTls};
 pub use proxies::Proxies;
 pub use reference::reference;
@@ -66,6 +68,8 @@ pub struct Config {
     pub max_wait_hook: usize,
     /// Whose word counts on where a request came from, and how.
     pub trusted_proxies: Proxies,
+    /// Whose pages may make calls from within browsers.
+    pub cors_origins: Origins,
     /// With what the listeners speak TLS; without it both are plain.
     pub tls: Option<TlsConfig>,
     /// What one client, one backend or one request may cost.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Config, keys, typed::Typed};
 
 /// What a node that runs takes over when it reads its configuration again (SIGHUP). All else counts at the next start.
-pub const RELOADABLE: [&str; 25] = [
+pub const RELOADABLE: [&str; 26] = [
     "auth_account",
     "auth_password",
     "environment",
@@ -19,6 +19,7 @@ pub const RELOADABLE: [&str; 25] = [
     "log.max_age_days",
     "log.compress",
     "trusted_proxies",
+    "cors.origins",
     "limits.memory_bytes_max",
     "limits.body_bytes_max",
     "limits.body_seconds_max",

@@ -32,6 +32,7 @@ pub(super) struct Typed {
     pub webhooks: TypedWebhooks,
     pub metrics: TypedMetrics,
     pub console: TypedConsole,
+    pub cors: TypedCors,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +63,12 @@ pub(super) struct TypedLog {
     pub max_backups: i64,
     pub max_age_days: i64,
     pub compress: bool,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+pub(super) struct TypedCors {
+    /// With commas between them, as the environment has no lists.
+    pub origins: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -247,6 +254,7 @@ impl Default for Typed {
             },
             store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000, log_max: 100, log_bytes_max: 16_777_216 },
+            cors: TypedCors::default(),
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
             console: TypedConsole::default(),
         }

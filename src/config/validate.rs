@@ -8,8 +8,8 @@ use std::{num::NonZero, ops::RangeInclusive, path::PathBuf, str::FromStr, thread
 use super::{
     Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config, ConsoleSettings,
     Database, Drain, Level, Limits, ListenAddress, Log, LogFormat, LogTarget, MAX_WAIT_HOOK_MAX,
-    MetricsSettings, NodeSettings, PostgresConfig, Proxies, PusherSettings, Role, Rotation, SQLFILE_MEMORY,
-    Secret, SendWay, TlsConfig, WebhookSettings,
+    MetricsSettings, NodeSettings, Origins, PostgresConfig, Proxies, PusherSettings, Role, Rotation,
+    SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
     reload::AsTyped,
     typed::{
         Typed, TypedBus, TypedCluster, TypedConsole, TypedDrain, TypedLimits, TypedLog, TypedMetrics,
@@ -66,6 +66,7 @@ pub(super) fn validate(
         },
         metrics: check.metrics(typed.metrics),
         console: check.console(&typed.console),
+        cors_origins: check.cors_origins(&typed.cors.origins),
         trusted_proxies: check.trusted_proxies(&typed.trusted_proxies),
         drain: check.drain(&typed.drain),
         warnings: check.warnings,
@@ -185,6 +186,13 @@ impl Check {
         text.parse().unwrap_or_else(|reason| {
             self.find(format!("trusted_proxies {reason}"));
             Proxies::default()
+        })
+    }
+
+    fn cors_origins(&mut self, text: &str) -> Origins {
+        text.parse().unwrap_or_else(|reason| {
+            self.find(format!("cors.origins {reason}"));
+            Origins::default()
         })
     }
 

@@ -8,6 +8,7 @@ mod certificate;
 mod cluster;
 mod connection;
 mod console;
+mod cors;
 mod credentials;
 mod http2;
 mod openapi;
@@ -265,6 +266,7 @@ fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>) -> Router {
         .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
         // Last, since they only wrap what is there by now.
         .layer(middleware::map_response(tell_when))
+        .layer(middleware::from_fn_with_state(Arc::clone(door), cors::allow))
         .layer(middleware::map_response_with_state(Arc::clone(door), challenge))
         .layer(middleware::from_fn_with_state(Arc::clone(door), log))
         .with_state(Arc::clone(door))

@@ -55,6 +55,7 @@ fn with(config: &Config, tokens: Option<Verifier>) -> Terms {
             body_bytes_max: limits.body_bytes_max,
             body_time_max: limits.body_time_max,
         },
+        cors_origins: config.cors_origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         strict_protocol: config.pusher.strict_protocol,
         path_prefix: config.pusher.path_prefix.clone(),
