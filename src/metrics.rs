@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::model::Dialect;
+use crate::model::{Dialect, Rate};
 
 /// A number that goes up, or for a gauge up and down. Reading it orders nothing else.
 #[derive(Debug, Default)]
@@ -50,6 +50,17 @@ impl ByDialect {
     /// The sum of all.
     pub fn get(&self) -> u64 {
         self.0.iter().map(Counter::get).sum()
+    }
+}
+
+/// A counter for each rate that an app may bound.
+#[derive(Debug, Default)]
+pub struct ByRate([Counter; Rate::ALL.len()]);
+
+impl ByRate {
+    /// That of one rate.
+    pub fn of(&self, rate: Rate) -> &Counter {
+        &self.0[rate as usize]
     }
 }
 
@@ -155,6 +166,8 @@ pub struct AppMetrics {
     pub publications: Counter,
     /// Frames of pushes handed to its sockets.
     pub deliveries: Counter,
+    /// What was refused as a bound of the app's own was reached; of frames, the sockets that were closed for them.
+    pub exceeded: ByRate,
 }
 
 /// Why a socket may be refused; others may come up.
@@ -169,6 +182,7 @@ const SOCKET_REFUSALS: &[&str] = &[
     "hook_failed",
     "hook_refused",
     "hook_timeout",
+    "memory_short",
     "not_an_upgrade",
     "not_authorized",
     "origin_not_allowed",
@@ -176,11 +190,12 @@ const SOCKET_REFUSALS: &[&str] = &[
     "path_unknown",
     "protocol_unsupported",
     "tls_only",
+    "too_many_connects",
 ];
 
 /// Why a publication may be refused once it was understood; others may come up.
 const PUBLICATION_REFUSALS: &[&str] =
-    &["app_disabled", "app_unknown", "body_too_large", "bus_down", "overloaded"];
+    &["app_disabled", "app_unknown", "body_too_large", "bus_down", "overloaded", "too_many_publications"];
 
 /// What may be refused for the address it came from.
 const ADDRESS_REFUSALS: &[&str] =
@@ -192,6 +207,8 @@ const HOOK_RESULTS: &[&str] = &["accepted", "hook_busy", "hook_failed", "hook_re
 /// What the control plane counts.
 #[derive(Debug)]
 pub struct NodeMetrics {
+    /// What the process may have in memory before nobody is let in, in bytes; 0 for no bound (a gauge).
+    pub memory_bytes_max: Counter,
     /// Publications accepted.
     pub publications: Counter,
     /// Times that an app which nobody registered was refused, as there were as many as there may be.
@@ -247,6 +264,7 @@ pub struct NodeMetrics {
 impl Default for NodeMetrics {
     fn default() -> Self {
         Self {
+            memory_bytes_max: Counter::default(),
             publications: Counter::default(),
             apps_refused: Counter::default(),
             publications_refused: Labelled::of(PUBLICATION_REFUSALS),

@@ -3,6 +3,7 @@
 mod apps;
 mod doors;
 mod listeners;
+mod memory;
 mod others;
 mod terms;
 
@@ -33,6 +34,7 @@ use crate::net::descriptors;
 use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, OutboxPlace};
 pub use listeners::Inherited;
+use memory::Warden;
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -88,6 +90,7 @@ pub struct Node {
     doors: Vec<JoinHandle<()>>,
     door: Arc<Door>,
     certificate: Option<Arc<Certificate>>,
+    warden: Arc<Warden>,
     notices: Notices,
     webhooks: Arc<Webhooks>,
     housekeeping: Vec<JoinHandle<()>>,
@@ -144,8 +147,7 @@ impl Node {
             apps::ensure(&hub, app).await?;
         }
         let (shards, shard_metrics) = start_shards(config, &hub, prepared, origin)?;
-        let mut housekeeping =
-            vec![tokio::spawn(trim_memory(Arc::clone(&hub))), tokio::spawn(advance_time(Arc::clone(&hub)))];
+        let (warden, mut housekeeping) = keep_house(&hub, config);
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
             let stales = Arc::<Stales>::default();
             housekeeping.push(tokio::spawn(others::tell_changes(Arc::clone(&hub))));
@@ -180,6 +182,7 @@ impl Node {
             doors: doors::serve(config, &door, certificate.as_ref(), [(public, &stopping), (private, &over)]),
             door,
             certificate,
+            warden,
             stopping,
             over,
             drain: ArcSwap::from_pointee(config.drain.clone()),
@@ -216,6 +219,7 @@ impl Node {
     pub fn reload(&self, config: &Config) -> Result<(), StartError> {
         self.door.change(terms::of(config)?);
         self.drain.store(Arc::new(config.drain.clone()));
+        self.warden.change(config);
         self.certificate.iter().for_each(|certificate| certificate.reload());
         Ok(())
     }
@@ -399,6 +403,17 @@ fn system(error: io::Error) -> StartError {
 pub(crate) fn sockets_possible() -> usize {
     let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
     usize::try_from(sockets).unwrap_or(usize::MAX)
+}
+
+/// What is done from time to time, as long as the node runs.
+fn keep_house(hub: &Arc<Hub>, config: &Config) -> (Arc<Warden>, Vec<JoinHandle<()>>) {
+    let warden = Warden::new(hub, config);
+    let tasks = vec![
+        tokio::spawn(trim_memory(Arc::clone(hub))),
+        tokio::spawn(advance_time(Arc::clone(hub))),
+        tokio::spawn(Arc::clone(&warden).watch()),
+    ];
+    (warden, tasks)
 }
 
 /// Lets the hub do what is due.

@@ -78,7 +78,7 @@ fn what_has_no_equivalent_is_named_and_no_secret_shown() {
     let outcome = dry("soketi", SOKETI, &[]);
     for part in [
         "metrics.enabled: nothing here is like it",
-        "app one: maxreadrequestspersecond: backends are not limited here",
+        "app one: maxreadrequestspersecond: max_calls_per_second here would bound what is published, too",
         "app one: webhooks.0: events of the type strange",
         "app one: webhooks.0.lambda_function",
         "app two: its id is not 1 to 18 digits",
@@ -132,14 +132,22 @@ fn sockudo_is_read_from_json_and_its_toml_is_sent_through_a_converter() {
     let sockudo = r#"{"port": 6001, "adapter": {"driver": "nats", "nats": {"servers": ["nats://n1:4222", "n2:4222"]}},
         "websocket_max_payload_kb": 64, "activity_timeout": 100, "shutdown_grace_period": 10, "ssl": {"enabled": false},
         "app_manager": {"driver": "memory", "array": {"apps": [{"id": "9", "key": "s", "secret": "long-enough",
-            "max_connections": "100", "enable_watchlist_events": true, "allowed_origins": ["https://*.example.com"]}]}}}"#;
+            "max_connections": "100", "max_backend_events_per_second": 50, "max_read_requests_per_second": "20",
+            "enable_watchlist_events": true, "allowed_origins": ["https://*.example.com"]}]}}}"#;
     let outcome = dry("sockudo", sockudo, &[]);
     let expected = json!({
         "listen": ":6001", "pusher": { "message_bytes_max": 65536 }, "drain": { "seconds": 10 },
         "bus": { "kind": "nats", "url": "nats://n1:4222,nats://n2:4222" },
     });
     assert_eq!(settings(&outcome), expected);
-    for part in ["max_connections=100", "watchlists=true", "activity_timeout=100", "allowed_origins="] {
+    for part in [
+        "max_connections=100",
+        "max_publications_per_second=50",
+        "max_calls_per_second=70",
+        "watchlists=true",
+        "activity_timeout=100",
+        "allowed_origins=",
+    ] {
         assert!(outcome.stdout.contains(part), "{part}: {outcome:?}");
     }
     assert_eq!(outcome.stderr, "not taken over: ssl.enabled: nothing here is like it\n");

@@ -9,9 +9,11 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::family::Family;
+use prometheus_client::metrics::MetricType;
+
+use super::family::{Family, Value};
 use crate::hub::LiveApp;
-use crate::model::AppNumber;
+use crate::model::{AppNumber, Rate};
 
 /// What stands for all others. No app can be registered by this name, as it has a slash.
 const OTHERS: &str = "/others";
@@ -21,16 +23,25 @@ const OTHERS: &str = "/others";
 struct Traffic {
     publications: u64,
     deliveries: u64,
+    /// What was refused, by rates.
+    exceeded: [u64; Rate::ALL.len()],
 }
 
 impl Traffic {
     fn of(app: &LiveApp) -> Self {
-        Self { publications: app.metrics.publications.get(), deliveries: app.metrics.deliveries.get() }
+        Self {
+            publications: app.metrics.publications.get(),
+            deliveries: app.metrics.deliveries.get(),
+            exceeded: Rate::ALL.map(|rate| app.metrics.exceeded.of(rate).get()),
+        }
     }
 
     fn add_growth(&mut self, before: Self, now: Self) {
         self.publications += now.publications - before.publications;
         self.deliveries += now.deliveries - before.deliveries;
+        for (rate, sum) in self.exceeded.iter_mut().enumerate() {
+            *sum += now.exceeded[rate] - before.exceeded[rate];
+        }
     }
 }
 
@@ -91,5 +102,17 @@ fn families(rows: &[(String, u64, Traffic)]) -> Vec<Family> {
             "app",
             figures(|(.., traffic)| traffic.deliveries),
         ),
+        exceeded(rows),
     ]
+}
+
+fn exceeded(rows: &[(String, u64, Traffic)]) -> Family {
+    let figures = rows.iter().flat_map(|(app, _, traffic)| {
+        Rate::ALL.into_iter().zip(traffic.exceeded).map(|(rate, count)| {
+            let labels = vec![("app", Cow::Owned(app.clone())), ("rate", Cow::Borrowed(rate.name()))];
+            (labels, Value::Counter(count))
+        })
+    });
+    let help = "What a bound of an app's own within a second refused on this node";
+    Family::new("gusher_app_rate_exceeded", help, MetricType::Counter, figures.collect())
 }

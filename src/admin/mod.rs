@@ -16,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub use process::resident_bytes;
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 

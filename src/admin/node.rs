@@ -14,6 +14,7 @@ use crate::model::Dialect;
 pub fn families(hub: &Hub, webhooks: &WebhookFigures) -> Vec<Family> {
     let mut families =
         vec![build(), Family::gauge("gusher_draining", "Whether the node stops", hub.is_draining().into())];
+    families.extend(memory(hub));
     families.extend(sockets(hub));
     families.extend(publishing(&hub.metrics));
     families.extend(requests(&hub.metrics));
@@ -33,6 +34,22 @@ fn build() -> Family {
     let version = Cow::Borrowed(env!("CARGO_PKG_VERSION"));
     let figure = (vec![("version", version)], Value::Gauge(1));
     Family::new("gusher_build_info", "Always 1; the label says what runs", MetricType::Gauge, vec![figure])
+}
+
+fn memory(hub: &Hub) -> [Family; 2] {
+    let (bytes_max, is_short) = (hub.metrics.memory_bytes_max.get(), hub.is_short_of_memory());
+    [
+        Family::gauge(
+            "gusher_memory_bytes_max",
+            "Resident memory from which on no socket is let in, 0 for no bound",
+            bytes_max,
+        ),
+        Family::gauge(
+            "gusher_memory_short",
+            "Whether no socket is let in for want of memory",
+            is_short.into(),
+        ),
+    ]
 }
 
 fn sockets(hub: &Hub) -> Vec<Family> {

@@ -10,6 +10,7 @@ mod keys;
 mod listen;
 mod log_switch;
 mod networks;
+mod origins;
 mod postgres;
 pub mod read;
 mod reference;
@@ -26,6 +27,7 @@ use std::{fmt, io, num::NonZeroU32, path::PathBuf, time::Duration};
 pub use listen::ListenAddress;
 pub use log_switch::LogSwitch;
 pub use networks::Networks;
+pub use origins::Origins;
 pub use postgres::{PostgresConfig, PostgresTls};
 pub use reference::reference;
 pub use reload::RELOADABLE;
@@ -70,6 +72,8 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// Who may come to the private listener; if there are none, everybody.
     pub api_allow: Networks,
+    /// Whose pages may make calls from within browsers.
+    pub cors_origins: Origins,
     /// With what the listeners speak TLS; without it both are plain.
     pub tls: Option<TlsConfig>,
     /// What one client, one backend or one request may cost.
@@ -196,6 +200,9 @@ pub struct Limits {
     pub http2_streams_max: u32,
     /// Most sockets of the node; `None` means what the descriptor limit allows.
     pub sockets_max: Option<usize>,
+    /// What the process may have in memory before no socket is let in any more, in bytes; `None` means nine tenths of what
+    /// its control group may have.
+    pub memory_bytes_max: Option<u64>,
     /// Most messages that may wait for one socket.
     pub outbox_messages_max: usize,
     /// Most bytes that may wait for one socket.

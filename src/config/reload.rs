@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Config, keys, typed::Typed};
 
 /// What a node that runs takes over when it reads its configuration again (SIGHUP). All else counts at the next start.
-pub const RELOADABLE: [&str; 33] = [
+pub const RELOADABLE: [&str; 35] = [
     "auth_account",
     "auth_password",
     "environment",
@@ -28,6 +28,8 @@ pub const RELOADABLE: [&str; 33] = [
     "addresses.sockets_max",
     "addresses.failed_sign_ins_max",
     "addresses.failed_sign_ins_seconds",
+    "cors.origins",
+    "limits.memory_bytes_max",
     "limits.body_bytes_max",
     "limits.body_seconds_max",
     "limits.head_bytes_max",

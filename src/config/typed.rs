@@ -36,6 +36,7 @@ pub(super) struct Typed {
     pub metrics: TypedMetrics,
     pub console: TypedConsole,
     pub addresses: TypedAddresses,
+    pub cors: TypedCors,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,6 +67,12 @@ pub(super) struct TypedLog {
     pub max_backups: i64,
     pub max_age_days: i64,
     pub compress: bool,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+pub(super) struct TypedCors {
+    /// With commas between them, as the environment has no lists.
+    pub origins: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -157,6 +164,7 @@ pub(super) struct TypedLimits {
     pub pending_connections_max: i64,
     pub http2_streams_max: i64,
     pub sockets_max: i64,
+    pub memory_bytes_max: i64,
     pub outbox_messages_max: i64,
     pub outbox_bytes_max: i64,
     pub write_stall_seconds_max: i64,
@@ -264,6 +272,7 @@ impl Default for Typed {
             },
             store: TypedStore { url: String::new(), ca_file: String::new() },
             webhooks: TypedWebhooks { waiting_max: 100_000, log_max: 100, log_bytes_max: 16_777_216 },
+            cors: TypedCors::default(),
             metrics: TypedMetrics { public: false, token: String::new(), apps_max: 100 },
             addresses: TypedAddresses::default(),
             console: TypedConsole::default(),
@@ -312,6 +321,7 @@ impl Default for TypedLimits {
             pending_connections_max: 1_024,
             http2_streams_max: 100,
             sockets_max: 0,
+            memory_bytes_max: 0,
             outbox_messages_max: 4_096,
             outbox_bytes_max: 1_048_576,
             write_stall_seconds_max: 10,

@@ -15,8 +15,8 @@ use std::{
 use super::{
     AddressLimits, Admin, Algorithm, BusConfig, BusKind, CertificateSource, ClusterConfig, Config,
     ConsoleSettings, Database, Drain, Level, Limits, ListenAddress, Log, LogFormat, LogTarget,
-    MAX_WAIT_HOOK_MAX, MetricsSettings, Networks, NodeSettings, PostgresConfig, PusherSettings, Rate, Role,
-    Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
+    MAX_WAIT_HOOK_MAX, MetricsSettings, Networks, NodeSettings, Origins, PostgresConfig, PusherSettings,
+    Rate, Role, Rotation, SQLFILE_MEMORY, Secret, SendWay, TlsConfig, WebhookSettings,
     reload::AsTyped,
     typed::{
         Typed, TypedAddresses, TypedBus, TypedCluster, TypedConsole, TypedDrain, TypedLimits, TypedLog,
@@ -78,6 +78,7 @@ pub(super) fn validate(
         api_allow: check.networks("api_allow", &typed.api_allow),
         proxy_protocol,
         trusted_proxies,
+        cors_origins: check.cors_origins(&typed.cors.origins),
         drain: check.drain(&typed.drain),
         warnings: check.warnings,
         as_typed,
@@ -219,6 +220,13 @@ impl Check {
         text.parse().unwrap_or_else(|reason| {
             self.find(format!("{key} {reason}"));
             Networks::default()
+        })
+    }
+
+    fn cors_origins(&mut self, text: &str) -> Origins {
+        text.parse().unwrap_or_else(|reason| {
+            self.find(format!("cors.origins {reason}"));
+            Origins::default()
         })
     }
 
@@ -407,6 +415,12 @@ impl Check {
             sockets_max: Some(self.count("limits.sockets_max", typed.sockets_max, 0..=100_000_000))
                 .filter(|sockets_max| *sockets_max > 0),
             http2_streams_max: self.whole("limits.http2_streams_max", typed.http2_streams_max, 0..=10_000),
+            memory_bytes_max: Some(self.whole(
+                "limits.memory_bytes_max",
+                typed.memory_bytes_max,
+                0..=1 << 50,
+            ))
+            .filter(|bytes_max| *bytes_max > 0),
             outbox_messages_max: self.count(
                 "limits.outbox_messages_max",
                 typed.outbox_messages_max,

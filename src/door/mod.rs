@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 mod connection;
 mod console;
+mod cors;
 mod credentials;
 mod http2;
 mod openapi;
@@ -31,9 +32,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use quick_cache::sync::Cache;
@@ -292,10 +293,24 @@ fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>, listener: Listener) -> Ro
         })
         .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
         // Last, since they only wrap what is there by now.
+        .layer(middleware::map_response(tell_when))
+        .layer(middleware::from_fn_with_state(Arc::clone(door), cors::allow))
         .layer(middleware::map_response_with_state(Arc::clone(door), challenge))
         .layer(middleware::from_fn_with_state((Arc::clone(door), listener), guard))
         .layer(middleware::from_fn_with_state(Arc::clone(door), log))
         .with_state(Arc::clone(door))
+}
+
+/// Whoever is refused for now is told when it is worth while to come again (RFC 9110 section 10.2.3): rates are counted by
+/// the second, and a node has more to do until it has room again.
+async fn tell_when(mut response: Response) -> Response {
+    let seconds = match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => "1",
+        StatusCode::SERVICE_UNAVAILABLE => "5",
+        _ => return response,
+    };
+    response.headers_mut().entry(RETRY_AFTER).or_insert(HeaderValue::from_static(seconds));
+    response
 }
 
 /// Whoever is to show that it may is asked for what is taken here.

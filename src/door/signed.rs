@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::{Door, answer, body};
 use crate::dialect::pusher::api::{self, Fault, SignedCall, Wanted};
 use crate::hub::LiveApp;
-use crate::model::{ChannelKind, ChannelName, Counts, Refusal, Target, UserId};
+use crate::model::{ChannelKind, ChannelName, Counts, Rate, Refusal, Target, UserId};
 
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
@@ -56,7 +56,8 @@ impl Call {
 async fn event(State(door): State<Arc<Door>>, request: Request) -> Response {
     respond(&door, request, |call| {
         let wanted = api::event(&call.body, &call.live.settings())?;
-        publish(&door, &call.live, &wanted)?;
+        let published = door.hub.publish(&call.live, &wanted.publication);
+        published.map_err(|refusal| Fault::from(&refusal))?;
         Ok(api::published(&counts(&door, &call.live, &wanted), wanted.info))
     })
     .await
@@ -65,9 +66,10 @@ async fn event(State(door): State<Arc<Door>>, request: Request) -> Response {
 async fn batch(State(door): State<Arc<Door>>, request: Request) -> Response {
     respond(&door, request, |call| {
         let batch = api::batch(&call.body, &call.live.settings())?;
+        let publications = batch.iter().map(|wanted| &wanted.publication);
+        door.hub.publish_all(&call.live, publications).map_err(|refusal| Fault::from(&refusal))?;
         let mut told = Vec::with_capacity(batch.len());
         for wanted in &batch {
-            publish(&door, &call.live, wanted)?;
             let counted = counts(&door, &call.live, wanted).into_iter();
             told.extend(counted.map(|(channel, counts)| (channel, counts, wanted.info)));
         }
@@ -155,6 +157,8 @@ async fn check(door: &Door, head: Parts, body: axum::body::Body) -> Result<Call,
     if !settings.enabled {
         return Err(Fault::from(&Refusal::AppDisabled));
     }
+    // Last, so that nobody but the app itself uses up what it may.
+    live.take(Rate::Calls, 1).map_err(refused)?;
     Ok(Call { live, head, body })
 }
 
@@ -167,10 +171,6 @@ fn addressed_app(door: &Door, head: &Parts) -> Result<Arc<LiveApp>, Fault> {
     }
     let key = api::auth_key(head.uri.query().unwrap_or_default())?;
     door.hub.app_by_any_key(&key).map_err(|_| Fault::key_unknown())
-}
-
-fn publish(door: &Door, live: &Arc<LiveApp>, wanted: &Wanted) -> Result<(), Fault> {
-    door.hub.publish(live, &wanted.publication).map(drop).map_err(|refusal| Fault::from(&refusal))
 }
 
 /// What the channels of a publication hold now.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{SuperAdmin, ThrottleLimits};
-use crate::config::{AddressLimits, Networks};
+use crate::config::{AddressLimits, Networks, Origins};
 use crate::dialect::cluster::token::Verifier;
 
 /// All of them.
@@ -18,6 +18,8 @@ pub struct Terms {
     pub tokens: Option<Verifier>,
     /// What bounds HTTP.
     pub limits: DoorLimits,
+    /// Whose pages may make calls from within browsers.
+    pub cors_origins: Origins,
     /// Who is believed about how a request came to them.
     pub trusted_proxies: Networks,
     /// They say it by the PROXY protocol, before anything else.

@@ -54,8 +54,8 @@ pub fn is_upgrade(route: &str) -> bool {
     ["/ws/{app_key}/{user_tag}", "/app/{app_key}", "/v1/apps/{app_key}/ws"].contains(&route)
 }
 
-/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: address, app, upgrade headers, connect hook, admission (spec
-/// D23).
+/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: address, app, upgrade headers, the app's rate, connect hook,
+/// admission (spec D23).
 pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit(&door, &head).await {
         Ok((accept, admitted)) => {
@@ -81,6 +81,7 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
     if !app.settings().enabled {
         return Err(Refusal::AppDisabled);
     }
+    door.hub.approach(&app)?;
     if !app.app.connect_hook.is_empty() {
         let query = Form::read(false, head.uri.query(), None, &[])?;
         let token = query.get("token")?.unwrap_or_default();
@@ -98,27 +99,27 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
 pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     let key = answer::segment(head.uri.path(), 2).map_err(|_| Closing::path_unknown());
     let taken = door.take_place(&head).map_err(|refusal| match refusal {
-        Refusal::ConnectsExceeded { .. } => (refusal.reason(), Closing::too_many_connects()),
-        _ => (refusal.reason(), Closing::address_full()),
+        Refusal::ConnectsExceeded { .. } => Closing::address_too_fast(),
+        _ => Closing::address_full(),
     });
     let admitted = taken.and_then(|place| {
-        let admitted = key.clone().and_then(|key| admit_pusher(&door, &key, &head, place));
-        admitted.map_err(|closing| (closing.reason(), closing))
+        let key = key.clone()?;
+        admit_pusher(&door, &key, &head, place)
     });
-    let admitted = admitted.map_err(|(reason, closing)| {
-        door.count_refused(reason);
+    if let Err(closing) = &admitted {
+        door.count_refused(closing.reason);
         if let Some(live) = key.ok().and_then(|key| door.hub.app_by_any_key(&key).ok()) {
             show_turned_away(&live, closing.code, &closing.message);
         }
-        closing
-    });
+    }
     if let Ok((admission, _)) = &admitted {
         admission.followed().await;
     }
     answer_upgrade(&head, admitted)
 }
 
-/// `GET /v1/apps/{app}/ws?token=`. The order is: address, token, app, upgrade headers, admission (spec 2.5).
+/// `GET /v1/apps/{app}/ws?token=`. The order is: address, token, app, upgrade headers, the app's rate, admission
+/// (spec 2.5).
 pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit_cluster(&door, &head) {
         Ok((accept, admitted)) => {
@@ -190,6 +191,7 @@ fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), C
     })?;
     let accept = handshake::accept(&head.method, head.version, &head.headers);
     let accept = accept.map_err(|_| Refusal::NotAnUpgrade)?;
+    door.hub.approach(&app)?;
     let bits = SocketId { high: random_number()?, low: random_number()? };
     let expires_at_s = claims.expires_at_s().filter(|_| terms.close_at_expiry);
     let session = socket::Session {
@@ -240,17 +242,21 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts, place: Option<Place>) -> R
     if !begin::is_origin_allowed(&settings, origin) {
         return Err(Closing::origin_not_allowed());
     }
-    let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
-    let session = begin::Session { socket_id, protocol, client };
-    let extension = agree_on_extension(&app, head);
-    let admitted = door.hub.admit(&app, Session::Pusher(session), extension.is_some(), place);
-    admitted.map(|admission| (admission, extension)).map_err(|refusal| match refusal {
+    let closing = |refusal| match refusal {
         Refusal::Draining => Closing::reconnect(),
         Refusal::AppUnknown => Closing::app_unknown(key),
         Refusal::AppDisabled => Closing::app_disabled(),
         Refusal::AppFull => Closing::over_quota(),
+        Refusal::RateExceeded(_) => Closing::too_many_connects(),
+        Refusal::MemoryShort => Closing::memory_short(),
         _ => Closing::over_capacity(),
-    })
+    };
+    door.hub.approach(&app).map_err(closing)?;
+    let socket_id = random_id().map_err(|_| Closing::over_capacity())?;
+    let session = begin::Session { socket_id, protocol, client };
+    let extension = agree_on_extension(&app, head);
+    let admitted = door.hub.admit(&app, Session::Pusher(session), extension.is_some(), place);
+    admitted.map(|admission| (admission, extension)).map_err(closing)
 }
 
 /// permessage-deflate, if the app wants it and the client offers it.

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use arc_swap::ArcSwap;
 
 use super::Directory;
+use super::policy::Policy;
 use crate::feed::Feed;
 use crate::metrics::{AppMetrics, Counter};
 use crate::model::{
-    Admin, App, AppKey, AppNumber, AppSecret, AppSettings, Hash, KeyPair, Refusal, Registered,
+    Admin, App, AppKey, AppNumber, AppSecret, AppSettings, Hash, KeyPair, Rate, Refusal, Registered,
 };
 use crate::store::{Store, StoreError, new_identity};
 
@@ -19,7 +20,7 @@ use crate::store::{Store, StoreError, new_identity};
 pub struct LiveApp {
     /// What was registered.
     pub app: App,
-    settings: ArcSwap<AppSettings>,
+    policy: ArcSwap<Policy>,
     /// This registration of it.
     pub number: AppNumber,
     /// What is counted of it.
@@ -33,7 +34,7 @@ impl LiveApp {
     fn new(app: App, settings: AppSettings, number: AppNumber) -> Arc<Self> {
         Arc::new(Self {
             app,
-            settings: ArcSwap::from_pointee(settings),
+            policy: ArcSwap::from_pointee(Policy::new(settings)),
             number,
             metrics: AppMetrics::default(),
             feed: Arc::default(),
@@ -43,7 +44,32 @@ impl LiveApp {
 
     /// What it allows now.
     pub fn settings(&self) -> Arc<AppSettings> {
-        self.settings.load_full()
+        Arc::clone(&self.policy.load().settings)
+    }
+
+    /// It allows something else from now on. One change at a time: two at once might forget one of them.
+    fn set(&self, settings: AppSettings) {
+        let policy = self.policy.load().changed(settings);
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Whether it is in use at all.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.policy.load().settings.enabled
+    }
+
+    /// Frames that one socket may send in a second.
+    pub fn allows_frames(&self) -> Option<u32> {
+        self.policy.load().settings.max_frames_per_second
+    }
+
+    /// Takes `count` of what the app allows within a second on this node; what is refused is counted.
+    ///
+    /// # Errors
+    /// [`Refusal::RateExceeded`].
+    pub fn take(&self, rate: Rate, count: usize) -> Result<(), Refusal> {
+        let taken = self.policy.load().take(rate, count);
+        taken.inspect_err(|_| self.metrics.exceeded.of(rate).add(count as u64))
     }
 
     /// What signs for it now: its own key and secret first, then the additional ones. No key is there twice, unless
@@ -343,7 +369,7 @@ impl Apps {
         saved.map_err(|error| self.failed(error))?;
         let mut known = self.known_to_change();
         known.remove_additional_keys(&live);
-        live.settings.store(Arc::new(settings));
+        live.set(settings);
         known.insert_additional_keys(&live);
         drop(known);
         Ok(live)
@@ -388,7 +414,7 @@ impl Apps {
         };
         match (by_key.remove(key), app) {
             (Some(live), Some(app)) if is_same(&live, &app) => {
-                live.settings.store(Arc::new(settings));
+                live.set(settings);
                 by_key.insert(key.clone(), Arc::clone(&live));
                 Reread { gone: None, live: Some(live) }
             }

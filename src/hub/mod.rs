@@ -23,6 +23,7 @@ mod mailbox;
 mod notify;
 mod peers;
 mod places;
+mod policy;
 mod publish;
 mod shares;
 mod sockets;
@@ -58,7 +59,8 @@ use crate::dialect::Session;
 use crate::hook::Notices;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Refusal, Roster, UserId,
+    App, AppKey, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Rate, Refusal, Roster,
+    UserId,
 };
 use crate::net::stream::Stream;
 use crate::store::StoreError;
@@ -96,6 +98,8 @@ pub struct Hub {
     stopping: std::sync::atomic::AtomicBool,
     /// Nobody is admitted any more.
     draining: std::sync::atomic::AtomicBool,
+    /// Nobody is admitted until there is memory again.
+    short_of_memory: std::sync::atomic::AtomicBool,
     /// To the other nodes, if there may be any.
     link: Option<Link>,
     /// An app was refused, and the log says so; until there is room again.
@@ -130,6 +134,7 @@ impl Hub {
             notices,
             stopping: Default::default(),
             draining: Default::default(),
+            short_of_memory: Default::default(),
             link: link.map(Link::new),
             is_full_of_apps: Default::default(),
             changes: Default::default(),
@@ -271,6 +276,31 @@ impl Hub {
             .all_shards()
             .iter()
             .for_each(|shard| self.posts[shard].mailbox.post(Message::CloseApp(live.number)));
+    }
+
+    /// Whether a socket of this app may ask for more: a connect hook, and to be admitted. It counts as one that did.
+    ///
+    /// # Errors
+    /// [`Refusal::Draining`] when the node stops, [`Refusal::MemoryShort`] while it lets nobody in,
+    /// [`Refusal::RateExceeded`] when the app has let in as many within a second as it may.
+    pub fn approach(&self, app: &LiveApp) -> Result<(), Refusal> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Refusal::Draining);
+        }
+        if self.is_short_of_memory() {
+            return Err(Refusal::MemoryShort);
+        }
+        app.take(Rate::Connects, 1)
+    }
+
+    /// Whether nobody is let in for want of memory.
+    pub fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Relaxed)
+    }
+
+    /// From now on, nobody or somebody is.
+    pub fn set_short_of_memory(&self, is_short: bool) {
+        self.short_of_memory.store(is_short, Ordering::Relaxed);
     }
 
     /// Admits a socket: from here on it is listed and pushes are kept for it, deflated if it `deflates`. It has

@@ -14,8 +14,8 @@ use super::kept::Published;
 use super::{Hub, Link, LiveApp, Message, Post};
 use crate::feed::{Happening, excerpt};
 use crate::model::{
-    Audience, ChannelName, Content, Kept, NodeId, Pattern, Publication, Push, Reach, Recipients, Refusal,
-    Relay, SocketId, Target, UserId,
+    Audience, ChannelName, Content, Kept, NodeId, Pattern, Publication, Push, Rate, Reach, Recipients,
+    Refusal, Relay, SocketId, Target, UserId,
 };
 
 /// How many user ids are looked at while the directory of their app is held.
@@ -31,18 +31,48 @@ impl Hub {
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when a shard's mailbox is full or the bus does not keep up; [`Refusal::AppUnknown`] when the
-    /// app went away, [`Refusal::AppDisabled`] while it is switched off; [`Refusal::BusDown`] and
+    /// app went away, [`Refusal::AppDisabled`] while it is switched off; [`Refusal::RateExceeded`] when it publishes faster
+    /// than it may; [`Refusal::BusDown`] and
     /// [`Refusal::BodyTooLarge`] when the bus cannot carry it.
     pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
-        let published = self.check_publishing(app).and_then(|()| match &publication.target {
+        let may = self.check_publishing(app).and_then(|()| app.take(Rate::Publications, weight(publication)));
+        self.count_published(app, 1, may.and_then(|()| self.publish_accepted(app, publication)))
+    }
+
+    /// Sends several publications in this order. The app's rate takes all of them or none; any other fault ends it there,
+    /// and those before it have gone out.
+    ///
+    /// # Errors
+    /// Those of [`Hub::publish`].
+    pub fn publish_all<'a>(
+        &self,
+        app: &Arc<LiveApp>,
+        publications: impl Iterator<Item = &'a Publication> + Clone,
+    ) -> Result<(), Refusal> {
+        let may = self
+            .check_publishing(app)
+            .and_then(|()| app.take(Rate::Publications, publications.clone().map(weight).sum()));
+        if may.is_err() {
+            return self.count_published(app, publications.count() as u64, may);
+        }
+        for publication in publications {
+            let published = self.check_publishing(app);
+            let published = published.and_then(|()| self.publish_accepted(app, publication));
+            self.count_published(app, 1, published)?;
+        }
+        Ok(())
+    }
+
+    fn publish_accepted(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
+        let published = match &publication.target {
             Target::Everyone => self.publish_to_everyone(app, &publication.data),
             Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
             Target::UsersMatching(pattern) => self.publish_to_users(app, pattern, &publication.data),
-        });
+        };
         if let Ok(reach) = &published {
             app.feed.show(|| shown(publication, *reach));
         }
-        self.count_published(app, 1, published)
+        published
     }
 
     /// Counts what became of so many publications.
@@ -169,7 +199,7 @@ impl Hub {
 
     /// Refuses when nothing can be published now.
     pub(super) fn check_publishing(&self, app: &LiveApp) -> Result<(), Refusal> {
-        if !app.settings().enabled {
+        if !app.is_enabled() {
             return Err(Refusal::AppDisabled);
         }
         self.check_mailboxes()
@@ -201,6 +231,14 @@ fn shown(publication: &Publication, reach: Reach) -> Happening {
 pub(super) fn published(target: String, event: &str, data: &str, sockets: Option<usize>) -> Happening {
     let (event, bytes, data) = (event.to_owned(), data.len(), excerpt(data));
     Happening::Published { target, event, bytes, data, sockets }
+}
+
+/// What a publication counts against the app's rate.
+fn weight(publication: &Publication) -> usize {
+    match &publication.target {
+        Target::Channels(channels) => channels.len(),
+        Target::Everyone | Target::UsersMatching(_) => 1,
+    }
 }
 
 /// Data without a name, for the other nodes.

@@ -10,8 +10,8 @@ use super::directory::Directory;
 use super::publish::{plain, published};
 use super::{Hub, LiveApp, Message};
 use crate::model::{
-    AppKey, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Recipients, Refusal,
-    Relay, SocketId, UserId, ValueEvent, text_of_json,
+    AppKey, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Rate, Recipients,
+    Refusal, Relay, SocketId, UserId, ValueEvent, text_of_json,
 };
 
 /// Whom a value without an event goes to.
@@ -59,6 +59,7 @@ impl Hub {
 
     fn deliver_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
         self.check_publishing(app)?;
+        app.take(Rate::Publications, events.len())?;
         let mut directory = app.open_directory()?;
         for event in events {
             let (name, value) = (Arc::clone(&event.event), Arc::clone(&event.value));
@@ -111,6 +112,7 @@ impl Hub {
         value: &Arc<str>,
     ) -> Result<(), Refusal> {
         self.check_publishing(app)?;
+        app.take(Rate::Publications, 1)?;
         let directory = app.open_directory()?;
         let to = match addressee {
             Addressee::User(user) => Recipients::Bearers(user.clone()),

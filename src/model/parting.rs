@@ -15,6 +15,8 @@ pub enum Parting {
     TokenExpired,
     /// It says too much that makes no sense.
     Nonsense,
+    /// It sends more frames than its app allows.
+    TooManyFrames,
     /// It subscribes to nothing.
     Unsubscribed,
     /// The node stops.

@@ -1,5 +1,7 @@
 //! Every reason to say no to a client or a backend. Each dialect gives a reason its own number and words.
 
+use super::Rate;
+
 /// Why something was refused. Only dialects know close codes and HTTP statuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -46,6 +48,10 @@ pub enum Refusal {
     HookBusy,
     /// The node has as many sockets, or as much waiting mail, as it may have.
     Overloaded,
+    /// The node is short of memory.
+    MemoryShort,
+    /// The app's own bound within a second is reached.
+    RateExceeded(Rate),
     /// The other nodes cannot be reached.
     BusDown,
     /// The node is about to stop.
@@ -127,6 +133,8 @@ impl Refusal {
             Self::HookTimeout => "hook_timeout",
             Self::HookBusy => "hook_busy",
             Self::Overloaded => "overloaded",
+            Self::MemoryShort => "memory_short",
+            Self::RateExceeded(rate) => rate.excess(),
             Self::BusDown => "bus_down",
             Self::Draining => "draining",
             Self::AddressNotAllowed => "address_not_allowed",

@@ -4,7 +4,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AppKey, AppSecret, Webhook};
+use super::{AppKey, AppSecret, Rate, Webhook};
+
+/// The most of anything in a second.
+const RATE_MAX: u32 = 1_000_000;
 
 /// The most webhooks of an app.
 const WEBHOOKS_MAX: usize = 20;
@@ -75,6 +78,14 @@ pub struct AppSettings {
     pub max_watchlist_ids: u32,
     /// Events that one socket may send in a second.
     pub max_client_events_per_second: u32,
+    /// Frames that one socket may send in a second, client events included; no bound when absent.
+    pub max_frames_per_second: Option<u32>,
+    /// Sockets that may ask one node in a second to be let in; no bound when absent.
+    pub max_connects_per_second: Option<u32>,
+    /// Calls that its backends may make to one node in a second; no bound when absent.
+    pub max_calls_per_second: Option<u32>,
+    /// What its backends may publish on one node in a second, once for each channel; no bound when absent.
+    pub max_publications_per_second: Option<u32>,
     /// How long a cache channel keeps its event, in seconds.
     pub cache_ttl: u32,
     /// How long webhooks wait with telling that a channel or a member is gone, in seconds.
@@ -135,6 +146,10 @@ impl Default for AppSettings {
             max_user_info_bytes: 1_024,
             max_watchlist_ids: 100,
             max_client_events_per_second: 10,
+            max_frames_per_second: None,
+            max_connects_per_second: None,
+            max_calls_per_second: None,
+            max_publications_per_second: None,
             cache_ttl: 1_800,
             webhook_grace: 3,
             webhook_retry_span: 300,
@@ -196,7 +211,7 @@ impl AppSettings {
             ("max_presence_members", self.max_presence_members, 1..=1_000_000),
             ("max_user_info_bytes", self.max_user_info_bytes, 2..=1_048_576),
             ("max_watchlist_ids", self.max_watchlist_ids, 0..=100_000),
-            ("max_client_events_per_second", self.max_client_events_per_second, 1..=1_000_000),
+            ("max_client_events_per_second", self.max_client_events_per_second, 1..=RATE_MAX),
             ("cache_ttl", self.cache_ttl, 1..=604_800),
             ("webhook_grace", self.webhook_grace, 0..=60),
             ("webhook_retry_span", self.webhook_retry_span, 0..=300),
@@ -206,12 +221,31 @@ impl AppSettings {
                 return Err(format!("{name} is not between {} and {}", range.start(), range.end()));
             }
         }
+        self.check_rates()?;
         self.check_origins()?;
         self.check_keys()?;
         self.webhooks.iter().try_for_each(Webhook::check)?;
         match self.webhooks.len() {
             0..=WEBHOOKS_MAX => Ok(()),
             _ => Err(format!("webhooks has more than {WEBHOOKS_MAX} entries")),
+        }
+    }
+
+    /// How much of something there may be in a second.
+    pub fn rate(&self, rate: Rate) -> Option<u32> {
+        match rate {
+            Rate::Calls => self.max_calls_per_second,
+            Rate::Publications => self.max_publications_per_second,
+            Rate::Connects => self.max_connects_per_second,
+            Rate::Frames => self.max_frames_per_second,
+        }
+    }
+
+    fn check_rates(&self) -> Result<(), String> {
+        let is_odd = |rate: &Rate| self.rate(*rate).is_some_and(|count| !(1..=RATE_MAX).contains(&count));
+        match Rate::ALL.into_iter().find(is_odd) {
+            Some(rate) => Err(format!("{} is not between 1 and {RATE_MAX}", rate.setting())),
+            None => Ok(()),
         }
     }
 
@@ -259,6 +293,8 @@ mod tests {
     fn what_is_out_of_range_is_named() {
         let settings = AppSettings { activity_timeout: 0, ..AppSettings::default() };
         assert_eq!(settings.check().unwrap_err(), "activity_timeout is not between 1 and 3600");
+        let settings = AppSettings { max_calls_per_second: Some(0), ..AppSettings::default() };
+        assert_eq!(settings.check().unwrap_err(), "max_calls_per_second is not between 1 and 1000000");
         for origins in [vec![String::new()], vec!["x".repeat(301)], vec!["x".to_owned(); 101]] {
             let settings = AppSettings { allowed_origins: origins, ..AppSettings::default() };
             assert!(settings.check().unwrap_err().starts_with("allowed_origins has"));
@@ -274,6 +310,16 @@ mod tests {
         settings.set("enabled", Value::Null).unwrap();
         settings.set("max_connections", Value::Null).unwrap();
         assert_eq!(settings, AppSettings::default());
+    }
+
+    #[test]
+    fn each_rate_is_set_by_its_name() {
+        for rate in Rate::ALL {
+            let mut settings = AppSettings::default();
+            settings.set(rate.setting(), 7.into()).unwrap();
+            let set = Rate::ALL.map(|other| settings.rate(other));
+            assert_eq!(set, Rate::ALL.map(|other| (other == rate).then_some(7)));
+        }
     }
 
     #[test]

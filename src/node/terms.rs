@@ -59,6 +59,7 @@ fn with(config: &Config, tokens: Option<Verifier>) -> Terms {
             failures_max: config.addresses.failed_sign_ins_max,
             window: config.addresses.failed_sign_ins_time,
         },
+        cors_origins: config.cors_origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         proxy_protocol: config.proxy_protocol,
         api_allow: config.api_allow.clone(),

@@ -20,7 +20,7 @@ use crate::net::timer::Tick;
 use crate::net::websocket::frame;
 
 /// One second.
-const SECOND_TICKS: Tick = 4;
+pub(super) const SECOND_TICKS: Tick = 4;
 
 impl Shard {
     /// Carries out what a client asks.

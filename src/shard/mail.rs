@@ -77,6 +77,7 @@ impl Shard {
             seat,
             phase: Phase::Live,
             last_heard: self.now,
+            frames: 0,
             next_ping: 0,
             timer_due: 0,
             deflates: arrival.deflates,

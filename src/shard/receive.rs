@@ -4,10 +4,11 @@ use std::io;
 use std::ops::ControlFlow;
 
 use super::Shard;
+use super::channels::SECOND_TICKS;
 use super::list::Slot;
 use super::socket::{Phase, Seat};
 use crate::dialect::{self, Complaint, Terms};
-use crate::model::{Dialect, Parting};
+use crate::model::{Dialect, Parting, Rate};
 use crate::net::timer::Tick;
 use crate::net::websocket::{Inbound, Rules, Violation, close_reply, frame};
 
@@ -82,8 +83,8 @@ impl Shard {
     }
 
     fn hear(&mut self, slot: Slot, inbound: Inbound<'_>) {
-        if let Some(socket) = self.sockets.get_mut(slot as usize) {
-            socket.last_heard = self.now;
+        if self.is_too_much(slot) {
+            return self.part(slot, Parting::TooManyFrames);
         }
         match inbound {
             Inbound::Ping(payload) => self.send(slot, frame::pong(payload)),
@@ -100,6 +101,20 @@ impl Shard {
                 complaint.into_iter().for_each(|complaint| self.complain(slot, &complaint));
             }
         }
+    }
+
+    /// Counts a frame. Whether there were more of them in this second than the app allows.
+    fn is_too_much(&mut self, slot: Slot) -> bool {
+        let Some(socket) = self.sockets.get_mut(slot as usize) else { return false };
+        let is_same_second = socket.last_heard / SECOND_TICKS == self.now / SECOND_TICKS;
+        socket.frames = if is_same_second { socket.frames.saturating_add(1) } else { 1 };
+        socket.last_heard = self.now;
+        let Some(members) = self.apps.get(&socket.app) else { return false };
+        let is_too_much = members.live.allows_frames().is_some_and(|max| socket.frames > max);
+        if is_too_much {
+            members.live.metrics.exceeded.of(Rate::Frames).add(1);
+        }
+        is_too_much
     }
 
     fn hear_text(&mut self, slot: Slot, text: &str) {

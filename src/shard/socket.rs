@@ -117,6 +117,8 @@ pub struct Socket {
     pub phase: Phase,
     /// When a frame last came in.
     pub last_heard: Tick,
+    /// Frames that came in within that second.
+    pub frames: u32,
     /// When it is to be pinged.
     pub next_ping: Tick,
     /// The tick its one valid timer entry is due.

@@ -68,9 +68,6 @@ const COMMON_SETTINGS: &[(&str, &str, Kind)] = &[
     ("reverb.maxrequestbytes", "max_body_bytes", Kind::Count),
 ];
 
-/// Rates that are not limited here, so that only a limit is worth a word.
-const UNLIMITED: &[&str] = &["maxbackendeventspersecond", "maxreadrequestspersecond"];
-
 /// The largest `max_client_events_per_second`, for whoever had no limit.
 const CLIENT_EVENTS_MAX: u32 = 1_000_000;
 
@@ -247,16 +244,43 @@ fn planned_app(
             }
         }
     }
-    for name in UNLIMITED {
-        if taken(source, &format!("{path}.{name}"), number, left).is_some_and(|limit| limit >= 0) {
-            left.push(format!("app {key}: {name}: backends are not limited here"));
-        }
-    }
+    rates(path, &key, &mut settings, source, left);
     if let Some(told) = source.take(&format!("{path}.webhooks")) {
         let webhooks = webhooks::taken_over(&told, is_batched, &key, left);
         set(&mut settings, "webhooks", Some(webhooks), &format!("app {key}: webhooks"), left);
     }
     Some(PlannedApp { key, id, secret, settings })
+}
+
+/// What backends may do in a second; less than nothing is no limit. Those there count what they publish and what they ask
+/// apart; a call here is either, so that both together are what calls may be.
+fn rates(
+    path: &str,
+    key: &str,
+    settings: &mut Map<String, Value>,
+    source: &mut Source,
+    left: &mut Vec<String>,
+) {
+    let mut limit = |name: &str| {
+        let limit = taken(source, &format!("{path}.{name}"), number, left);
+        limit.filter(|limit| *limit >= 0)
+    };
+    let [published, asked] = ["maxbackendeventspersecond", "maxreadrequestspersecond"].map(&mut limit);
+    if let Some(published) = published {
+        let origin = format!("app {key}: maxbackendeventspersecond");
+        set(settings, "max_publications_per_second", Some(published.into()), &origin, left);
+    }
+    let origin = format!("app {key}: maxreadrequestspersecond");
+    match (published, asked) {
+        (Some(published), Some(asked)) => {
+            let calls = published.saturating_add(asked);
+            set(settings, "max_calls_per_second", Some(calls.into()), &origin, left);
+        }
+        (None, Some(_)) => {
+            left.push(format!("{origin}: max_calls_per_second here would bound what is published, too"));
+        }
+        (_, None) => {}
+    }
 }
 
 /// Takes the value at a path, which must be of the type that `meaning` reads.

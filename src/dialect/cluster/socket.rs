@@ -282,6 +282,7 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         Parting::AppDisabled => (4003, "app disabled"),
         Parting::TokenExpired => (4009, "token expired"),
         Parting::Nonsense => (1008, "too many errors"),
+        Parting::TooManyFrames => (1008, "too many frames"),
         Parting::Unsubscribed => (1008, "timeout to subscribe"),
         // Not asked of its sockets.
         Parting::Terminated | Parting::Unauthorized => (1008, "closed by the app"),

@@ -9,8 +9,8 @@ use url::Url;
 
 use crate::dialect::form::{Form, FormError};
 use crate::model::{
-    App, AppKey, AppSecret, CREDENTIAL_BYTES_MAX, Pattern, Publication, Reach, Refusal, Registration, Target,
-    UserId,
+    App, AppKey, AppSecret, CREDENTIAL_BYTES_MAX, Pattern, Publication, Rate, Reach, Refusal, Registration,
+    Target, UserId,
 };
 
 /// Account and password of an `Authorization` header (spec 1.6, D15).
@@ -199,6 +199,16 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server overloaded"),
         Refusal::AppDisabled => (StatusCode::FORBIDDEN, "app disabled"),
         Refusal::AppFull => (StatusCode::SERVICE_UNAVAILABLE, "app has as many sockets as it may have"),
+        Refusal::MemoryShort => (StatusCode::SERVICE_UNAVAILABLE, "server is short of memory"),
+        Refusal::RateExceeded(Rate::Calls) => {
+            (StatusCode::TOO_MANY_REQUESTS, "the app's max_calls_per_second is reached")
+        }
+        Refusal::RateExceeded(Rate::Publications) => {
+            (StatusCode::TOO_MANY_REQUESTS, "the app's max_publications_per_second is reached")
+        }
+        Refusal::RateExceeded(Rate::Connects) => {
+            (StatusCode::TOO_MANY_REQUESTS, "the app's max_connects_per_second is reached")
+        }
         Refusal::BusDown => (StatusCode::SERVICE_UNAVAILABLE, "the bus to the other nodes is down"),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server stops"),
         Refusal::AddressNotAllowed => (StatusCode::FORBIDDEN, "address not allowed"),
@@ -218,6 +228,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         | Refusal::RosterFull
         | Refusal::TooManyChannels
         | Refusal::TooManyEvents
+        | Refusal::RateExceeded(Rate::Frames)
         | Refusal::SignedInAlready
         | Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
     };

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use crate::model::{AppSettings, SocketId};
+use crate::model::{AppSettings, Rate, SocketId};
 
 /// The newest protocol version; who names none speaks it.
 const PROTOCOL_NEWEST: u8 = 7;
@@ -37,6 +37,8 @@ pub struct Closing {
     pub code: u16,
     /// The same in words; as long as the foreign text in it.
     pub message: String,
+    /// The same as one word for figures, as other dialects have it.
+    pub reason: &'static str,
 }
 
 impl Closing {
@@ -44,86 +46,81 @@ impl Closing {
     pub fn app_unknown(app_key: &str) -> Self {
         let message =
             format!("App key {app_key} not in this cluster. Did you forget to specify the cluster?");
-        Self { code: 4001, message }
+        Self { code: 4001, message, reason: "app_unknown" }
     }
 
     /// Nothing is at this path.
     pub fn path_unknown() -> Self {
-        Self::new(4005, "Path not found")
+        Self::new(4005, "Path not found", "path_unknown")
     }
 
     /// The app is switched off.
     pub fn app_disabled() -> Self {
-        Self::new(4003, "App is disabled")
+        Self::new(4003, "App is disabled", "app_disabled")
     }
 
     /// The app has as many sockets as it may have.
     pub fn over_quota() -> Self {
-        Self::new(4004, "App is over its connection quota")
+        Self::new(4004, "App is over its connection quota", "app_full")
     }
 
     /// The app takes sockets over TLS only.
     pub fn tls_only() -> Self {
-        Self::new(4000, "App takes TLS connections only")
+        Self::new(4000, "App takes TLS connections only", "tls_only")
     }
 
     /// The page that connects is not from where the app's pages are.
     pub fn origin_not_allowed() -> Self {
-        Self::new(4009, "Origin not allowed")
+        Self::new(4009, "Origin not allowed", "origin_not_allowed")
     }
 
     /// The protocol version is no integer.
     pub fn protocol_malformed() -> Self {
-        Self::new(4006, "Invalid version string format")
+        Self::new(4006, "Invalid version string format", "protocol_unsupported")
     }
 
     /// The protocol version is not spoken here.
     pub fn protocol_unsupported() -> Self {
-        Self::new(4007, "Unsupported protocol version")
+        Self::new(4007, "Unsupported protocol version", "protocol_unsupported")
     }
 
     /// No protocol version is named, and this node demands one.
     pub fn protocol_missing() -> Self {
-        Self::new(4008, "No protocol version supplied")
+        Self::new(4008, "No protocol version supplied", "protocol_unsupported")
     }
 
     /// The node has as many sockets as it may have.
     pub fn over_capacity() -> Self {
-        Self::new(4100, "Over capacity")
+        Self::new(4100, "Over capacity", "overloaded")
     }
 
     /// The address opens sockets faster than it may.
-    pub fn too_many_connects() -> Self {
-        Self::new(4100, "Too many connects from this address")
+    pub fn address_too_fast() -> Self {
+        Self::new(4100, "Too many connects from this address", "connects_exceeded")
     }
 
     /// The address has as many sockets as it may have.
     pub fn address_full() -> Self {
-        Self::new(4100, "This address has as many sockets as it may have")
+        Self::new(4100, "This address has as many sockets as it may have", "address_full")
     }
 
     /// The node stops; another one is there, or will be.
     pub fn reconnect() -> Self {
-        Self::new(4200, "Please reconnect immediately")
+        Self::new(4200, "Please reconnect immediately", "draining")
     }
 
-    /// The reason as one word for figures, as other dialects have it.
-    pub fn reason(&self) -> &'static str {
-        match self.code {
-            4000 => "tls_only",
-            4001 => "app_unknown",
-            4003 => "app_disabled",
-            4004 => "app_full",
-            4005 => "path_unknown",
-            4006..=4008 => "protocol_unsupported",
-            4009 => "origin_not_allowed",
-            4200 => "draining",
-            _ => "overloaded",
-        }
+    /// The app has let in as many sockets within a second as it may.
+    pub fn too_many_connects() -> Self {
+        Self::new(4100, "App is over its rate of connections", Rate::Connects.excess())
     }
 
-    fn new(code: u16, message: &str) -> Self {
-        Self { code, message: message.to_owned() }
+    /// The node is short of memory.
+    pub fn memory_short() -> Self {
+        Self::new(4100, "Over capacity", "memory_short")
+    }
+
+    fn new(code: u16, message: &str, reason: &'static str) -> Self {
+        Self { code, message: message.to_owned(), reason }
     }
 }
 

@@ -541,6 +541,8 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         Parting::Unauthorized => (4009, "Connection not authorized within timeout"),
         Parting::NodeStops => (4200, "Server stops, please reconnect"),
         Parting::SlowReader => (1013, "slow consumer"),
+        // 4301 is for events alone: one library would not come back for good.
+        Parting::TooManyFrames => (1008, "too many frames"),
         Parting::Silent => (4201, "Pong reply not received in time"),
         // Not asked of its sockets.
         Parting::TokenExpired | Parting::Nonsense | Parting::Unsubscribed => {

@@ -14,6 +14,8 @@ export const GROUPS = [
     ["authorized_connections", false, "Authorized connections only", "Who neither signs in nor subscribes to a private channel in time is closed."],
     ["authorization_timeout", 30, "Time to authorize", "How long such a client has.", 1, 3_600, "s"],
     ["max_connections", null, "Most connections", "At once. Empty: no bound but the node's.", undefined, undefined, "sockets"],
+    ["max_connects_per_second", null, "Connects", "That ask one node to be let in. Empty: no bound.", 1, 1_000_000, "per second"],
+    ["max_frames_per_second", null, "Frames of a socket", "One more, and it is closed. Empty: no bound.", 1, 1_000_000, "per second"],
     ["allowed_origins", [], "Allowed origins", "Where pages may come from, one in a line: example.com, *.example.com, https://example.com:8080. Empty: anywhere."],
   ]],
   ["Features", [
@@ -30,6 +32,8 @@ export const GROUPS = [
     ["max_batch_events", 10, "Events of one batch", "At most.", 1, 10_000, "events"],
     ["max_body_bytes", 1_048_576, "Body of a signed call", "At most.", 1_024, 67_108_864, "bytes"],
     ["max_timestamp_skew", 600, "Clock of a backend", "How far it may be off.", 1, 86_400, "s"],
+    ["max_calls_per_second", null, "Calls of backends", "On one node. Empty: no bound.", 1, 1_000_000, "per second"],
+    ["max_publications_per_second", null, "Publications of backends", "On one node, once for each channel. Empty: no bound.", 1, 1_000_000, "per second"],
     ["max_client_events_per_second", 10, "Client events", "Of one socket.", 1, 1_000_000, "per second"],
   ]],
   ["Limits of channels and users", [
@@ -64,7 +68,7 @@ export function editor(setting, value, changed) {
   const [name, otherwise, label, meaning] = setting
   if (typeof otherwise === "boolean") return switched(setting, value, changed)
   if (name === "allowed_origins") return lines(setting, value, changed)
-  if (typeof otherwise === "number" || name === "max_connections") return number(setting, value, changed)
+  if (typeof otherwise === "number" || otherwise === null) return number(setting, value, changed)
   return json([name, otherwise, label, meaning], value, changed)
 }
 
@@ -77,7 +81,7 @@ function number([, otherwise, label, meaning, least, most, unit], value, changed
   const input = h("input", { type: "number", min: least, max: most, step: 1, value: value ?? "", inputmode: "numeric", placeholder: otherwise ?? "no bound",
     oninput: () => read() })
   const { element, tell } = field(label, input, {
-    hint: least === undefined ? meaning : `${meaning} ${count(least)} to ${count(most)}, by default ${count(otherwise)}.`,
+    hint: least === undefined ? meaning : `${meaning} ${count(least)} to ${count(most)}${otherwise === null ? "" : `, by default ${count(otherwise)}`}.`,
     after: h("span", { class: "unit" }, unit),
   })
   function read() {
