@@ -334,7 +334,7 @@ async fn sockets_at_once_are_limited_by_address_until_they_are_gone() {
     let second = connect_from(&server, cluster.clone(), "1.1.1.1").await;
     assert!(first.text().await.contains("connection_established") && second.is_ok());
     for url in [&gusher, &cluster] {
-        assert_eq!(connect_from(&server, url.clone(), "1.1.1.1").await.err(), Some((503, String::new())));
+        assert_eq!(connect_from(&server, url.clone(), "1.1.1.1").await.err(), Some((503, "5".to_owned())));
     }
     let mut refused = connect_from(&server, pusher, "1.1.1.1").await.expect("upgraded");
     assert!(refused.text().await.contains("4100"));
