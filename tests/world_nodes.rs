@@ -26,6 +26,8 @@ const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const CHANNELS: [&str; 3] = ["news", "presence-room", "cache-last"];
 
+const TICK: Duration = Duration::from_millis(250);
+
 /// Longer than a dead node goes unnoticed.
 const UNTIL_BURIED: Duration = Duration::from_secs(5);
 
@@ -98,6 +100,8 @@ struct History {
     owed: BTreeMap<u64, Vec<String>>,
     /// By frozen node: who of its clients was in which channel, and as which user.
     frozen: BTreeMap<u64, Vec<(u64, &'static str, String)>>,
+    /// Those among them that do not stand still, but have no bus.
+    cut_off: BTreeSet<u64>,
     /// What webhooks are owed.
     notices: Vec<String>,
     /// How often time may pass while a node hears nothing: beyond that the others take it for dead.
@@ -114,6 +118,7 @@ impl History {
             rooms: BTreeMap::new(),
             owed: BTreeMap::new(),
             frozen: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
             notices: Vec::new(),
             deaf_max: u32::MAX,
             deaf_for: 0,
@@ -142,10 +147,6 @@ impl History {
     /// How many nodes do not stand still.
     fn awake(&self) -> usize {
         self.nodes.nodes.len() - self.frozen.len()
-    }
-
-    fn all_have_joined(&self) -> bool {
-        self.nodes.nodes.values().all(|node| node.world.hub.is_joined())
     }
 
     fn connect(&mut self, node: usize) -> u64 {
@@ -217,7 +218,8 @@ impl History {
         let at = &self.nodes.nodes[&node];
         at.world.hub.publish(&at.app, &publication).unwrap();
         // Who stands still hears it later.
-        let frozen = self.frozen.values().flatten().filter(|(_, name, _)| *name == channel);
+        let frozen = self.frozen.iter().filter(|(node, _)| !self.cut_off.contains(node));
+        let frozen = frozen.flat_map(|(_, lost)| lost).filter(|(_, name, _)| *name == channel);
         let there = self.rooms.entry(channel).or_default().keys().chain(frozen.map(|(client, ..)| client));
         for client in there.filter(|client| Some(**client) != except) {
             self.owed.entry(*client).or_default().push(format!("{channel} {event}"));
@@ -268,6 +270,19 @@ impl History {
     fn freeze(&mut self, node: usize) {
         let node = self.any_node(node);
         self.nodes.freeze(node);
+        self.miss(node);
+    }
+
+    /// The same happens to one whose bus is down.
+    fn cut_off(&mut self, node: usize) {
+        let node = self.any_node(node);
+        self.settle();
+        self.nodes.bus.take_down(&node.to_string());
+        self.cut_off.insert(node);
+        self.miss(node);
+    }
+
+    fn miss(&mut self, node: u64) {
         self.nodes.pass(UNTIL_BURIED);
         let lost = self.lose_clients(node);
         self.frozen.insert(node, lost);
@@ -275,7 +290,10 @@ impl History {
 
     fn thaw(&mut self) {
         for (node, lost) in std::mem::take(&mut self.frozen) {
-            self.nodes.thaw(node);
+            match self.cut_off.remove(&node) {
+                true => self.nodes.bus.bring_up(&node.to_string()),
+                false => self.nodes.thaw(node),
+            }
             for channel in CHANNELS {
                 let back = lost.iter().filter(|(_, name, _)| *name == channel);
                 let back: Vec<_> = back.map(|(client, _, user)| (*client, user.clone())).collect();
@@ -292,7 +310,8 @@ impl History {
     /// Every node tells the same, and it is so.
     fn agrees(&mut self) {
         self.settle();
-        for (number, node) in self.nodes.nodes.iter().filter(|(_, node)| node.frozen.is_none()) {
+        for (number, node) in self.nodes.nodes.iter().filter(|(number, _)| !self.frozen.contains_key(number))
+        {
             for channel in CHANNELS {
                 let room = self.rooms.entry(channel).or_default();
                 let name = named(channel);
@@ -382,7 +401,9 @@ enum Step {
     Stop(usize),
     /// A node stands still for so long that the others take it for dead.
     Freeze(usize),
-    /// Who stood still goes on.
+    /// A node has no bus for so long.
+    CutOff(usize),
+    /// Who stood still goes on, and who was cut off is back.
     Thaw,
     /// A node stands still for a moment.
     Stumble(usize),
@@ -400,7 +421,7 @@ struct Mishaps {
     losses: bool,
     /// Nodes hear and are heard late.
     delays: bool,
-    /// Nodes die, stop, and stand still.
+    /// Nodes die, stop, stand still, and are cut off.
     deaths: bool,
 }
 
@@ -433,6 +454,7 @@ fn any_steps(mishaps: Mishaps) -> impl Strategy<Value = Vec<Step>> {
         (dead, any().prop_map(Step::Kill).boxed()),
         (dead, any().prop_map(Step::Stop).boxed()),
         (dead, any().prop_map(Step::Freeze).boxed()),
+        (dead, any().prop_map(Step::CutOff).boxed()),
         (2 * dead, Just(Step::Thaw).boxed()),
         (dead, any().prop_map(Step::Stumble).boxed()),
     ];
@@ -445,10 +467,7 @@ fn any_steps(mishaps: Mishaps) -> impl Strategy<Value = Vec<Step>> {
 fn run(history: &mut History, step: &Step, settled: bool) {
     match *step {
         Step::Connect(node) => drop(history.connect(node)),
-        // Two that join at once while somebody hears late may tell twice (docs/cluster.md).
-        Step::Start if history.nodes.nodes.len() < 5 && history.all_have_joined() => {
-            history.nodes.start();
-        }
+        Step::Start if history.nodes.nodes.len() < 5 => drop(history.nodes.start()),
         Step::Start => {}
         Step::Deafen(node) => {
             let node = history.any_node(node);
@@ -457,12 +476,12 @@ fn run(history: &mut History, step: &Step, settled: bool) {
         Step::HoldUp(node) => history.nodes.bus.hold_up(&history.any_node(node).to_string()),
         Step::LetThrough => history.hear_all(),
         Step::Lose(node, frames) => history.nodes.bus.lose(&history.any_node(node).to_string(), frames),
-        Step::Kill(_) | Step::Stop(_) | Step::Freeze(_) | Step::Stumble(_) if history.awake() < 2 => {}
+        Step::Kill(_) | Step::Stop(_) | Step::Freeze(_) | Step::CutOff(_) | Step::Stumble(_)
+            if history.awake() < 2 => {}
         Step::Kill(node) => history.kill(node),
         Step::Stop(node) => history.stop(node),
-        // Two that stand still at once may repeat something (docs/cluster.md).
-        Step::Freeze(_) if !history.frozen.is_empty() => {}
         Step::Freeze(node) => history.freeze(node),
+        Step::CutOff(node) => history.cut_off(node),
         Step::Thaw => history.thaw(),
         Step::Stumble(node) => {
             let node = history.any_node(node);
@@ -563,6 +582,104 @@ fn webhooks_are_told_once_though_messages_are_lost() {
 fn rosters_heal_whatever_is_lost_or_late_and_whoever_dies() {
     let mishaps = Mishaps { delays: true, losses: true, deaths: true };
     histories(40, &any_steps(mishaps), |steps| run_unsettled(steps, u32::MAX, |_| ()));
+}
+
+#[test]
+fn who_starts_while_all_others_hear_or_are_heard_late_tells_nothing_twice() {
+    let steps = [
+        Step::Connect(2),
+        Step::Start,
+        Step::Connect(3),
+        Step::Subscribe(0, 1, 0),
+        Step::Deafen(2),
+        Step::HoldUp(0),
+        Step::Subscribe(1, 1, 3),
+        Step::HoldUp(1),
+        Step::Pass,
+    ];
+    run_unsettled(&steps, 1, History::webhooks_know);
+}
+
+#[test]
+fn two_that_start_at_once_while_a_third_hears_late_tell_nothing_twice() {
+    let steps = [
+        Step::Connect(0),
+        Step::Subscribe(0, 1, 0),
+        Step::Pass,
+        Step::HoldUp(0),
+        Step::HoldUp(1),
+        Step::HoldUp(2),
+        Step::Start,
+        Step::Start,
+        Step::Connect(3),
+        Step::Connect(4),
+        Step::Subscribe(1, 1, 1),
+        Step::Subscribe(2, 1, 2),
+        Step::Pass,
+    ];
+    run_unsettled(&steps, 1, History::webhooks_know);
+}
+
+#[test]
+fn two_that_stood_still_and_go_on_at_once_repeat_nothing() {
+    let steps = [
+        Step::Connect(2),
+        Step::Subscribe(0, 0, 0),
+        Step::Start,
+        Step::Freeze(2),
+        Step::Freeze(0),
+        Step::Thaw,
+    ];
+    run_unsettled(&steps, u32::MAX, History::webhooks_know);
+}
+
+/// Time passes by the tick until a node that just starts has joined; how long that took.
+fn joins_after(nodes: &mut Nodes) -> Duration {
+    let (number, mut time) = (nodes.start(), Duration::ZERO);
+    nodes.settle();
+    while !nodes.nodes[&number].world.hub.is_joined() {
+        nodes.pass(TICK);
+        time += TICK;
+    }
+    time
+}
+
+#[test]
+fn a_node_joins_at_once_where_others_serve_and_waits_for_a_beat_where_nobody_answers() {
+    let mut nodes = Nodes::new(0, settings());
+    assert_eq!(joins_after(&mut nodes), Duration::from_millis(1_500));
+    assert_eq!(joins_after(&mut nodes), TICK);
+    // Whoever serves says who else there is, and that one is waited for.
+    nodes.bus.hold_up("1");
+    nodes.settle();
+    let third = nodes.start();
+    nodes.pass(Duration::from_secs(2));
+    assert!(!nodes.nodes[&third].world.hub.is_joined());
+    nodes.bus.let_through("1");
+    nodes.pass(2 * TICK);
+    assert!(nodes.nodes[&third].world.hub.is_joined());
+}
+
+#[test]
+fn the_first_node_tells_webhooks_as_soon_as_it_serves() {
+    let mut history = History::new(0);
+    history.nodes.start();
+    let client = history.connect(0);
+    history.subscribe(client, "news", 0);
+    history.nodes.pass(Duration::from_millis(1_250));
+    assert!(history.nodes.told.is_empty());
+    history.nodes.pass(2 * TICK);
+    assert_eq!(history.nodes.told, ["news occupied"]);
+}
+
+#[test]
+fn the_last_node_tells_webhooks_that_all_are_gone() {
+    let mut history = History::new(1);
+    let client = history.connect(0);
+    history.subscribe(client, "news", 0);
+    history.settle();
+    history.stop(0);
+    assert_eq!(history.nodes.told, ["news occupied", "news vacated"]);
 }
 
 #[test]

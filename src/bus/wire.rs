@@ -133,7 +133,14 @@ mod tests {
     #[test]
     fn a_newer_node_is_understood_as_far_as_possible() {
         let beat = frame(r#"{"beat":{"number":1,"is_ready":true,"peers":[2],"mood":"good"}}"#);
-        let known = Fact::Beat { number: 1, is_ready: true, peers: vec![NodeId(2)], epoch: 0, members: None };
+        let known = Fact::Beat {
+            number: 1,
+            is_ready: true,
+            peers: vec![NodeId(2)],
+            epoch: 0,
+            members: None,
+            is_settled: false,
+        };
         assert_eq!(decode(&beat), Ok((ME, known)));
         assert_eq!(decode(&frame(r#"{"mood":"good"}"#)), Err(WireError::Unknown));
         let holdings = r#"{"changed":{"number":7,"apps":[{"app":"a","holdings":

@@ -1,5 +1,5 @@
-//! What a node tells the others and learns from them. What it learns of their sockets it counts beside its own, and tells
-//! its own sockets what follows from that, as if the others' sockets were its own.
+//! What a node tells the others and learns from them. What it learns of their sockets counts beside its own
+//! (`hub/counting.rs`).
 //!
 //! Always: the order of locks is peers, then a directory, then the rest of the link.
 
@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::agenda::Millis;
+use super::asked::Page;
+use super::counting::{Tidings, holdings, pages};
 use super::directory::Directory;
-use super::ledger::Matter;
 use super::link::lock;
-use super::peers::{Heard, Page, Peers, Pulse};
+use super::peers::{Heard, Peers, Pulse};
 use super::publish::matching;
 use super::tasks::TOLD_MAX;
 use super::{FollowNumber, Hub, Link, LiveApp, Message, Stale, WhenDown};
 use crate::bus::{BusEvent, NotSent, wire};
 use crate::model::{
-    AppHoldings, AppKey, Audience, Content, Fact, Holding, Item, Kept, KeptEvent, Member, NodeId, Pattern,
-    Push, Recipients, Refusal, Relay, Share,
+    AppHoldings, AppKey, Audience, Content, Fact, Item, Kept, KeptEvent, NodeId, Pattern, Push, Recipients,
+    Refusal, Relay, Share,
 };
 
 /// How often a node shows that it lives, in milliseconds.
@@ -27,12 +28,9 @@ pub(super) const BEAT_EVERY_MS: Millis = 1_000;
 /// A node of which nothing was heard for so long is dead, in milliseconds.
 pub(super) const SILENCE_MAX_MS: Millis = 3_000;
 
-/// How long a node that hears itself listens who there is before it takes itself for one that knows everybody, in
-/// milliseconds.
-const LISTEN_MS: Millis = 500;
-
-/// How many holdings fit into one fact.
-const HOLDINGS_MAX: usize = 1_000;
+/// How long a node that hears nobody who serves listens before it takes itself for one that knows everybody: longer than a
+/// beat, also of one that is late, in milliseconds. Where somebody serves, that node says who there is.
+pub(super) const LISTEN_MS: Millis = BEAT_EVERY_MS + 500;
 
 /// How long changes are gathered before they are told.
 pub const GATHER: Duration = Duration::from_millis(5);
@@ -70,7 +68,7 @@ impl Hub {
             }
             BusEvent::Frame(frame) => match wire::decode(frame) {
                 Ok((sender, Fact::Followed(number))) if sender == link.me() => {
-                    link.set_hears(self.agenda.now());
+                    link.set_hears(number, self.agenda.now());
                     self.release(link, number);
                 }
                 Ok((sender, _)) if sender == link.me() => {}
@@ -187,7 +185,8 @@ impl Hub {
         let Some(link) = &self.link else { return };
         let mut peers = lock(&link.peers);
         for node in peers.nodes() {
-            self.count(&mut peers, node, AppHoldings { app: app.clone(), holdings: Vec::new() }, true);
+            let nothing_new = AppHoldings { app: app.clone(), holdings: Vec::new() };
+            self.count(&mut peers, node, nothing_new, Tidings::News);
         }
     }
 
@@ -209,18 +208,20 @@ impl Hub {
             self.beat(link, &peers);
         }
         link.take_unannounced().iter().for_each(|app| self.announce(app));
-        for (node, token) in peers.overdue(now) {
-            let _ = link.send(&link.only(node), &Fact::Ask { token });
+        for (node, question) in peers.overdue(now) {
+            let _ = link.send(&link.only(node), &question.fact());
         }
         for node in peers.silent(now.saturating_sub(SILENCE_MAX_MS)) {
             tracing::warn!(%node, "nothing is heard of a node any more");
             self.bury(link, &mut peers, node);
         }
-        let has_listened = link.hears_since().is_some_and(|since| now >= since + LISTEN_MS);
+        let knows_who = |since| peers.any_ready() || now >= since + LISTEN_MS;
+        let has_listened = link.hears_since().is_some_and(knows_who);
         if !link.is_ready() && has_listened && peers.is_complete(now) {
             link.set_ready();
             tracing::info!(nodes = peers.nodes().len() + 1, "joined the other nodes");
         }
+        self.ask_owed(link, &mut peers);
         self.share_tasks(link, &peers);
     }
 
@@ -246,6 +247,7 @@ impl Hub {
             peers: peers.nodes(),
             epoch: link.epoch(),
             members: Some(link.members()),
+            is_settled: link.is_settled(),
         };
         let _ = link.send(&link.everybody(), &beat);
     }
@@ -266,7 +268,7 @@ impl Hub {
                     self.post_permit(&app, &user, change);
                 }
             }
-            Fact::Ask { token } => self.answer(link, sender, token),
+            Fact::Ask { token, owed_only } => self.answer(link, sender, token, owed_only),
             Fact::Bye => {
                 let mut peers = lock(&link.peers);
                 self.bury(link, &mut peers, sender);
@@ -275,18 +277,27 @@ impl Hub {
             Fact::Followed(_) => {}
             Fact::Hello | Fact::Beat { .. } | Fact::Changed { .. } | Fact::Page { .. } => {
                 let mut peers = lock(&link.peers);
+                let is_beat = matches!(fact, Fact::Beat { .. });
                 let met = peers.hear(sender, now);
                 let heard = self.hear_peer(link, &mut peers, sender, fact);
                 // Whoever is no member cannot know what webhooks were told: the answer says what they were not.
-                let is_news = link.is_settled();
-                heard.answered.into_iter().for_each(|told| self.count(&mut peers, sender, told, is_news));
+                let tidings = match (link.is_settled(), heard.is_vouched) {
+                    (true, _) => Tidings::News,
+                    (false, true) => Tidings::Known,
+                    (false, false) => Tidings::Hearsay,
+                };
+                heard.answered.into_iter().for_each(|told| self.count(&mut peers, sender, told, tidings));
                 if let Some((is_settled, owed)) = heard.owed {
                     self.learn_owed(link, sender, is_settled, owed);
                 }
-                heard.apps.into_iter().for_each(|told| self.count(&mut peers, sender, told, true));
-                if let Some(token) = heard.ask.or(met.ask) {
-                    let _ = link.send(&link.only(sender), &Fact::Ask { token });
+                heard.apps.into_iter().for_each(|told| self.count(&mut peers, sender, told, Tidings::News));
+                if let Some(question) = heard.ask.or(met.ask) {
+                    let _ = link.send(&link.only(sender), &question.fact());
                 }
+                if is_beat {
+                    self.ask_owed(link, &mut peers);
+                }
+                self.share_tasks(link, &peers);
             }
         }
         None
@@ -299,14 +310,14 @@ impl Hub {
                 self.beat(link, peers);
                 Heard::default()
             }
-            Fact::Beat { number, is_ready, peers: known, epoch, members } => {
-                let others = known.into_iter().filter(|node| *node != link.me());
-                peers.expect(others, now + SILENCE_MAX_MS);
+            Fact::Beat { number, is_ready, peers: known, epoch, members, is_settled } => {
+                let others = known.into_iter().filter(|node| *node != link.me()).collect();
+                peers.expect(sender, others, now + SILENCE_MAX_MS);
                 let acknowledges = members.map_or(Some(link.epoch()), |members| {
                     members.into_iter().find(|(node, _)| *node == link.me()).map(|(_, epoch)| epoch)
                 });
-                let heard = peers.beat(sender, Pulse { number, is_ready, epoch, acknowledges }, now);
-                self.share_tasks(link, peers);
+                let heard =
+                    peers.beat(sender, Pulse { number, is_ready, is_settled, epoch, acknowledges }, now);
                 heard
             }
             Fact::Changed { number, apps, told } => {
@@ -314,24 +325,28 @@ impl Hub {
                 self.learn_told(link, &told);
                 peers.changed(sender, number, (apps, told), now)
             }
-            Fact::Page { token, number, index, is_last, apps, is_settled, owed } => {
-                let page = Page { token, number, index, is_last, apps, is_settled, owed };
+            Fact::Page { token, number, index, is_last, apps, is_settled, owed, tales } => {
+                let page = Page { token, number, index, is_last, apps, is_settled, owed, tales };
                 peers.page(sender, page, now)
             }
             _ => Heard::default(),
         }
     }
 
-    /// Tells a node all that this one holds.
-    fn answer(&self, link: &Link, node: NodeId, token: u64) {
+    /// Tells a node all that this one holds, and what is still to be told to webhooks; or that alone.
+    fn answer(&self, link: &Link, node: NodeId, token: u64, owed_only: bool) {
         // What changes from here on is told under a higher number.
         let number = *lock(&link.number);
         let is_settled = link.is_settled();
+        let tales = lock(&link.peers).tales();
         let subject = link.only(node);
         let (mut all, mut owed) = (Vec::new(), Vec::new());
         for app in self.apps.all() {
             let directory = app.directory();
             owed.extend(self.owed(&app, &directory));
+            if owed_only {
+                continue;
+            }
             all.push((app.app.key.clone(), holdings(&directory, directory.items_here())));
             for (channel, kept, kept_ms, rest_ms) in directory.channels.kept.all(self.agenda.now()) {
                 let (app, event, data) = (app.app.key.clone(), kept.event, kept.data);
@@ -347,133 +362,33 @@ impl Hub {
         let last = pages.len() - 1;
         for (index, (apps, owed)) in pages.into_iter().enumerate() {
             let (index, is_last) = (index as u32, index == last);
-            let page = Fact::Page { token, number, index, is_last, apps, is_settled, owed };
+            let tales = if is_last { tales.clone() } else { Vec::new() };
+            let page = Fact::Page { token, number, index, is_last, apps, is_settled, owed, tales };
             // A page that does not get through is missed, and everything asked for again.
             let _ = link.send(&subject, &page);
         }
     }
 
-    /// A node is gone, and with it all that it held.
+    /// A node is gone, and with it all that it held. Where this node is no member, and the members have noticed before, they
+    /// say what of that is still to be told.
     fn bury(&self, link: &Link, peers: &mut Peers, node: NodeId) {
+        let mut tidings = Tidings::News;
+        if !link.is_settled() {
+            if peers.is_buried_by_all(node) {
+                tidings = Tidings::Known;
+            }
+            peers.forget_answers();
+        }
         let tables = peers.remove(node);
         for (app, table) in tables {
             let Some(live) = self.apps.find(app.as_str()).ok() else { continue };
             if table.counted_into == Some(live.number) {
                 let gone = table.shares.into_iter().map(|(item, share)| (item, share, Share::default()));
-                self.count_in(&live, node, gone.collect(), true);
+                self.count_in(&live, node, gone.collect(), tidings);
             }
         }
         // Last, as whoever takes the tasks over must know what is so.
         self.share_tasks(link, peers);
-    }
-
-    /// A node holds this much now.
-    fn count(&self, peers: &mut Peers, node: NodeId, told: AppHoldings, is_news: bool) {
-        let is_there = told.holdings.iter().any(|holding| holding.count > 0);
-        let live = match self.apps.find(told.app.as_str()) {
-            // Where apps need not be registered, it is enough that another node has sockets in it.
-            Err(_) if is_there => self.make_known(told.app.as_str()).ok(),
-            found => found.ok(),
-        };
-        let number = live.as_ref().map(|live| live.number);
-        let Some(table) = peers.table(node, &told.app) else { return };
-        let mut changes = Vec::new();
-        if table.counted_into != number {
-            // The app was registered since: nothing was counted into it.
-            table.counted_into = number;
-            let shares = table.shares.iter();
-            changes.extend(shares.map(|(item, share)| (item.clone(), Share::default(), share.clone())));
-        }
-        for (item, share) in told.holdings.into_iter().map(Holding::split) {
-            let before = match share.count {
-                0 => table.shares.remove(&item),
-                _ => table.shares.insert(item.clone(), share.clone()),
-            };
-            changes.push((item, before.unwrap_or_default(), share));
-        }
-        if let Some(live) = live {
-            self.count_in(&live, node, changes, is_news);
-        }
-    }
-
-    /// Counts what a node holds, and tells the sockets of this one what follows from it. A channel is occupied before it
-    /// has members, and has none before it is vacated.
-    fn count_in(
-        &self,
-        app: &Arc<LiveApp>,
-        node: NodeId,
-        mut changes: Vec<(Item, Share, Share)>,
-        is_news: bool,
-    ) {
-        changes.sort_by_key(|(item, _, to)| match (item, to.count) {
-            (Item::Member(..), 0) => 0,
-            (Item::Member(..), _) => 2,
-            _ => 1,
-        });
-        let mut directory = app.directory();
-        for (item, from, to) in changes {
-            let (directory, matter) = (&mut *directory, matter(&item));
-            let before = matter.as_ref().is_some_and(|matter| directory.is_there(matter));
-            self.count_item(app, directory, node, item, &from, &to);
-            let Some(matter) = matter.filter(|matter| directory.is_there(matter) != before) else { continue };
-            if is_news {
-                self.note(app, directory, matter, !before);
-            } else {
-                directory.ledger.agree(&matter, !before);
-            }
-        }
-    }
-
-    fn count_item(
-        &self,
-        app: &Arc<LiveApp>,
-        directory: &mut Directory,
-        node: NodeId,
-        item: Item,
-        from: &Share,
-        to: &Share,
-    ) {
-        match item {
-            Item::User(user) => directory.learn_user(&user, from, to),
-            Item::Others => directory.learn_others(from, to),
-            Item::Bearers => directory.bearers.sockets.learn(from, to),
-            Item::Bearer(user) => directory.bearers.learn_user(&user, from, to),
-            Item::Attended(channel) => directory.bearers.learn_channel(&channel, None, from, to),
-            Item::Attendee(channel, user) => {
-                directory.bearers.learn_channel(&channel, Some(&user), from, to);
-            }
-            Item::SignedIn(user) => {
-                if let Some(revision) = directory.signed_in.learn(&user, from, to) {
-                    let is_there = !directory.signed_in.tally(&user).is_zero();
-                    let content =
-                        if is_there { Content::Online(user.clone()) } else { Content::Offline(user.clone()) };
-                    self.post_to_watchers(app, directory, &user, content, revision);
-                }
-            }
-            Item::Channel(channel) => {
-                let is_vacant = directory.channels.learn(&channel, from, to);
-                if is_vacant {
-                    directory.ledger.forget_miss(&channel);
-                } else if from.count != to.count {
-                    self.tell_count(app, directory, &channel);
-                }
-            }
-            Item::Member(channel, user) => match &to.info {
-                Some(info) if to.count > 0 => {
-                    let member = Member { user, info: Arc::clone(info) };
-                    if let Some(revision) = directory.channels.learn_member(&channel, &member, node) {
-                        let content = Content::MemberAdded(member);
-                        self.post_to_channel(app, directory, &channel, content, None, revision);
-                    }
-                }
-                _ => {
-                    if let Some(revision) = directory.channels.unlearn_member(&channel, &user, node) {
-                        let content = Content::MemberRemoved(user);
-                        self.post_to_channel(app, directory, &channel, content, None, revision);
-                    }
-                }
-            },
-        }
     }
 
     /// Delivers to the sockets of this node what was published on another.
@@ -526,39 +441,4 @@ impl Hub {
         let end = self.agenda.now() + told.rest_ms;
         self.keep_until(&app, &mut directory, &told.channel, kept, end, (told.kept_ms, sender));
     }
-}
-
-/// What webhooks are told of with an item.
-fn matter(item: &Item) -> Option<Matter> {
-    match item {
-        Item::Channel(channel) => Some(Matter::Channel(channel.clone())),
-        Item::Member(channel, user) => Some(Matter::Member(channel.clone(), user.clone())),
-        _ => None,
-    }
-}
-
-/// What this node holds of these items, in the order in which others should learn it.
-pub(super) fn holdings(directory: &Directory, items: impl IntoIterator<Item = Item>) -> Vec<Holding> {
-    items.into_iter().map(|item| Holding::new(item.clone(), directory.share(&item))).collect()
-}
-
-/// As many facts as it takes, none of them empty and none too long.
-pub(super) fn pages(all: Vec<(AppKey, Vec<Holding>)>) -> Vec<Vec<AppHoldings>> {
-    let (mut pages, mut page, mut room) = (Vec::new(), Vec::new(), HOLDINGS_MAX);
-    for (app, mut holdings) in all {
-        while !holdings.is_empty() {
-            let rest = holdings.split_off(room.min(holdings.len()));
-            room -= holdings.len();
-            page.push(AppHoldings { app: app.clone(), holdings });
-            holdings = rest;
-            if room == 0 {
-                pages.push(std::mem::take(&mut page));
-                room = HOLDINGS_MAX;
-            }
-        }
-    }
-    if !page.is_empty() {
-        pages.push(page);
-    }
-    pages
 }

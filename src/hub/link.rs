@@ -14,10 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::LiveApp;
 use super::agenda::Millis;
-use super::follows::Follows;
-use super::ledger::Matter;
+use super::follows::{FollowNumber, Follows};
+use super::inherited::Inherited;
 use super::peers::Peers;
-use super::tasks::Inherited;
 use crate::bus::{Bus, NotSent, wire};
 use crate::model::pattern::PatternLimits;
 use crate::model::{AppKey, ChannelName, Fact, NodeId, Told};
@@ -65,8 +64,8 @@ pub struct Link {
     epoch: AtomicU64,
     /// Handed to webhooks by this node, and not yet told to the others.
     told: Mutex<Vec<Told>>,
-    /// What others said that is still to be told, while this node is no member.
-    inherited: Mutex<Inherited>,
+    /// What others say that is still to be told, while this node is no member.
+    pub inherited: Mutex<Inherited>,
     /// When this node stood back as it had stood still, plus one.
     stood_back: AtomicU64,
     is_ready: AtomicBool,
@@ -74,6 +73,8 @@ pub struct Link {
     is_up: AtomicBool,
     /// Since when this node hears itself, and so the others, plus one; 0 while it does not.
     hears_since: AtomicU64,
+    /// The first number of a probe that shows that.
+    hears_from: AtomicU64,
 }
 
 /// The nodes that share the notices among them, as this one sees it.
@@ -112,6 +113,7 @@ impl Link {
             is_ready: AtomicBool::new(false),
             is_up: AtomicBool::new(false),
             hears_since: AtomicU64::new(0),
+            hears_from: AtomicU64::new(0),
         }
     }
 
@@ -181,7 +183,6 @@ impl Link {
     /// The bus came up or went down.
     pub fn set_up(&self, is_up: bool) {
         self.is_up.store(is_up, Ordering::Relaxed);
-        self.hears_since.store(0, Ordering::Relaxed);
         if !is_up {
             self.is_ready.store(false, Ordering::Relaxed);
         }
@@ -194,8 +195,11 @@ impl Link {
         self.is_up.load(Ordering::Relaxed)
     }
 
-    /// This node has heard itself.
-    pub fn set_hears(&self, now: Millis) {
+    /// This node has heard this probe of its own.
+    pub fn set_hears(&self, number: FollowNumber, now: Millis) {
+        if number < self.hears_from.load(Ordering::Relaxed) {
+            return;
+        }
         let since = &self.hears_since;
         // It fails when that is known already.
         let _ = since.compare_exchange(0, now + 1, Ordering::Relaxed, Ordering::Relaxed);
@@ -264,6 +268,8 @@ impl Link {
 
     /// This node tells webhooks nothing before all others have acknowledged it anew.
     pub fn stand_back(&self) {
+        self.hears_from.store(self.follows.draw(), Ordering::Relaxed);
+        self.hears_since.store(0, Ordering::Relaxed);
         self.epoch.fetch_add(1, Ordering::Relaxed);
         self.members.rcu(|members| Members { nodes: members.nodes.clone(), is_settled: false });
     }
@@ -288,24 +294,6 @@ impl Link {
     /// What this node has told to webhooks since this was last asked.
     pub fn take_told(&self) -> Vec<Told> {
         std::mem::take(&mut lock(&self.told))
-    }
-
-    /// This is still to be told, as another node says.
-    pub fn set_inherited(&self, owed: impl IntoIterator<Item = (AppKey, Vec<(Matter, bool)>)>) {
-        let owed = owed.into_iter().flat_map(|(app, owed)| {
-            owed.into_iter().map(move |(matter, is_there)| ((app.clone(), matter), is_there))
-        });
-        lock(&self.inherited).extend(owed);
-    }
-
-    /// Another node has told it.
-    pub fn forget_inherited(&self, app: &AppKey, matter: &Matter) {
-        lock(&self.inherited).remove(&(app.clone(), matter.clone()));
-    }
-
-    /// This node is a member: what is still to be told, as others said.
-    pub fn take_inherited(&self) -> Inherited {
-        std::mem::take(&mut lock(&self.inherited))
     }
 
     /// The node whose task the notices of a channel are: with each, the channel's name draws a lot, and the highest wins.

@@ -7,14 +7,17 @@
 
 mod agenda;
 mod apps;
+mod asked;
 mod attendance;
 mod bearers;
 mod census;
 mod channels;
+mod counting;
 mod directory;
 mod figures;
 mod follows;
 mod holders;
+mod inherited;
 mod kept;
 mod learn;
 mod ledger;

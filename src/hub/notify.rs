@@ -91,6 +91,16 @@ impl Hub {
     pub(super) fn tell_due(&self, app: &LiveApp, directory: &mut Directory, now: u64) {
         let link = self.link.as_ref();
         let is_mine = |channel: &ChannelName| link.is_none_or(|link| link.is_my_task(&app.app.key, channel));
+        self.tell_of(app, directory, now, is_mine);
+    }
+
+    fn tell_of(
+        &self,
+        app: &LiveApp,
+        directory: &mut Directory,
+        now: u64,
+        is_mine: impl Fn(&ChannelName) -> bool,
+    ) {
         for (matter, is_there) in directory.ledger.due(now, is_mine) {
             let channel = matter.channel().clone();
             if !has_webhooks(app, &channel) {
@@ -119,7 +129,7 @@ impl Hub {
         }
         for app in self.apps.all() {
             let mut directory = app.directory();
-            self.tell_due(&app, &mut directory, u64::MAX);
+            self.tell_of(&app, &mut directory, u64::MAX, |_| true);
         }
     }
 

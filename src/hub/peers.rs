@@ -3,16 +3,12 @@
 //! Always: what is in a peer's table was told by that peer alone, each share whole; changes are taken in the order of
 //! their numbers, and where one is missing the peer is asked for all it holds, and its tale begins anew.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use super::agenda::Millis;
+use super::asked::{Asked, Page, Question};
+use super::ledger::Matter;
 use crate::model::{AppHoldings, AppKey, AppNumber, Item, NodeId, Share, Told};
-
-/// How long an answer may leave the asker waiting for its next page, in milliseconds.
-const PAGE_WITHIN_MS: Millis = 1_000;
-
-/// Changes that may wait for the end of an answer; one more, and it is asked for again.
-const LATER_MAX: usize = 4_096;
 
 /// What one node holds in one app.
 #[derive(Debug, Default)]
@@ -23,22 +19,6 @@ pub struct Table {
     pub shares: HashMap<Item, Share>,
 }
 
-/// A question that is not answered to the end.
-#[derive(Debug)]
-struct Asked {
-    token: u64,
-    since: Millis,
-    next_page: u32,
-    /// What was held before the answer began and was not named in it yet.
-    unnamed: HashSet<(AppKey, Item)>,
-    /// What it has still to tell webhooks, as far as the answer has come.
-    owed: Vec<Told>,
-    /// Changes that came meanwhile, in order.
-    later: Vec<(u64, Vec<AppHoldings>)>,
-    /// What it told webhooks meanwhile, and by which change it said so.
-    told: Vec<(u64, Told)>,
-}
-
 #[derive(Debug)]
 struct Peer {
     heard: Millis,
@@ -47,9 +27,19 @@ struct Peer {
     asked: Option<Asked>,
     /// It knows what the others hold, and serves.
     is_ready: bool,
+    /// It tells webhooks what is its task.
+    is_settled: bool,
     epoch: u64,
+    /// The others that it knows of.
+    knows: Vec<NodeId>,
     /// The epoch of this node that it has acknowledged.
     acknowledges: Option<u64>,
+    /// The same when it was asked what was answered last.
+    answered: Option<u64>,
+    /// The last change of each other node that it had taken in by then.
+    tales: Vec<(NodeId, u64)>,
+    /// The last change that was in what it answered when it was asked for all it holds.
+    tale: u64,
     tables: HashMap<AppKey, Table>,
 }
 
@@ -58,37 +48,14 @@ struct Peer {
 pub struct Heard {
     /// The shares that are to be counted, whole: those of an answer.
     pub answered: Vec<AppHoldings>,
+    /// Who answered shares the notices: webhooks know of these, but for what it says is still to be told.
+    pub is_vouched: bool,
     /// The answer has come to its end: whether the peer shares the notices, and all that is still to be told to webhooks.
     pub owed: Option<(bool, Vec<Told>)>,
     /// The shares that have changed since.
     pub apps: Vec<AppHoldings>,
-    /// What is to be asked of it, with this token.
-    pub ask: Option<u64>,
-}
-
-impl Heard {
-    fn ask(token: u64) -> Self {
-        Self { ask: Some(token), ..Self::default() }
-    }
-}
-
-/// A part of an answer.
-#[derive(Debug)]
-pub struct Page {
-    /// The question.
-    pub token: u64,
-    /// The last change told before the answer began.
-    pub number: u64,
-    /// Counted from 0.
-    pub index: u32,
-    /// It is the last.
-    pub is_last: bool,
-    /// The shares, whole.
-    pub apps: Vec<AppHoldings>,
-    /// The peer shares the notices with others.
-    pub is_settled: bool,
-    /// What it has still to tell webhooks.
-    pub owed: Vec<Told>,
+    /// What is to be asked of it.
+    pub ask: Option<Question>,
 }
 
 /// A sign of life, and what it says.
@@ -98,6 +65,8 @@ pub struct Pulse {
     pub number: u64,
     /// It knows what the others hold, and serves.
     pub is_ready: bool,
+    /// It tells webhooks what is its task.
+    pub is_settled: bool,
     /// The number of times that it became a member.
     pub epoch: u64,
     /// The epoch of this node that it has acknowledged.
@@ -126,8 +95,13 @@ impl Peers {
             taken: None,
             asked: None,
             is_ready: false,
+            is_settled: false,
             epoch: 0,
+            knows: Vec::new(),
             acknowledges: None,
+            answered: None,
+            tales: Vec::new(),
+            tale: 0,
             tables: HashMap::default(),
         };
         self.known.insert(node, peer);
@@ -137,7 +111,12 @@ impl Peers {
     /// A peer says how it is. Where this node has missed a change, it is asked for all it holds.
     pub fn beat(&mut self, node: NodeId, pulse: Pulse, now: Millis) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
-        (peer.is_ready, peer.epoch, peer.acknowledges) = (pulse.is_ready, pulse.epoch, pulse.acknowledges);
+        (peer.is_ready, peer.is_settled) = (pulse.is_ready, pulse.is_settled);
+        peer.epoch = pulse.epoch;
+        if std::mem::replace(&mut peer.acknowledges, pulse.acknowledges) != pulse.acknowledges {
+            peer.answered = None;
+            peer.asked.iter_mut().for_each(|asked| asked.acknowledged = None);
+        }
         if peer.asked.is_none() && peer.taken != Some(pulse.number) {
             self.ask(node, now)
         } else {
@@ -145,7 +124,7 @@ impl Peers {
         }
     }
 
-    /// A peer has told a change.
+    /// A peer has told a change: shares, and what it told webhooks.
     pub fn changed(
         &mut self,
         node: NodeId,
@@ -154,77 +133,98 @@ impl Peers {
         now: Millis,
     ) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
+        peer.asked.iter_mut().for_each(|asked| asked.hear_told(number, told.clone()));
         match &mut peer.asked {
-            Some(asked) if asked.later.len() < LATER_MAX => {
-                asked.later.push((number, apps));
-                asked.told.extend(told.into_iter().map(|told| (number, told)));
-            }
-            None if peer.taken.is_some_and(|taken| taken + 1 == number) => {
+            Some(asked) if !asked.question.owed_only => match asked.put_off(number, apps) {
+                true => Heard::default(),
+                false => self.ask(node, now),
+            },
+            _ if peer.taken.is_some_and(|taken| taken + 1 == number) => {
                 peer.taken = Some(number);
-                return Heard { apps, ..Heard::default() };
+                Heard { apps, ..Heard::default() }
             }
-            _ => return self.ask(node, now),
+            _ => self.ask(node, now),
         }
-        Heard::default()
     }
 
     /// A peer has answered a part of what it was asked.
-    pub fn page(&mut self, node: NodeId, page: Page, now: Millis) -> Heard {
+    pub fn page(&mut self, node: NodeId, mut page: Page, now: Millis) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
-        let Some(asked) = peer.asked.as_mut().filter(|asked| asked.token == page.token) else {
+        let Some(asked) = peer.asked.as_mut().filter(|asked| asked.question.token == page.token) else {
             return Heard::default();
         };
-        if asked.next_page != page.index {
+        if !asked.take_in(&mut page, now) {
             return self.ask(node, now);
         }
-        asked.next_page += 1;
-        asked.since = now;
-        for told in &page.apps {
-            told.holdings.iter().for_each(|holding| {
-                asked.unnamed.remove(&(told.app.clone(), holding.item.clone()));
-            });
+        let mut heard = Heard { answered: page.apps, is_vouched: page.is_settled, ..Heard::default() };
+        let Some(asked) = peer.asked.take_if(|_| page.is_last) else { return heard };
+        peer.answered = asked.acknowledged;
+        peer.tales = page.tales;
+        let owed_only = asked.question.owed_only;
+        let (gone, owed, later) = asked.end(page.number);
+        heard.answered.extend(gone);
+        heard.owed = Some((page.is_settled, owed));
+        if owed_only {
+            return heard;
         }
-        asked.owed.extend(page.owed);
-        let mut heard = Heard { answered: page.apps, ..Heard::default() };
-        let Some(mut asked) = peer.asked.take_if(|_| page.is_last) else { return heard };
-        // What it told since then it does not owe any more.
-        let told_since = |owed: &Told| {
-            asked.told.iter().any(|(number, told)| *number > page.number && told.is_about(owed))
-        };
-        asked.owed.retain(|owed| !told_since(owed));
-        heard.owed = Some((page.is_settled, asked.owed));
-        heard.answered.extend(asked.unnamed.into_iter().map(|(app, item)| AppHoldings {
-            app,
-            holdings: vec![crate::model::Holding::new(item, Share::default())],
-        }));
+        peer.tale = page.number;
         let mut taken = page.number;
-        for (number, later) in asked.later.into_iter().filter(|(number, _)| *number > page.number) {
+        for (number, apps) in later.into_iter().filter(|(number, _)| *number > page.number) {
             if number != taken + 1 {
                 // What was taken so far holds; what is missing is asked for.
                 peer.taken = Some(taken);
                 return Heard { ask: self.ask(node, now).ask, ..heard };
             }
             taken = number;
-            heard.apps.extend(later);
+            heard.apps.extend(apps);
         }
         peer.taken = Some(taken);
         heard
     }
 
-    /// Others know these nodes; they are waited for until `until`.
-    pub fn expect(&mut self, nodes: impl IntoIterator<Item = NodeId>, until: Millis) {
-        for node in nodes.into_iter().filter(|node| !self.known.contains_key(node)) {
-            self.expected.entry(node).or_insert(until);
+    /// A peer knows these nodes; they are waited for until `until`.
+    pub fn expect(&mut self, peer: NodeId, nodes: Vec<NodeId>, until: Millis) {
+        for node in nodes.iter().filter(|node| !self.known.contains_key(node)) {
+            self.expected.entry(*node).or_insert(until);
+        }
+        if let Some(peer) = self.known.get_mut(&peer) {
+            peer.knows = nodes;
         }
     }
 
     /// The questions to be put again, as their answers do not come.
-    pub fn overdue(&mut self, now: Millis) -> Vec<(NodeId, u64)> {
-        let waits =
-            |peer: &Peer| peer.asked.as_ref().is_some_and(|asked| asked.since + PAGE_WITHIN_MS <= now);
+    pub fn overdue(&mut self, now: Millis) -> Vec<(NodeId, Question)> {
+        let waits = |peer: &Peer| peer.asked.as_ref().is_some_and(|asked| asked.is_overdue(now));
         let overdue: Vec<_> =
             self.known.iter().filter(|(_, peer)| waits(peer)).map(|(node, _)| *node).collect();
         overdue.into_iter().filter_map(|node| Some((node, self.ask(node, now).ask?))).collect()
+    }
+
+    /// Whether those who know what webhooks were told, of whom there are some, know nothing of that node any more.
+    pub fn is_buried_by_all(&self, node: NodeId) -> bool {
+        let others = self.known.iter().filter(|(other, peer)| **other != node && peer.is_settled);
+        let mut knows = others.map(|(_, peer)| peer.knows.contains(&node)).peekable();
+        knows.peek().is_some() && knows.all(|knows| !knows)
+    }
+
+    /// All are to be asked again what is still to be told.
+    pub fn forget_answers(&mut self) {
+        for peer in self.known.values_mut() {
+            peer.answered = None;
+            peer.asked.iter_mut().for_each(|asked| asked.acknowledged = None);
+        }
+    }
+
+    /// What is to be asked of those that have acknowledged this epoch of this node and said nothing since of what is still to
+    /// be told: now they know what this node holds, and tell nothing more that is its task. Those that tell webhooks are asked until they
+    /// have heard what this node has of the others.
+    pub fn to_ask(&mut self, epoch: u64, now: Millis) -> Vec<(NodeId, Question)> {
+        let waits = |node: NodeId, peer: &Peer| {
+            peer.acknowledges == Some(epoch) && peer.asked.is_none() && !self.has_answered(node, peer, epoch)
+        };
+        let silent: Vec<_> =
+            self.known.iter().filter(|(node, peer)| waits(**node, peer)).map(|(node, _)| *node).collect();
+        silent.into_iter().filter_map(|node| Some((node, self.put(node, true, now).ask?))).collect()
     }
 
     /// The peers of which nothing was heard since `since`.
@@ -241,7 +241,13 @@ impl Peers {
     /// Whether all that is known of is known to the end.
     pub fn is_complete(&mut self, now: Millis) -> bool {
         self.expected.retain(|_, until| now < *until);
-        self.expected.is_empty() && self.known.values().all(|peer| peer.taken.is_some())
+        !self.expects_any(now) && self.known.values().all(|peer| peer.taken.is_some())
+    }
+
+    /// Whether there are nodes to be waited for: those that a peer still knows.
+    fn expects_any(&self, now: Millis) -> bool {
+        let is_known = |node| self.known.values().any(|peer| peer.knows.contains(node));
+        self.expected.iter().any(|(node, until)| now < *until && is_known(node))
     }
 
     /// All peers.
@@ -249,18 +255,57 @@ impl Peers {
         self.known.keys().copied().collect()
     }
 
-    /// The peers that serve, and their epochs.
+    /// The peers that serve and of which it is known what they hold, and their epochs.
     pub fn ready(&self) -> impl Iterator<Item = (NodeId, u64)> {
-        self.known.iter().filter(|(_, peer)| peer.is_ready).map(|(node, peer)| (*node, peer.epoch))
+        let is_known = |peer: &Peer| peer.is_ready && peer.taken.is_some();
+        self.known.iter().filter(move |(_, peer)| is_known(peer)).map(|(node, peer)| (*node, peer.epoch))
     }
 
-    /// Whether all that are known of have acknowledged this epoch of this node, and what they hold is known.
+    /// Whether any of them serves.
+    pub fn any_ready(&self) -> bool {
+        self.known.values().any(|peer| peer.is_ready)
+    }
+
+    /// Whether any of them knows what webhooks were told.
+    pub fn any_settled(&self) -> bool {
+        self.known.values().any(|peer| peer.is_settled)
+    }
+
+    /// Whether all that are known of have acknowledged this epoch of this node, and since then answered what is
+    /// still to be told.
     pub fn all_acknowledge(&self, epoch: u64, now: Millis) -> bool {
-        self.expected.values().all(|until| *until <= now)
+        !self.expects_any(now)
             && self
                 .known
-                .values()
-                .all(|peer| peer.acknowledges == Some(epoch) && peer.taken.is_some() && peer.asked.is_none())
+                .iter()
+                .all(|(node, peer)| peer.asked.is_none() && self.has_answered(*node, peer, epoch))
+    }
+
+    /// Whether a peer has said what is still to be told since it acknowledged this epoch of this node; if it tells webhooks
+    /// itself, with all in mind that is known here of the others.
+    fn has_answered(&self, node: NodeId, peer: &Peer, epoch: u64) -> bool {
+        let has_heard =
+            |other: NodeId, tale| peer.tales.iter().any(|(of, taken)| *of == other && *taken >= tale);
+        let others = || self.known.iter().filter(|(other, _)| **other != node);
+        let knows_all =
+            || others().all(|(other, known)| known.taken.is_none() || has_heard(*other, known.tale));
+        peer.answered == Some(epoch) && peer.taken.is_some() && (!peer.is_settled || knows_all())
+    }
+
+    /// The last change that was taken of each peer.
+    pub fn tales(&self) -> Vec<(NodeId, u64)> {
+        self.known.iter().filter_map(|(node, peer)| Some((*node, peer.taken?))).collect()
+    }
+
+    /// Whether a peer holds that of which webhooks are told.
+    pub fn holds(&self, node: NodeId, app: &AppKey, matter: &Matter) -> bool {
+        let item = match matter.clone() {
+            Matter::Channel(channel) => Item::Channel(channel),
+            Matter::Member(channel, user) => Item::Member(channel, user),
+            Matter::Count(_) => return false,
+        };
+        let table = self.known.get(&node).and_then(|peer| peer.tables.get(app));
+        table.is_some_and(|table| table.shares.contains_key(&item))
     }
 
     /// What a peer holds in an app, to be changed.
@@ -286,24 +331,20 @@ impl Peers {
     }
 
     fn ask(&mut self, node: NodeId, now: Millis) -> Heard {
+        self.put(node, false, now)
+    }
+
+    fn put(&mut self, node: NodeId, owed_only: bool, now: Millis) -> Heard {
         self.next_token += 1;
-        let token = self.next_token;
+        let question = Question { token: self.next_token, owed_only };
         if let Some(peer) = self.known.get_mut(&node) {
             let held = peer
                 .tables
                 .iter()
+                .filter(|_| !owed_only)
                 .flat_map(|(app, table)| table.shares.keys().map(|item| (app.clone(), item.clone())));
-            let unnamed = held.collect();
-            peer.asked = Some(Asked {
-                token,
-                since: now,
-                next_page: 0,
-                unnamed,
-                owed: Vec::new(),
-                later: Vec::new(),
-                told: Vec::new(),
-            });
+            peer.asked = Some(Asked::new(question, peer.acknowledges, held.collect(), now));
         }
-        Heard::ask(token)
+        Heard { ask: Some(question), ..Heard::default() }
     }
 }

@@ -1,8 +1,9 @@
 //! Whose task it is to tell webhooks. Every node notes the same notices (`hub/ledger.rs`); a lot drawn by the channel's name
 //! says which of the members tells them.
 //!
-//! Always: a node tells nothing before all nodes that it knows have acknowledged it as a member, and each of them stops
-//! telling what became its task before it says so. A node that stood still, or whose bus was down, is a new member (of a
+//! Always: a node tells nothing before all nodes that it knows have acknowledged it as a member and said what is still to be
+//! told, and one of them tells already, unless none does. Each of them knows what it holds and stops telling what became its
+//! task before it says so. A node that stood still, or whose bus was down, is a new member (of a
 //! new epoch): others may have taken its tasks over. So at no time is a task that of two nodes which hear each other.
 
 use std::collections::{HashMap, HashSet};
@@ -10,8 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::agenda::Millis;
+use super::counting::{holdings, pages};
 use super::directory::Directory;
-use super::learn::{BEAT_EVERY_MS, SILENCE_MAX_MS, holdings, pages};
+use super::learn::{BEAT_EVERY_MS, LISTEN_MS, SILENCE_MAX_MS};
 use super::ledger::Matter;
 use super::link::lock;
 use super::peers::Peers;
@@ -20,9 +22,6 @@ use crate::model::{AppKey, Fact, NodeId, NoticeEvent, NoticeKind, Told};
 
 /// How many notices fit into one fact.
 pub(super) const TOLD_MAX: usize = 1_000;
-
-/// What others said that is still to be told, to a node that cannot know: by matter, whether it is there.
-pub type Inherited = HashMap<(AppKey, Matter), bool>;
 
 impl Hub {
     /// Something in an app is to be told, to other nodes or to webhooks.
@@ -84,6 +83,17 @@ impl Hub {
         }
     }
 
+    /// Who is no member asks those that have acknowledged it what is still to be told.
+    pub(super) fn ask_owed(&self, link: &Link, peers: &mut Peers) {
+        if link.is_settled() {
+            return;
+        }
+        for (node, question) in peers.to_ask(link.epoch(), self.agenda.now()) {
+            // One that does not get through is put again.
+            let _ = link.send(&link.only(node), &question.fact());
+        }
+    }
+
     /// The nodes that serve share the notices among them. Where that changes what this node does, it says so behind what
     /// it has told.
     pub(super) fn share_tasks(&self, link: &Link, peers: &Peers) {
@@ -91,14 +101,14 @@ impl Hub {
         let me = link.is_ready().then(|| (link.me(), link.epoch()));
         let mut members: Vec<(NodeId, u64)> = peers.ready().chain(me).collect();
         members.sort_unstable();
-        let is_settled = me.is_some() && (link.is_settled() || peers.all_acknowledge(link.epoch(), now));
+        let is_settled = me.is_some() && (link.is_settled() || may_settle(link, peers, now));
         let change = link.set_members(members, is_settled);
-        if change.is_other {
+        if change.is_newly_settled {
+            self.inherit(link, peers);
+        }
+        if change.is_other || change.is_newly_settled {
             self.tell_all(link);
             self.beat(link, peers);
-        }
-        if change.is_newly_settled {
-            self.inherit(link);
         }
         if change.is_other || change.is_newly_settled {
             for app in self.apps.all() {
@@ -110,15 +120,19 @@ impl Hub {
         }
     }
 
-    /// This node is one of the members, and knows what is there: what others had still to tell is in its ledgers, too.
-    fn inherit(&self, link: &Link) {
+    /// This node is one of the members, and knows what is there: what others had still to tell is in its ledgers, too. What
+    /// is otherwise meanwhile is as webhooks know it.
+    fn inherit(&self, link: &Link, peers: &Peers) {
         let now = self.agenda.now();
-        for ((app, matter), is_there) in link.take_inherited() {
+        let inherited = std::mem::take(&mut *lock(&link.inherited));
+        for ((app, matter), is_there) in inherited.sum(|node, app, matter| peers.holds(node, app, matter)) {
             let Ok(app) = self.apps.find(app.as_str()) else { continue };
             let mut directory = app.directory();
             if directory.is_there(&matter) == is_there {
                 directory.ledger.change(matter, is_there, now);
                 self.agenda.note(now, &app);
+            } else {
+                directory.ledger.strike_out(&matter);
             }
         }
     }
@@ -138,7 +152,9 @@ impl Hub {
                 }
                 _ => {
                     let Some((matter, is_there)) = read(told) else { continue };
-                    link.forget_inherited(&app.app.key, &matter);
+                    if !link.is_settled() {
+                        lock(&link.inherited).told(&app.app.key, &matter, is_there);
+                    }
                     self.set_told(&app, &mut directory, matter, is_there);
                 }
             }
@@ -148,16 +164,20 @@ impl Hub {
     /// What a node says is still to be told. A node that is no member for now cannot know better; others take it that what
     /// is the task of that node, and not named, was told.
     pub(super) fn learn_owed(&self, link: &Link, node: NodeId, is_settled: bool, owed: Vec<Told>) {
+        if !link.is_settled() {
+            let owed = owed.iter().filter_map(|told| {
+                let (matter, is_there) = read(told)?;
+                Some(((told.app.clone(), matter), is_there))
+            });
+            return lock(&link.inherited).answer(node, is_settled, owed);
+        }
+        if !is_settled {
+            return;
+        }
         let mut by_app: HashMap<AppKey, Vec<(Matter, bool)>> = HashMap::new();
         for told in owed {
             let key = told.app.clone();
             by_app.entry(key).or_default().extend(read(&told));
-        }
-        if !link.is_settled() {
-            return link.set_inherited(by_app);
-        }
-        if !is_settled {
-            return;
         }
         for app in self.apps.all() {
             let key = &app.app.key;
@@ -187,6 +207,13 @@ impl Hub {
         directory.ledger.learn(matter, told, is_there, due);
         directory.ledger.next_due().into_iter().for_each(|due| self.agenda.note(due, app));
     }
+}
+
+/// Whether this node may tell webhooks from now on: all others have acknowledged it and said what is still to be told, and one
+/// of them tells already, or nobody does.
+fn may_settle(link: &Link, peers: &Peers, now: Millis) -> bool {
+    let is_first = || link.hears_since().is_some_and(|since| now >= since + LISTEN_MS);
+    peers.all_acknowledge(link.epoch(), now) && (peers.any_settled() || is_first())
 }
 
 /// What is said of a matter.

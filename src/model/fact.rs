@@ -224,6 +224,9 @@ pub enum Fact {
         /// Those who share the notices, each with its epoch: from here on I tell nothing that is a task of theirs.
         #[serde(default)]
         members: Option<Vec<(NodeId, u64)>>,
+        /// I am one of those who tell webhooks, and know what they were told.
+        #[serde(default)]
+        is_settled: bool,
     },
     /// I go, and hold nothing any more.
     Bye,
@@ -241,6 +244,9 @@ pub enum Fact {
     Ask {
         /// Comes back with the answer.
         token: u64,
+        /// What is still to be told to webhooks is enough.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        owed_only: bool,
     },
     /// A part of all that I hold.
     Page {
@@ -260,6 +266,9 @@ pub enum Fact {
         /// What is still to be told to webhooks, as far as I know.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "known_only")]
         owed: Vec<Told>,
+        /// The last change of each other node that I had taken in by then.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tales: Vec<(NodeId, u64)>,
     },
     /// What a node says to itself: when it hears that, the bus follows all that it had asked for up to this number.
     Followed(u64),

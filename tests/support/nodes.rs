@@ -49,7 +49,8 @@ impl Nodes {
         (0..count).for_each(|_| {
             nodes.start();
         });
-        nodes.pass(Duration::from_secs(2));
+        // Longer than it takes until webhooks are told.
+        nodes.pass(Duration::from_secs(5));
         assert!(nodes.nodes.values().all(|node| node.world.hub.is_joined()));
         nodes
     }

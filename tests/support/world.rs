@@ -83,7 +83,9 @@ impl World {
             when_down: WhenDown::Refuse,
             pattern: PatternLimits::default(),
         };
-        (Self::build(shards, SETTINGS, runtime, notices, Some(link), apps_max), events, told)
+        // Where a node stands still, nobody is cut off as he did not take what it could not send.
+        let settings = ShardSettings { stall_max: Duration::from_secs(3_600), ..SETTINGS };
+        (Self::build(shards, settings, runtime, notices, Some(link), apps_max), events, told)
     }
 
     fn build(

@@ -1,0 +1,182 @@
+//! What other nodes hold, counted beside what this one does; and what follows from it for the sockets of this one and for
+//! webhooks, as if the others' sockets were its own.
+//!
+//! Always: called while the peers are held; a channel is occupied before it has members, and has none before it is vacated.
+
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::ledger::Matter;
+use super::peers::Peers;
+use super::{Hub, LiveApp};
+use crate::model::{AppHoldings, AppKey, Content, Holding, Item, Member, NodeId, Share};
+
+/// How many holdings fit into one fact.
+const HOLDINGS_MAX: usize = 1_000;
+
+/// What webhooks know of what a node tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tidings {
+    /// Nothing: it has just happened.
+    News,
+    /// All that is there, but for what is named as owed.
+    Known,
+    /// Nobody says.
+    Hearsay,
+}
+
+impl Hub {
+    /// A node holds this much now.
+    pub(super) fn count(&self, peers: &mut Peers, node: NodeId, told: AppHoldings, tidings: Tidings) {
+        let is_there = told.holdings.iter().any(|holding| holding.count > 0);
+        let live = match self.apps.find(told.app.as_str()) {
+            // Where apps need not be registered, it is enough that another node has sockets in it.
+            Err(_) if is_there => self.make_known(told.app.as_str()).ok(),
+            found => found.ok(),
+        };
+        let number = live.as_ref().map(|live| live.number);
+        let Some(table) = peers.table(node, &told.app) else { return };
+        let mut changes = Vec::new();
+        if table.counted_into != number {
+            // The app was registered since: nothing was counted into it.
+            table.counted_into = number;
+            let shares = table.shares.iter();
+            changes.extend(shares.map(|(item, share)| (item.clone(), Share::default(), share.clone())));
+        }
+        for (item, share) in told.holdings.into_iter().map(Holding::split) {
+            let before = match share.count {
+                0 => table.shares.remove(&item),
+                _ => table.shares.insert(item.clone(), share.clone()),
+            };
+            changes.push((item, before.unwrap_or_default(), share));
+        }
+        if let Some(live) = live {
+            self.count_in(&live, node, changes, tidings);
+        }
+    }
+
+    /// Counts what a node holds, and tells the sockets of this one what follows from it. A channel is occupied before it
+    /// has members, and has none before it is vacated.
+    pub(super) fn count_in(
+        &self,
+        app: &Arc<LiveApp>,
+        node: NodeId,
+        mut changes: Vec<(Item, Share, Share)>,
+        tidings: Tidings,
+    ) {
+        changes.sort_by_key(|(item, _, to)| place(item, to.count));
+        let mut directory = app.directory();
+        for (item, from, to) in changes {
+            let (directory, matter) = (&mut *directory, matter(&item));
+            let before = matter.as_ref().is_some_and(|matter| directory.is_there(matter));
+            self.count_item(app, directory, node, item, &from, &to);
+            let Some(matter) = matter else { continue };
+            let is_there = directory.is_there(&matter);
+            match tidings {
+                Tidings::Known if to.count > 0 => directory.ledger.strike_out(&matter),
+                _ if is_there == before => {}
+                Tidings::News => self.note(app, directory, matter, is_there),
+                Tidings::Known | Tidings::Hearsay => directory.ledger.agree(&matter, is_there),
+            }
+        }
+    }
+
+    fn count_item(
+        &self,
+        app: &Arc<LiveApp>,
+        directory: &mut Directory,
+        node: NodeId,
+        item: Item,
+        from: &Share,
+        to: &Share,
+    ) {
+        match item {
+            Item::User(user) => directory.learn_user(&user, from, to),
+            Item::Others => directory.learn_others(from, to),
+            Item::Bearers => directory.bearers.sockets.learn(from, to),
+            Item::Bearer(user) => directory.bearers.learn_user(&user, from, to),
+            Item::Attended(channel) => directory.bearers.learn_channel(&channel, None, from, to),
+            Item::Attendee(channel, user) => {
+                directory.bearers.learn_channel(&channel, Some(&user), from, to);
+            }
+            Item::SignedIn(user) => {
+                if let Some(revision) = directory.signed_in.learn(&user, from, to) {
+                    let is_there = !directory.signed_in.tally(&user).is_zero();
+                    let content =
+                        if is_there { Content::Online(user.clone()) } else { Content::Offline(user.clone()) };
+                    self.post_to_watchers(app, directory, &user, content, revision);
+                }
+            }
+            Item::Channel(channel) => {
+                let is_vacant = directory.channels.learn(&channel, from, to);
+                if is_vacant {
+                    directory.ledger.forget_miss(&channel);
+                } else if from.count != to.count {
+                    self.tell_count(app, directory, &channel);
+                }
+            }
+            Item::Member(channel, user) => match &to.info {
+                Some(info) if to.count > 0 => {
+                    let member = Member { user, info: Arc::clone(info) };
+                    if let Some(revision) = directory.channels.learn_member(&channel, &member, node) {
+                        let content = Content::MemberAdded(member);
+                        self.post_to_channel(app, directory, &channel, content, None, revision);
+                    }
+                }
+                _ => {
+                    if let Some(revision) = directory.channels.unlearn_member(&channel, &user, node) {
+                        let content = Content::MemberRemoved(user);
+                        self.post_to_channel(app, directory, &channel, content, None, revision);
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// What webhooks are told of with an item.
+fn matter(item: &Item) -> Option<Matter> {
+    match item {
+        Item::Channel(channel) => Some(Matter::Channel(channel.clone())),
+        Item::Member(channel, user) => Some(Matter::Member(channel.clone(), user.clone())),
+        _ => None,
+    }
+}
+
+/// When what is told of an item counts: a channel is occupied before it has members, and has none before it is vacated.
+fn place(item: &Item, count: u32) -> u8 {
+    match (item, count) {
+        (Item::Member(..), 0) => 0,
+        (Item::Member(..), _) => 2,
+        _ => 1,
+    }
+}
+
+/// What this node holds of these items, in the order in which others should learn it.
+pub(super) fn holdings(directory: &Directory, items: impl IntoIterator<Item = Item>) -> Vec<Holding> {
+    let holdings = items.into_iter().map(|item| Holding::new(item.clone(), directory.share(&item)));
+    let mut holdings: Vec<Holding> = holdings.collect();
+    holdings.sort_by_key(|holding| place(&holding.item, holding.count));
+    holdings
+}
+
+/// As many facts as it takes, none of them empty and none too long.
+pub(super) fn pages(all: Vec<(AppKey, Vec<Holding>)>) -> Vec<Vec<AppHoldings>> {
+    let (mut pages, mut page, mut room) = (Vec::new(), Vec::new(), HOLDINGS_MAX);
+    for (app, mut holdings) in all {
+        while !holdings.is_empty() {
+            let rest = holdings.split_off(room.min(holdings.len()));
+            room -= holdings.len();
+            page.push(AppHoldings { app: app.clone(), holdings });
+            holdings = rest;
+            if room == 0 {
+                pages.push(std::mem::take(&mut page));
+                room = HOLDINGS_MAX;
+            }
+        }
+    }
+    if !page.is_empty() {
+        pages.push(page);
+    }
+    pages
+}
