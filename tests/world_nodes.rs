@@ -633,6 +633,28 @@ fn two_that_stood_still_and_go_on_at_once_repeat_nothing() {
     run_unsettled(&steps, u32::MAX, History::webhooks_know);
 }
 
+/// The smallest history in which something is left out (docs/cluster.md): at some time nobody is left who tells.
+#[test]
+fn what_the_last_that_told_said_of_the_dead_is_forgotten_when_it_is_cut_off_itself() {
+    let mut history = History::new(2);
+    let client = history.connect(0);
+    history.subscribe(client, "news", 0);
+    history.settle();
+    for node in ["1", "2"] {
+        history.nodes.bus.take_down(node);
+        history.nodes.pass(UNTIL_BURIED);
+    }
+    ["1", "2"].map(|node| history.nodes.bus.bring_up(node));
+    history.nodes.pass(2 * UNTIL_BURIED);
+    assert_eq!(history.nodes.told, ["news occupied", "news vacated"], "it is occupied again");
+    // What changes from then on is told.
+    history.unsubscribe(client, "news");
+    history.nodes.pass(TICK);
+    history.subscribe(client, "news", 0);
+    history.nodes.pass(TICK);
+    assert_eq!(history.nodes.told[2..], ["news vacated", "news occupied"]);
+}
+
 /// Time passes by the tick until a node that just starts has joined; how long that took.
 fn joins_after(nodes: &mut Nodes) -> Duration {
     let (number, mut time) = (nodes.start(), Duration::ZERO);
