@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::model::{Dialect, Rate};
+use crate::model::{AppRate, Dialect};
 
 /// A number that goes up, or for a gauge up and down. Reading it orders nothing else.
 #[derive(Debug, Default)]
@@ -55,11 +55,11 @@ impl ByDialect {
 
 /// A counter for each rate that an app may bound.
 #[derive(Debug, Default)]
-pub struct ByRate([Counter; Rate::ALL.len()]);
+pub struct ByRate([Counter; AppRate::ALL.len()]);
 
 impl ByRate {
     /// That of one rate.
-    pub fn of(&self, rate: Rate) -> &Counter {
+    pub fn of(&self, rate: AppRate) -> &Counter {
         &self.0[rate as usize]
     }
 }

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::family::{Family, Value};
 use crate::hub::LiveApp;
-use crate::model::{AppNumber, Rate};
+use crate::model::{AppNumber, AppRate};
 
 /// What stands for all others. No app can be registered by this name, as it has a slash.
 const OTHERS: &str = "/others";
@@ -24,7 +24,7 @@ struct Traffic {
     publications: u64,
     deliveries: u64,
     /// What was refused, by rates.
-    exceeded: [u64; Rate::ALL.len()],
+    exceeded: [u64; AppRate::ALL.len()],
 }
 
 impl Traffic {
@@ -32,7 +32,7 @@ impl Traffic {
         Self {
             publications: app.metrics.publications.get(),
             deliveries: app.metrics.deliveries.get(),
-            exceeded: Rate::ALL.map(|rate| app.metrics.exceeded.of(rate).get()),
+            exceeded: AppRate::ALL.map(|rate| app.metrics.exceeded.of(rate).get()),
         }
     }
 
@@ -108,7 +108,7 @@ fn families(rows: &[(String, u64, Traffic)]) -> Vec<Family> {
 
 fn exceeded(rows: &[(String, u64, Traffic)]) -> Family {
     let figures = rows.iter().flat_map(|(app, _, traffic)| {
-        Rate::ALL.into_iter().zip(traffic.exceeded).map(|(rate, count)| {
+        AppRate::ALL.into_iter().zip(traffic.exceeded).map(|(rate, count)| {
             let labels = vec![("app", Cow::Owned(app.clone())), ("rate", Cow::Borrowed(rate.name()))];
             (labels, Value::Counter(count))
         })

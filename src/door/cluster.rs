@@ -24,7 +24,7 @@ use super::{Door, answer, body, private};
 use crate::dialect::cluster::api::{self, AppRow, Fault};
 use crate::dialect::cluster::socket;
 use crate::hub::{Addressee, LiveApp};
-use crate::model::{ChannelName, PermissionChange, Rate, Refusal, UserId, ValueEvent};
+use crate::model::{AppRate, ChannelName, PermissionChange, Refusal, UserId, ValueEvent};
 
 /// Where the app, and what of it is meant, stand in a path such as `/v1/apps/{app_key}/channels/{channel}/messages`.
 const APP_PLACE: usize = 3;
@@ -170,7 +170,7 @@ impl Call {
             Err(Refusal::AppUnknown) => door.hub.app_or_new(&answer::segment(head.uri.path(), APP_PLACE)?)?,
             authorized => authorized?,
         };
-        live.take(Rate::Calls, 1)?;
+        live.take(AppRate::Calls, 1)?;
         let body = door.body(body).await?;
         Ok(Self { live, path: head.uri.path().to_owned(), body })
     }
@@ -320,7 +320,7 @@ impl Door {
             Err(Refusal::AppUnknown) => Ok(None),
             authorized => {
                 let live = authorized?;
-                live.take(Rate::Calls, 1)?;
+                live.take(AppRate::Calls, 1)?;
                 Ok(Some(live))
             }
         }

@@ -20,7 +20,7 @@ use super::{Door, answer, body, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{
-    Admin, App, AppKey, AppSecret, Rate, Refusal, Registered, Registration, Target, WebhookReport,
+    Admin, App, AppKey, AppRate, AppSecret, Refusal, Registered, Registration, Target, WebhookReport,
 };
 
 /// All of them but those of operation, which answer to the end. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
@@ -84,7 +84,7 @@ async fn unregister(State(door): State<Arc<Door>>, head: Parts) -> Result<Respon
 async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let live = door.authorize(&head, 3).await?;
-    live.take(Rate::Calls, 1)?;
+    live.take(AppRate::Calls, 1)?;
     let form = body::form(&head, body, &door.terms().limits).await?;
     let publication = api::push(&form, |source| door.pattern(source))?;
     let reach = match &publication.target {
@@ -101,7 +101,7 @@ async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Respons
 
 async fn online(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
     let live = door.authorize(&head, 2).await?;
-    live.take(Rate::Calls, 1)?;
+    live.take(AppRate::Calls, 1)?;
     Ok(answer::json(api::online(&live.app.key, &door.hub.online(&live))))
 }
 

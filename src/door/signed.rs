@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::{Door, answer, body};
 use crate::dialect::pusher::api::{self, Fault, SignedCall, Wanted};
 use crate::hub::LiveApp;
-use crate::model::{ChannelKind, ChannelName, Counts, Rate, Refusal, Target, UserId};
+use crate::model::{AppRate, ChannelKind, ChannelName, Counts, Refusal, Target, UserId};
 
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
@@ -158,7 +158,7 @@ async fn check(door: &Door, head: Parts, body: axum::body::Body) -> Result<Call,
         return Err(Fault::from(&Refusal::AppDisabled));
     }
     // Last, so that nobody but the app itself uses up what it may.
-    live.take(Rate::Calls, 1).map_err(refused)?;
+    live.take(AppRate::Calls, 1).map_err(refused)?;
     Ok(Call { live, head, body })
 }
 

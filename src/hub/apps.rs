@@ -11,7 +11,7 @@ use super::policy::Policy;
 use crate::feed::Feed;
 use crate::metrics::{AppMetrics, Counter};
 use crate::model::{
-    Admin, App, AppKey, AppNumber, AppSecret, AppSettings, Hash, KeyPair, Rate, Refusal, Registered,
+    Admin, App, AppKey, AppNumber, AppRate, AppSecret, AppSettings, Hash, KeyPair, Refusal, Registered,
 };
 use crate::store::{Store, StoreError, new_identity};
 
@@ -67,7 +67,7 @@ impl LiveApp {
     ///
     /// # Errors
     /// [`Refusal::RateExceeded`].
-    pub fn take(&self, rate: Rate, count: usize) -> Result<(), Refusal> {
+    pub fn take(&self, rate: AppRate, count: usize) -> Result<(), Refusal> {
         let taken = self.policy.load().take(rate, count);
         taken.inspect_err(|_| self.metrics.exceeded.of(rate).add(count as u64))
     }

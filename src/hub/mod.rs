@@ -62,7 +62,7 @@ use crate::dialect::Session;
 use crate::hook::Notices;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Rate, Refusal, Roster,
+    App, AppKey, AppRate, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Refusal, Roster,
     UserId,
 };
 use crate::net::stream::Stream;
@@ -293,7 +293,7 @@ impl Hub {
         if self.is_short_of_memory() {
             return Err(Refusal::MemoryShort);
         }
-        app.take(Rate::Connects, 1)
+        app.take(AppRate::Connects, 1)
     }
 
     /// Whether nobody is let in for want of memory.

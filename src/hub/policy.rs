@@ -11,7 +11,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
-use crate::model::{AppSettings, Rate, Refusal};
+use crate::model::{AppRate, AppSettings, Refusal};
 
 /// Settings, and the rates that follow from them.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ impl Policy {
     pub fn new(settings: AppSettings) -> Self {
         let bound = |rate| Some(Arc::new(Bound::new(settings.rate(rate)?, DefaultClock::default())?));
         Self {
-            calls: bound(Rate::Calls),
-            publications: bound(Rate::Publications),
-            connects: bound(Rate::Connects),
+            calls: bound(AppRate::Calls),
+            publications: bound(AppRate::Publications),
+            connects: bound(AppRate::Connects),
             settings: Arc::new(settings),
         }
     }
@@ -56,13 +56,13 @@ impl Policy {
     ///
     /// # Errors
     /// [`Refusal::RateExceeded`] when so much is not left; then nothing was taken.
-    pub fn take(&self, rate: Rate, count: usize) -> Result<(), Refusal> {
+    pub fn take(&self, rate: AppRate, count: usize) -> Result<(), Refusal> {
         let bound = match rate {
-            Rate::Calls => &self.calls,
-            Rate::Publications => &self.publications,
-            Rate::Connects => &self.connects,
+            AppRate::Calls => &self.calls,
+            AppRate::Publications => &self.publications,
+            AppRate::Connects => &self.connects,
             // Counted by the shard, for each socket.
-            Rate::Frames => &None,
+            AppRate::Frames => &None,
         };
         match bound {
             Some(bound) if !bound.take(count) => Err(Refusal::RateExceeded(rate)),
@@ -129,9 +129,9 @@ mod tests {
     #[test]
     fn each_rate_has_its_own_bound_and_none_unless_it_is_set() {
         let policy = Policy::new(calls(Some(1)));
-        assert_eq!(policy.take(Rate::Calls, 1), Ok(()));
-        assert_eq!(policy.take(Rate::Calls, 1), Err(Refusal::RateExceeded(Rate::Calls)));
-        for rate in [Rate::Publications, Rate::Connects, Rate::Frames] {
+        assert_eq!(policy.take(AppRate::Calls, 1), Ok(()));
+        assert_eq!(policy.take(AppRate::Calls, 1), Err(Refusal::RateExceeded(AppRate::Calls)));
+        for rate in [AppRate::Publications, AppRate::Connects, AppRate::Frames] {
             assert_eq!(policy.take(rate, usize::MAX), Ok(()), "{rate:?}");
         }
     }
@@ -139,10 +139,10 @@ mod tests {
     #[test]
     fn another_number_begins_anew_and_other_settings_do_not() {
         let policy = Policy::new(calls(Some(1)));
-        policy.take(Rate::Calls, 1).unwrap();
+        policy.take(AppRate::Calls, 1).unwrap();
         let same = policy.changed(AppSettings { cache_ttl: 7, ..calls(Some(1)) });
-        assert!(same.settings.cache_ttl == 7 && same.take(Rate::Calls, 1).is_err());
-        assert!(policy.changed(calls(Some(2))).take(Rate::Calls, 2).is_ok());
-        assert!(policy.changed(calls(None)).take(Rate::Calls, usize::MAX).is_ok());
+        assert!(same.settings.cache_ttl == 7 && same.take(AppRate::Calls, 1).is_err());
+        assert!(policy.changed(calls(Some(2))).take(AppRate::Calls, 2).is_ok());
+        assert!(policy.changed(calls(None)).take(AppRate::Calls, usize::MAX).is_ok());
     }
 }

@@ -14,7 +14,7 @@ use super::kept::Published;
 use super::{Hub, Link, LiveApp, Message, Post};
 use crate::feed::{Happening, excerpt};
 use crate::model::{
-    Audience, ChannelName, Content, Kept, NodeId, Pattern, Publication, Push, Rate, Reach, Recipients,
+    AppRate, Audience, ChannelName, Content, Kept, NodeId, Pattern, Publication, Push, Reach, Recipients,
     Refusal, Relay, SocketId, Target, UserId,
 };
 
@@ -35,7 +35,8 @@ impl Hub {
     /// than it may; [`Refusal::BusDown`] and
     /// [`Refusal::BodyTooLarge`] when the bus cannot carry it.
     pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
-        let may = self.check_publishing(app).and_then(|()| app.take(Rate::Publications, weight(publication)));
+        let may =
+            self.check_publishing(app).and_then(|()| app.take(AppRate::Publications, weight(publication)));
         self.count_published(app, 1, may.and_then(|()| self.publish_accepted(app, publication)))
     }
 
@@ -51,7 +52,7 @@ impl Hub {
     ) -> Result<(), Refusal> {
         let may = self
             .check_publishing(app)
-            .and_then(|()| app.take(Rate::Publications, publications.clone().map(weight).sum()));
+            .and_then(|()| app.take(AppRate::Publications, publications.clone().map(weight).sum()));
         if may.is_err() {
             return self.count_published(app, publications.count() as u64, may);
         }

@@ -10,7 +10,7 @@ use super::directory::Directory;
 use super::publish::{plain, published};
 use super::{Hub, LiveApp, Message};
 use crate::model::{
-    AppKey, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Rate, Recipients,
+    AppKey, AppRate, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Recipients,
     Refusal, Relay, SocketId, UserId, ValueEvent, text_of_json,
 };
 
@@ -59,7 +59,7 @@ impl Hub {
 
     fn deliver_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
         self.check_publishing(app)?;
-        app.take(Rate::Publications, events.len())?;
+        app.take(AppRate::Publications, events.len())?;
         let mut directory = app.open_directory()?;
         for event in events {
             let (name, value) = (Arc::clone(&event.event), Arc::clone(&event.value));
@@ -112,7 +112,7 @@ impl Hub {
         value: &Arc<str>,
     ) -> Result<(), Refusal> {
         self.check_publishing(app)?;
-        app.take(Rate::Publications, 1)?;
+        app.take(AppRate::Publications, 1)?;
         let directory = app.open_directory()?;
         let to = match addressee {
             Addressee::User(user) => Recipients::Bearers(user.clone()),

@@ -39,7 +39,7 @@ pub use pattern::Pattern;
 pub use permission::{PermissionChange, Permissions};
 pub use publication::{Counts, Publication, Reach, Target, ValueEvent, text_of_json};
 pub use push::{Audience, Content, Push};
-pub use rate::Rate;
+pub use rate::AppRate;
 pub use refusal::Refusal;
 pub use reply::{Kept, Reply};
 pub use settings::{AppSettings, KeyPair, SettingFault};

@@ -2,7 +2,7 @@
 
 /// What is counted against an app's own bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rate {
+pub enum AppRate {
     /// Calls of its backends.
     Calls,
     /// What its backends publish: each publication once for each of its channels.
@@ -13,37 +13,37 @@ pub enum Rate {
     Frames,
 }
 
-impl Rate {
+impl AppRate {
     /// All of them.
-    pub const ALL: [Rate; 4] = [Rate::Calls, Rate::Publications, Rate::Connects, Rate::Frames];
+    pub const ALL: [AppRate; 4] = [AppRate::Calls, AppRate::Publications, AppRate::Connects, AppRate::Frames];
 
     /// As one word, for figures.
     pub fn name(self) -> &'static str {
         match self {
-            Rate::Calls => "calls",
-            Rate::Publications => "publications",
-            Rate::Connects => "connects",
-            Rate::Frames => "frames",
+            AppRate::Calls => "calls",
+            AppRate::Publications => "publications",
+            AppRate::Connects => "connects",
+            AppRate::Frames => "frames",
         }
     }
 
     /// The setting of an app that bounds it.
     pub fn setting(self) -> &'static str {
         match self {
-            Rate::Calls => "max_calls_per_second",
-            Rate::Publications => "max_publications_per_second",
-            Rate::Connects => "max_connects_per_second",
-            Rate::Frames => "max_frames_per_second",
+            AppRate::Calls => "max_calls_per_second",
+            AppRate::Publications => "max_publications_per_second",
+            AppRate::Connects => "max_connects_per_second",
+            AppRate::Frames => "max_frames_per_second",
         }
     }
 
     /// The same as the reason of a refusal.
     pub fn excess(self) -> &'static str {
         match self {
-            Rate::Calls => "too_many_calls",
-            Rate::Publications => "too_many_publications",
-            Rate::Connects => "too_many_connects",
-            Rate::Frames => "too_many_frames",
+            AppRate::Calls => "too_many_calls",
+            AppRate::Publications => "too_many_publications",
+            AppRate::Connects => "too_many_connects",
+            AppRate::Frames => "too_many_frames",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Every reason to say no to a client or a backend. Each dialect gives a reason its own number and words.
 
-use super::Rate;
+use super::AppRate;
 
 /// Why something was refused. Only dialects know close codes and HTTP statuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub enum Refusal {
     /// The node is short of memory.
     MemoryShort,
     /// The app's own bound within a second is reached.
-    RateExceeded(Rate),
+    RateExceeded(AppRate),
     /// The other nodes cannot be reached.
     BusDown,
     /// The node is about to stop.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AppKey, AppSecret, Rate, Webhook};
+use super::{AppKey, AppRate, AppSecret, Webhook};
 
 /// The most of anything in a second.
 const RATE_MAX: u32 = 1_000_000;
@@ -232,18 +232,18 @@ impl AppSettings {
     }
 
     /// How much of something there may be in a second.
-    pub fn rate(&self, rate: Rate) -> Option<u32> {
+    pub fn rate(&self, rate: AppRate) -> Option<u32> {
         match rate {
-            Rate::Calls => self.max_calls_per_second,
-            Rate::Publications => self.max_publications_per_second,
-            Rate::Connects => self.max_connects_per_second,
-            Rate::Frames => self.max_frames_per_second,
+            AppRate::Calls => self.max_calls_per_second,
+            AppRate::Publications => self.max_publications_per_second,
+            AppRate::Connects => self.max_connects_per_second,
+            AppRate::Frames => self.max_frames_per_second,
         }
     }
 
     fn check_rates(&self) -> Result<(), String> {
-        let is_odd = |rate: &Rate| self.rate(*rate).is_some_and(|count| !(1..=RATE_MAX).contains(&count));
-        match Rate::ALL.into_iter().find(is_odd) {
+        let is_odd = |rate: &AppRate| self.rate(*rate).is_some_and(|count| !(1..=RATE_MAX).contains(&count));
+        match AppRate::ALL.into_iter().find(is_odd) {
             Some(rate) => Err(format!("{} is not between 1 and {RATE_MAX}", rate.setting())),
             None => Ok(()),
         }
@@ -314,11 +314,11 @@ mod tests {
 
     #[test]
     fn each_rate_is_set_by_its_name() {
-        for rate in Rate::ALL {
+        for rate in AppRate::ALL {
             let mut settings = AppSettings::default();
             settings.set(rate.setting(), 7.into()).unwrap();
-            let set = Rate::ALL.map(|other| settings.rate(other));
-            assert_eq!(set, Rate::ALL.map(|other| (other == rate).then_some(7)));
+            let set = AppRate::ALL.map(|other| settings.rate(other));
+            assert_eq!(set, AppRate::ALL.map(|other| (other == rate).then_some(7)));
         }
     }
 

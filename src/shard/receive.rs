@@ -8,7 +8,7 @@ use super::channels::SECOND_TICKS;
 use super::list::Slot;
 use super::socket::{Phase, Seat};
 use crate::dialect::{self, Complaint, Terms};
-use crate::model::{Dialect, Parting, Rate};
+use crate::model::{AppRate, Dialect, Parting};
 use crate::net::timer::Tick;
 use crate::net::websocket::{Inbound, Rules, Violation, close_reply, frame};
 
@@ -112,7 +112,7 @@ impl Shard {
         let Some(members) = self.apps.get(&socket.app) else { return false };
         let is_too_much = members.live.allows_frames().is_some_and(|max| socket.frames > max);
         if is_too_much {
-            members.live.metrics.exceeded.of(Rate::Frames).add(1);
+            members.live.metrics.exceeded.of(AppRate::Frames).add(1);
         }
         is_too_much
     }

@@ -9,8 +9,8 @@ use url::Url;
 
 use crate::dialect::form::{Form, FormError};
 use crate::model::{
-    App, AppKey, AppSecret, CREDENTIAL_BYTES_MAX, Pattern, Publication, Rate, Reach, Refusal, Registration,
-    Target, UserId,
+    App, AppKey, AppRate, AppSecret, CREDENTIAL_BYTES_MAX, Pattern, Publication, Reach, Refusal,
+    Registration, Target, UserId,
 };
 
 /// Account and password of an `Authorization` header (spec 1.6, D15).
@@ -200,13 +200,13 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::AppDisabled => (StatusCode::FORBIDDEN, "app disabled"),
         Refusal::AppFull => (StatusCode::SERVICE_UNAVAILABLE, "app has as many sockets as it may have"),
         Refusal::MemoryShort => (StatusCode::SERVICE_UNAVAILABLE, "server is short of memory"),
-        Refusal::RateExceeded(Rate::Calls) => {
+        Refusal::RateExceeded(AppRate::Calls) => {
             (StatusCode::TOO_MANY_REQUESTS, "the app's max_calls_per_second is reached")
         }
-        Refusal::RateExceeded(Rate::Publications) => {
+        Refusal::RateExceeded(AppRate::Publications) => {
             (StatusCode::TOO_MANY_REQUESTS, "the app's max_publications_per_second is reached")
         }
-        Refusal::RateExceeded(Rate::Connects) => {
+        Refusal::RateExceeded(AppRate::Connects) => {
             (StatusCode::TOO_MANY_REQUESTS, "the app's max_connects_per_second is reached")
         }
         Refusal::BusDown => (StatusCode::SERVICE_UNAVAILABLE, "the bus to the other nodes is down"),
@@ -228,7 +228,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         | Refusal::RosterFull
         | Refusal::TooManyChannels
         | Refusal::TooManyEvents
-        | Refusal::RateExceeded(Rate::Frames)
+        | Refusal::RateExceeded(AppRate::Frames)
         | Refusal::SignedInAlready
         | Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
     };

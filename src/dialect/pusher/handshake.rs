@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use crate::model::{AppSettings, Rate, SocketId};
+use crate::model::{AppRate, AppSettings, SocketId};
 
 /// The newest protocol version; who names none speaks it.
 const PROTOCOL_NEWEST: u8 = 7;
@@ -111,7 +111,7 @@ impl Closing {
 
     /// The app has let in as many sockets within a second as it may.
     pub fn too_many_connects() -> Self {
-        Self::new(4100, "App is over its rate of connections", Rate::Connects.excess())
+        Self::new(4100, "App is over its rate of connections", AppRate::Connects.excess())
     }
 
     /// The node is short of memory.
