@@ -644,7 +644,9 @@ fn what_the_last_that_told_said_of_the_dead_is_forgotten_when_it_is_cut_off_itse
         history.nodes.bus.take_down(node);
         history.nodes.pass(UNTIL_BURIED);
     }
-    ["1", "2"].map(|node| history.nodes.bus.bring_up(node));
+    for node in ["1", "2"] {
+        history.nodes.bus.bring_up(node);
+    }
     history.nodes.pass(2 * UNTIL_BURIED);
     assert_eq!(history.nodes.told, ["news occupied", "news vacated"], "it is occupied again");
     // What changes from then on is told.

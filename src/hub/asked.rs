@@ -69,6 +69,17 @@ pub struct Asked {
     told: Vec<(u64, Told)>,
 }
 
+/// What follows from an answer besides what its pages hold.
+#[derive(Debug)]
+pub struct Ended {
+    /// What the peer holds no more.
+    pub gone: Vec<AppHoldings>,
+    /// What is still to be told to webhooks, without what was told since.
+    pub owed: Vec<Told>,
+    /// What was put off, by the number of the change.
+    pub later: Vec<(u64, Vec<AppHoldings>)>,
+}
+
 impl Asked {
     /// Nothing of the answer is there. `held` is what the peer held as far as is known.
     pub fn new(
@@ -116,9 +127,8 @@ impl Asked {
         true
     }
 
-    /// The answer is there, and began behind the change of that number. What is gone; what is still to be told to webhooks,
-    /// without what was told since; and what was put off.
-    pub fn end(self, number: u64) -> (Vec<AppHoldings>, Vec<Told>, Vec<(u64, Vec<AppHoldings>)>) {
+    /// The answer is there, and began behind the change of that number.
+    pub fn end(self, number: u64) -> Ended {
         // Those of an app together, so that members are gone before their channel is.
         let mut gone: HashMap<AppKey, Vec<Holding>> = HashMap::new();
         for (app, item) in self.unnamed {
@@ -129,7 +139,7 @@ impl Asked {
             |owed: &Told| self.told.iter().any(|(later, told)| *later > number && told.is_about(owed));
         let mut owed = self.owed;
         owed.retain(|owed| !told_since(owed));
-        (gone, owed, self.later)
+        Ended { gone, owed, later: self.later }
     }
 }
 
@@ -155,7 +165,7 @@ mod tests {
         let named = Holding::new(items[0].clone(), Share::of(1));
         let apps = vec![AppHoldings { app: app.clone(), holdings: vec![named] }];
         assert!(asked.take_in(&mut page(0, apps, Vec::new()), 0));
-        let (gone, ..) = asked.end(7);
+        let gone = asked.end(7).gone;
         assert_eq!((gone.len(), gone[0].holdings.len()), (1, 2));
         assert!(gone[0].holdings.iter().all(|holding| holding.count == 0 && holding.item != items[0]));
     }
@@ -173,6 +183,6 @@ mod tests {
         assert!(asked.take_in(&mut page(0, Vec::new(), vec![told("before")]), 0));
         assert!(!asked.take_in(&mut page(2, Vec::new(), Vec::new()), 0));
         assert!(asked.take_in(&mut page(1, Vec::new(), vec![told("since")]), 0));
-        assert_eq!(asked.end(7).1, [told("before")]);
+        assert_eq!(asked.end(7).owed, [told("before")]);
     }
 }

@@ -316,9 +316,7 @@ impl Hub {
                 let acknowledges = members.map_or(Some(link.epoch()), |members| {
                     members.into_iter().find(|(node, _)| *node == link.me()).map(|(_, epoch)| epoch)
                 });
-                let heard =
-                    peers.beat(sender, Pulse { number, is_ready, is_settled, epoch, acknowledges }, now);
-                heard
+                peers.beat(sender, Pulse { number, is_ready, is_settled, epoch, acknowledges }, now)
             }
             Fact::Changed { number, apps, told } => {
                 // Before what it is about, so that nobody tells that meanwhile.

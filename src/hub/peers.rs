@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::agenda::Millis;
-use super::asked::{Asked, Page, Question};
+use super::asked::{Asked, Ended, Page, Question};
 use super::ledger::Matter;
 use crate::model::{AppHoldings, AppKey, AppNumber, Item, NodeId, Share, Told};
 
@@ -161,7 +161,7 @@ impl Peers {
         peer.answered = asked.acknowledged;
         peer.tales = page.tales;
         let owed_only = asked.question.owed_only;
-        let (gone, owed, later) = asked.end(page.number);
+        let Ended { gone, owed, later } = asked.end(page.number);
         heard.answered.extend(gone);
         heard.owed = Some((page.is_settled, owed));
         if owed_only {
@@ -218,7 +218,7 @@ impl Peers {
     /// What is to be asked of those that have acknowledged this epoch of this node and said nothing since of what is still to
     /// be told: now they know what this node holds, and tell nothing more that is its task. Those that tell webhooks are asked until they
     /// have heard what this node has of the others.
-    pub fn to_ask(&mut self, epoch: u64, now: Millis) -> Vec<(NodeId, Question)> {
+    pub fn unanswered(&mut self, epoch: u64, now: Millis) -> Vec<(NodeId, Question)> {
         let waits = |node: NodeId, peer: &Peer| {
             peer.acknowledges == Some(epoch) && peer.asked.is_none() && !self.has_answered(node, peer, epoch)
         };

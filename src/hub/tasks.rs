@@ -88,7 +88,7 @@ impl Hub {
         if link.is_settled() {
             return;
         }
-        for (node, question) in peers.to_ask(link.epoch(), self.agenda.now()) {
+        for (node, question) in peers.unanswered(link.epoch(), self.agenda.now()) {
             // One that does not get through is put again.
             let _ = link.send(&link.only(node), &question.fact());
         }
