@@ -48,7 +48,7 @@ use client::Client;
 use connection::Entrance;
 use console::Console;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
-use refused::Place;
+use refused::Subject;
 pub use terms::{DoorLimits, Terms};
 pub use throttle::ThrottleLimits;
 
@@ -301,7 +301,7 @@ fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>, listener: Listener) -> Ro
         .with_state(Arc::clone(door))
 }
 
-/// Whoever is refused for now is told when it is worth while to come again (RFC 9110 section 10.2.3): rates are counted by
+/// Whoever is not refused for good is told when it is worth while to come again (RFC 9110 section 10.2.3): rates are counted by
 /// the second, and a node has more to do until it has room again.
 async fn tell_when(mut response: Response) -> Response {
     let seconds = match response.status() {
@@ -357,13 +357,13 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("", MatchedPath::as_str);
-    let place = Place::of(route, request.uri().path());
+    let subject = Subject::of(route, request.uri().path());
     let named = door.settings.only_cluster.then(|| Named::of(&request));
     let response = next.run(request).await;
     let taken = begun.elapsed();
     if response.status().is_client_error() || response.status().is_server_error() {
         door.hub.metrics.refusals.add(response.status().as_u16(), 1);
-        door.show_refused(&place, &response);
+        door.show_refused(&subject, &response);
     }
     if let Some(answer::AddressRefused(reason)) = response.extensions().get() {
         door.hub.metrics.address_refusals.add(reason, 1);
@@ -374,7 +374,7 @@ async fn log(State(door): State<Arc<Door>>, request: Request, next: Next) -> Res
     let status = response.status().as_u16();
     match named {
         None => {
-            tracing::info!(%method, route, app = place.app, status, ms = taken.as_millis() as u64, "request")
+            tracing::info!(%method, route, app = subject.app, status, ms = taken.as_millis() as u64, "request")
         }
         Some(Named { path, remote }) => {
             let dur = taken.as_micros() as f64 / 1000.0;

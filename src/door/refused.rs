@@ -8,7 +8,7 @@ use crate::feed::{Happening, excerpt};
 use crate::hub::LiveApp;
 
 /// What the path of a request is about.
-pub struct Place {
+pub struct Subject {
     /// The segment that stands where the route has the app's key, as it came; empty when there is none.
     pub app: String,
     /// The app's number in signed calls, likewise.
@@ -17,7 +17,7 @@ pub struct Place {
     is_console: bool,
 }
 
-impl Place {
+impl Subject {
     pub fn of(route: &str, path: &str) -> Self {
         let named = |name: &str| {
             let place = route.split('/').position(|segment| segment == name);
@@ -34,13 +34,13 @@ impl Place {
 
 impl Door {
     /// Shows a request that was refused, but for those of the console itself.
-    pub(super) fn show_refused(&self, place: &Place, response: &Response) {
-        if place.is_console {
+    pub(super) fn show_refused(&self, subject: &Subject, response: &Response) {
+        if subject.is_console {
             return;
         }
         // As in a path, each of them may be encoded.
         let decoded = |raw: &str| segment(raw, 0).unwrap_or_default();
-        let live = match (&*place.app, &*place.id) {
+        let live = match (&*subject.app, &*subject.id) {
             ("", "") => return,
             ("", id) => self.hub.app_by_id(&decoded(id)),
             (key, _) => self.hub.app_by_any_key(&decoded(key)),
@@ -49,7 +49,7 @@ impl Door {
         live.feed.show(|| {
             let reason = response.extensions().get::<Reason>().map_or("", |reason| &reason.0);
             let code = Some(response.status().as_u16());
-            Happening::Refused { is_socket: place.is_socket, code, reason: excerpt(reason) }
+            Happening::Refused { is_socket: subject.is_socket, code, reason: excerpt(reason) }
         });
     }
 }
@@ -65,11 +65,11 @@ mod tests {
 
     #[test]
     fn a_path_names_an_app_where_its_route_does() {
-        let place = Place::of("/apps/{app_id}/events", "/apps/7/events");
-        assert_eq!((&*place.app, &*place.id, place.is_socket), ("", "7", false));
-        let place = Place::of("/ws/{app_key}/{user_tag}", "/ws/a%20b/u");
-        assert_eq!((&*place.app, &*place.id, place.is_socket), ("a%20b", "", true));
-        let place = Place::of("", "/nothing/here");
-        assert_eq!((&*place.app, &*place.id), ("", ""));
+        let subject = Subject::of("/apps/{app_id}/events", "/apps/7/events");
+        assert_eq!((&*subject.app, &*subject.id, subject.is_socket), ("", "7", false));
+        let subject = Subject::of("/ws/{app_key}/{user_tag}", "/ws/a%20b/u");
+        assert_eq!((&*subject.app, &*subject.id, subject.is_socket), ("a%20b", "", true));
+        let subject = Subject::of("", "/nothing/here");
+        assert_eq!((&*subject.app, &*subject.id), ("", ""));
     }
 }

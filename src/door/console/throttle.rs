@@ -2,12 +2,14 @@
 //! so what counts are failures, however many are under way at once.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use quick_cache::unsync::Cache;
 use tokio::time::Instant;
+
+use crate::door::addresses::network;
 
 /// Those who are remembered. Of more, who was not seen for longest begins anew.
 const REMEMBERED_MAX: usize = 10_000;
@@ -36,11 +38,7 @@ impl Throttle {
 
     /// An address; whoever has one of IPv6 has all that share its first half.
     pub fn address(&self, address: IpAddr) -> Payer {
-        let address = match address.to_canonical() {
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-            v4 => v4,
-        };
-        Payer(self.hasher.hash_one(address))
+        Payer(self.hasher.hash_one(network(address)))
     }
 
     /// The admin of an app, whether there is one of that key or not; without a key, the super admin.
