@@ -1,6 +1,8 @@
 //! Several nodes in one thread under a fake clock: random histories of clients, publications, lost messages, nodes that
 //! hear late, come and die, beside a naive model. Each client sees what it would see if there were one node.
 //!
+//! Long because it is the model, the steps and, behind them, a list of short histories that were once told wrongly.
+//!
 //! A history is drawn from a seed, which a failure prints; with `WORLD_SEED` in the environment the same are drawn again.
 
 #[path = "support/nodes.rs"]

@@ -1,4 +1,6 @@
 //! The registered apps, in memory: looking a key up never waits for a disk.
+//!
+//! Long because a quarter of it is tests, and the rest one subject: an app from its registration until it is gone.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};

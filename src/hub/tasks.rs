@@ -161,7 +161,7 @@ impl Hub {
         }
     }
 
-    /// What a node says is still to be told. A node that is no member for now cannot know better; others take it that what
+    /// What a node says is still to be told. A node that is no member yet, or no more, cannot know better; others take it that what
     /// is the task of that node, and not named, was told.
     pub(super) fn learn_owed(&self, link: &Link, node: NodeId, is_settled: bool, owed: Vec<Told>) {
         if !link.is_settled() {

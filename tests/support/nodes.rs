@@ -23,7 +23,7 @@ pub struct Node {
     pub app: Arc<LiveApp>,
     events: Receiver<BusEvent>,
     notices: Receiver<Notice>,
-    /// It hears nothing for now, and makes up for it later.
+    /// It hears nothing, and makes up for it later.
     pub is_deaf: bool,
     /// What others may have changed in the store.
     pub stale: Vec<Stale>,

@@ -257,7 +257,7 @@ impl World {
         }
     }
 
-    /// The clock goes on, and the node does not notice for now.
+    /// The clock goes on, and the node has not noticed yet.
     pub fn skip(&mut self, time: Duration) {
         self.now += time;
     }
