@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use support::bus_node::{BusNode, connect};
 use support::certificates::Certificates;
 use support::log::Log;
+use support::process::Directory;
 use support::real_nodes::until;
 use support::servers::{BusServer, Sentinel, free_port};
 use support::soon;
@@ -95,6 +96,21 @@ async fn a_node_proves_itself_by_user_and_password() {
         let url = server.url().replace("://", &format!("://node:{PASSWORD}@"));
         reach_each_other(&and(&server, &[("bus.url", &url)])).await;
     }
+}
+
+#[tokio::test]
+async fn an_account_of_nats_needs_no_more_than_what_is_under_the_prefix() {
+    let directory = Directory::new();
+    let file = directory.path("nats.conf");
+    let user =
+        r#"{ user: node, password: Xsecret, permissions: { publish: "mine.>", subscribe: "mine.>" } }"#;
+    directory.write("nats.conf", &format!("authorization {{ users: [{user}] }}"));
+    let server = BusServer::with(BusKind::Nats, &["-c", file.to_str().unwrap()]);
+    let account = [("bus.user", "node"), ("bus.password", PASSWORD), ("bus.prefix", "mine")];
+    let mut node = BusNode::join("one", &and(&server, &account)).await;
+    node.bus.follow("mine.nodes");
+    node.says("mine.nodes", "heard");
+    node.hears("heard").await;
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The bus over NATS. Its client reconnects and follows again by itself; here its subscriptions become one queue of events.
 //!
 //! Always: one task hands frames and subscriptions to the client, in the order in which they were taken, so a frame finds
-//! followed what was followed before it.
+//! followed what was followed before it. A new connection counts as the bus only when an echo came over it: the client
+//! follows everything again before it sends anything, so by then the server has done that.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -47,10 +48,16 @@ impl NatsBus {
     ) -> Result<(Arc<dyn Bus>, mpsc::Receiver<BusEvent>), BusError> {
         let (events, receiver) = Events::new(events_max);
         let addresses = addresses(config)?;
-        let client = options(config, &addresses, &events).await?.connect(addresses).await;
+        let (connections, connected) = mpsc::unbounded_channel();
+        let client = options(config, &addresses, &events, connections).await?.connect(addresses).await;
         let client = client.map_err(|error| BusError(format!("cannot use NATS: {}", error.kind())))?;
         let (orders, waiting) = Orders::new(events.clone(), config.buffer_bytes_max);
-        tokio::spawn(carry_out(client.clone(), waiting, events));
+        let judge = tokio::spawn(judge(client.clone(), connected, events.clone()));
+        let client_of_orders = client.clone();
+        tokio::spawn(async move {
+            carry_out(client_of_orders, waiting, events).await;
+            judge.abort();
+        });
         Ok((Arc::new(Self { client, orders }), receiver))
     }
 }
@@ -78,6 +85,34 @@ impl Bus for NatsBus {
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         self.orders.close()
+    }
+}
+
+/// Tells whether the bus is up, from the connections that came (true) and went. It is a task of its own since the client
+/// takes no orders while it has too many and no connection.
+async fn judge(client: Client, mut connected: mpsc::UnboundedReceiver<bool>, events: Events) {
+    let echo = client.new_inbox();
+    // It fails only when the client has ended.
+    let Ok(mut echoes) = client.subscribe(echo.clone()).await else { return };
+    let mut connection: u64 = 0;
+    loop {
+        tokio::select! {
+            biased;
+            is_connected = connected.recv() => {
+                let Some(is_connected) = is_connected else { return };
+                connection += 1;
+                match is_connected {
+                    true => _ = client.publish(echo.clone(), connection.to_string().into()).await,
+                    false => events.set_up(false),
+                }
+            }
+            Some(message) = echoes.next() => {
+                // An echo may be late, and of a connection before this one.
+                if message.payload == connection.to_string() {
+                    events.set_up(true);
+                }
+            }
+        }
     }
 }
 
@@ -122,9 +157,12 @@ async fn options(
     config: &BusConfig,
     addresses: &[ServerAddr],
     events: &Events,
+    connections: mpsc::UnboundedSender<bool>,
 ) -> Result<ConnectOptions, BusError> {
     let options = ConnectOptions::new()
         .name("gusher")
+        // An account needs no more than what is under the prefix.
+        .custom_inbox_prefix(format!("{}.echo", config.prefix))
         .retry_on_initial_connect()
         .max_reconnects(None)
         .ping_interval(PING_EVERY)
@@ -146,18 +184,17 @@ async fn options(
         })?,
         None => options,
     };
-    // The client follows everything again before it sends anything, so what is sent after an `Up` is answered.
     let events = events.clone();
     let told = Arc::new(Mutex::new(String::new()));
     Ok(options.event_callback(move |event| {
-        let (events, told) = (events.clone(), Arc::clone(&told));
+        let (events, told, connections) = (events.clone(), Arc::clone(&told), connections.clone());
         async move {
             match event {
                 Event::Connected => {
                     tell(&told, String::new());
-                    events.set_up(true);
+                    let _ = connections.send(true);
                 }
-                Event::Disconnected | Event::Closed => events.set_up(false),
+                Event::Disconnected | Event::Closed => _ = connections.send(false),
                 Event::SlowConsumer(_) => events.lost(1),
                 Event::ServerError(error) => tracing::warn!(%error, "the NATS server says no"),
                 Event::ClientError(error) => tell(&told, error.to_string()),
