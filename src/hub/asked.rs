@@ -49,6 +49,8 @@ pub struct Page {
     pub owed: Vec<Told>,
     /// The last change of each other node that it had taken in by then.
     pub tales: Vec<(NodeId, u64)>,
+    /// The nodes that it outlived.
+    pub outlived: Vec<NodeId>,
 }
 
 /// A question that is not answered to the end.
@@ -57,6 +59,8 @@ pub struct Asked {
     pub question: Question,
     /// The epoch of this node that the peer had acknowledged by then.
     pub acknowledged: Option<u64>,
+    /// The last change of each node but the peer that this one knew of by then, its own too.
+    tales: Vec<(NodeId, u64)>,
     since: Millis,
     next_page: u32,
     /// What was held before the answer began and was not named in it yet.
@@ -85,11 +89,20 @@ impl Asked {
     pub fn new(
         question: Question,
         acknowledged: Option<u64>,
+        tales: Vec<(NodeId, u64)>,
         held: HashSet<(AppKey, Item)>,
         now: Millis,
     ) -> Self {
         let (owed, later, told) = (Vec::new(), Vec::new(), Vec::new());
-        Self { question, acknowledged, since: now, next_page: 0, unnamed: held, owed, later, told }
+        Self { question, acknowledged, tales, since: now, next_page: 0, unnamed: held, owed, later, told }
+    }
+
+    /// Whether the peer, having taken in so much, knew of all that was known here when it was asked, and of no node besides:
+    /// what it does not name as owed then was told.
+    pub fn is_met(&self, tales: &[(NodeId, u64)]) -> bool {
+        let has_taken =
+            |node: &NodeId, number: u64| tales.iter().any(|(of, taken)| of == node && *taken >= number);
+        tales.len() == self.tales.len() && self.tales.iter().all(|(node, number)| has_taken(node, *number))
     }
 
     /// Whether the answer does not come.
@@ -153,7 +166,17 @@ mod tests {
     }
 
     fn page(index: u32, apps: Vec<AppHoldings>, owed: Vec<Told>) -> Page {
-        Page { token: 1, number: 7, index, is_last: false, apps, is_settled: true, owed, tales: Vec::new() }
+        Page {
+            token: 1,
+            number: 7,
+            index,
+            is_last: false,
+            apps,
+            is_settled: true,
+            owed,
+            tales: Vec::new(),
+            outlived: Vec::new(),
+        }
     }
 
     #[test]
@@ -161,7 +184,7 @@ mod tests {
         let (app, room) = (AppKey::stored("a"), ChannelName::parse("presence-a").unwrap());
         let items = ["u", "v"].map(|user| Item::Member(room.clone(), UserId::parse(user).unwrap()));
         let held = items.iter().cloned().chain([Item::Channel(room)]).map(|item| (app.clone(), item));
-        let mut asked = Asked::new(question(), None, held.collect(), 0);
+        let mut asked = Asked::new(question(), None, Vec::new(), held.collect(), 0);
         let named = Holding::new(items[0].clone(), Share::of(1));
         let apps = vec![AppHoldings { app: app.clone(), holdings: vec![named] }];
         assert!(asked.take_in(&mut page(0, apps, Vec::new()), 0));
@@ -171,13 +194,23 @@ mod tests {
     }
 
     #[test]
+    fn who_lags_behind_or_knows_of_more_nodes_has_not_said_all() {
+        let tales = [(NodeId(1), 5), (NodeId(2), 3)];
+        let asked = Asked::new(question(), None, tales.to_vec(), HashSet::new(), 0);
+        assert!(asked.is_met(&[(NodeId(2), 3), (NodeId(1), 6)]));
+        assert!(!asked.is_met(&[(NodeId(1), 5), (NodeId(2), 2)]));
+        assert!(!asked.is_met(&[(NodeId(1), 5)]));
+        assert!(!asked.is_met(&[(NodeId(1), 5), (NodeId(2), 3), (NodeId(3), 1)]));
+    }
+
+    #[test]
     fn what_was_told_behind_the_answer_is_owed_no_more() {
         let app = AppKey::stored("a");
         let told = |name: &str| {
             let channel = ChannelName::parse(name).unwrap();
             Told::new(&app, &channel, &NoticeEvent::ChannelOccupied)
         };
-        let mut asked = Asked::new(question(), None, HashSet::new(), 0);
+        let mut asked = Asked::new(question(), None, Vec::new(), HashSet::new(), 0);
         asked.hear_told(7, vec![told("before")]);
         asked.hear_told(8, vec![told("since")]);
         assert!(asked.take_in(&mut page(0, Vec::new(), vec![told("before")]), 0));

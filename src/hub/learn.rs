@@ -12,7 +12,7 @@ use super::asked::Page;
 use super::counting::{Tidings, holdings, pages};
 use super::directory::Directory;
 use super::link::lock;
-use super::peers::{Heard, Peers, Pulse};
+use super::peers::{Heard, Peers, Pulse, Rank};
 use super::publish::matching;
 use super::tasks::TOLD_MAX;
 use super::{FollowNumber, Hub, Link, LiveApp, Message, Stale, WhenDown};
@@ -213,6 +213,9 @@ impl Hub {
         }
         for node in peers.silent(now.saturating_sub(SILENCE_MAX_MS)) {
             tracing::warn!(%node, "nothing is heard of a node any more");
+            if link.is_settled() {
+                peers.outlive([node]);
+            }
             self.bury(link, &mut peers, node);
         }
         let knows_who = |since| peers.any_ready() || now >= since + LISTEN_MS;
@@ -222,7 +225,7 @@ impl Hub {
             tracing::info!(nodes = peers.nodes().len() + 1, "joined the other nodes");
         }
         self.ask_owed(link, &mut peers);
-        self.share_tasks(link, &peers);
+        self.share_tasks(link, &mut peers);
     }
 
     fn come_up(&self, link: &Link) {
@@ -280,15 +283,17 @@ impl Hub {
                 let is_beat = matches!(fact, Fact::Beat { .. });
                 let met = peers.hear(sender, now);
                 let heard = self.hear_peer(link, &mut peers, sender, fact);
-                // Whoever is no member cannot know what webhooks were told: the answer says what they were not.
-                let tidings = match (link.is_settled(), heard.is_vouched) {
-                    (true, _) => Tidings::News,
-                    (false, true) => Tidings::Known,
-                    (false, false) => Tidings::Hearsay,
+                // Whoever is no member cannot know what webhooks were told, unless it outlived who answers; the answer of
+                // one that knows says what they were not.
+                let tidings = match heard.rank {
+                    _ if link.is_settled() => Tidings::News,
+                    Rank::Below => Tidings::News,
+                    Rank::Above => Tidings::Known,
+                    Rank::Equal => Tidings::Hearsay,
                 };
                 heard.answered.into_iter().for_each(|told| self.count(&mut peers, sender, told, tidings));
-                if let Some((is_settled, owed)) = heard.owed {
-                    self.learn_owed(link, sender, is_settled, owed);
+                if let Some((standing, owed)) = heard.owed {
+                    self.learn_owed(link, sender, standing, owed);
                 }
                 heard.apps.into_iter().for_each(|told| self.count(&mut peers, sender, told, Tidings::News));
                 if let Some(question) = heard.ask.or(met.ask) {
@@ -297,7 +302,7 @@ impl Hub {
                 if is_beat {
                     self.ask_owed(link, &mut peers);
                 }
-                self.share_tasks(link, &peers);
+                self.share_tasks(link, &mut peers);
             }
         }
         None
@@ -323,9 +328,9 @@ impl Hub {
                 self.learn_told(link, &told);
                 peers.changed(sender, number, (apps, told), now)
             }
-            Fact::Page { token, number, index, is_last, apps, is_settled, owed, tales } => {
-                let page = Page { token, number, index, is_last, apps, is_settled, owed, tales };
-                peers.page(sender, page, now)
+            Fact::Page { token, number, index, is_last, apps, is_settled, owed, tales, outlived } => {
+                let page = Page { token, number, index, is_last, apps, is_settled, owed, tales, outlived };
+                peers.page(sender, link.me(), page, now)
             }
             _ => Heard::default(),
         }
@@ -336,7 +341,10 @@ impl Hub {
         // What changes from here on is told under a higher number.
         let number = *lock(&link.number);
         let is_settled = link.is_settled();
-        let tales = lock(&link.peers).tales();
+        let (tales, outlived) = {
+            let peers = lock(&link.peers);
+            (peers.tales(), peers.outlived())
+        };
         let subject = link.only(node);
         let (mut all, mut owed) = (Vec::new(), Vec::new());
         for app in self.apps.all() {
@@ -361,7 +369,8 @@ impl Hub {
         for (index, (apps, owed)) in pages.into_iter().enumerate() {
             let (index, is_last) = (index as u32, index == last);
             let tales = if is_last { tales.clone() } else { Vec::new() };
-            let page = Fact::Page { token, number, index, is_last, apps, is_settled, owed, tales };
+            let outlived = outlived.clone();
+            let page = Fact::Page { token, number, index, is_last, apps, is_settled, owed, tales, outlived };
             // A page that does not get through is missed, and everything asked for again.
             let _ = link.send(&subject, &page);
         }

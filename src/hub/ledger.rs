@@ -4,7 +4,7 @@
 //!
 //! Always: every node of a cluster keeps the same ledger; one of them tells, and what it told is struck out by all. So what
 //! a node that dies has left untold stands in the ledgers of the others. What is due stands in the order in which it
-//! happened, so a member is gone before its channel is.
+//! happened; and whatever the order, a channel is occupied before it has members, and has none before it is vacated.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -42,6 +42,8 @@ struct Owed {
     due: Option<Millis>,
     /// In the order in which it happened.
     number: u64,
+    /// The epoch of this node in which it was noted.
+    epoch: u64,
 }
 
 /// What of one app is still to be told.
@@ -52,33 +54,35 @@ pub struct Ledger {
     in_order: BTreeMap<(Millis, u64), Matter>,
     /// What is due and left to another node, in order.
     left: BTreeMap<u64, Matter>,
+    /// Of how many members of a channel it is to be told that they are gone; never none.
+    members_gone: HashMap<ChannelName, usize>,
     next_number: u64,
     /// When a cache miss of a channel was told.
     misses: HashMap<ChannelName, Millis>,
 }
 
 impl Ledger {
-    /// Something came or went: to be told at `due`, unless webhooks were never told otherwise.
-    pub fn change(&mut self, matter: Matter, is_there: bool, due: Millis) {
+    /// Something came or went, in this epoch of this node: to be told at `due`, unless webhooks were never told otherwise.
+    pub fn change(&mut self, matter: Matter, is_there: bool, due: Millis, epoch: u64) {
         match self.owed.get(&matter) {
             Some(owed) if owed.is_there == is_there => {}
             Some(_) => self.strike_out(&matter),
-            None => self.owe(matter, is_there, due),
+            None => self.owe(matter, is_there, due, epoch),
         }
     }
 
     /// A number changed: to be told at `due`.
-    pub fn change_count(&mut self, channel: &ChannelName, due: Millis) {
-        self.change(Matter::Count(channel.clone()), true, due);
+    pub fn change_count(&mut self, channel: &ChannelName, due: Millis, epoch: u64) {
+        self.change(Matter::Count(channel.clone()), true, due, epoch);
     }
 
     /// Another node told webhooks that something came or went. Where this node knows otherwise, that is told at `due`,
     /// unless it learns better until then.
-    pub fn learn(&mut self, matter: Matter, told: bool, is_there: bool, due: Millis) {
+    pub fn learn(&mut self, matter: Matter, told: bool, is_there: bool, due: Millis, epoch: u64) {
         if told == is_there {
             self.strike_out(&matter);
         } else if !self.owed.contains_key(&matter) {
-            self.owe(matter, is_there, due);
+            self.owe(matter, is_there, due, epoch);
         }
     }
 
@@ -91,29 +95,61 @@ impl Ledger {
 
     /// Webhooks know this, or need not.
     pub fn strike_out(&mut self, matter: &Matter) {
-        let Some(owed) = self.owed.remove(matter) else { return };
+        self.take(matter);
+    }
+
+    fn take(&mut self, matter: &Matter) -> Option<bool> {
+        let owed = self.owed.remove(matter)?;
         match owed.due {
             Some(due) => self.in_order.remove(&(due, owed.number)),
             None => self.left.remove(&owed.number),
         };
+        if let (Matter::Member(channel, _), false) = (matter, owed.is_there)
+            && let Some(count) = self.members_gone.get_mut(channel)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.members_gone.remove(channel);
+            }
+        }
+        Some(owed.is_there)
     }
 
-    /// What is to be told by `now` and is this node's task, in the order in which it happened: it is struck out. The rest is
-    /// left to the others.
+    /// What is to be told by `now` and is this node's task, in its order: it is struck out. The rest is left to the others.
     pub fn due(&mut self, now: Millis, is_mine: impl Fn(&ChannelName) -> bool) -> Vec<(Matter, bool)> {
         let later = self.in_order.split_off(&(now.saturating_add(1), 0));
         let due = std::mem::replace(&mut self.in_order, later);
         let mut mine = Vec::new();
         for ((_, number), matter) in due {
             if is_mine(matter.channel()) {
-                let is_there = self.owed.remove(&matter).is_none_or(|owed| owed.is_there);
-                mine.push((matter, is_there));
+                self.take_in_order(matter, &mut mine);
             } else if let Some(owed) = self.owed.get_mut(&matter) {
                 owed.due = None;
                 self.left.insert(number, matter);
             }
         }
         mine
+    }
+
+    /// Takes what is to be told, and what must be told before it, whenever that is due: what others told and what this node
+    /// noted may have come in another order.
+    fn take_in_order(&mut self, matter: Matter, into: &mut Vec<(Matter, bool)>) {
+        // It may have been told before its time.
+        let Some(is_there) = self.owed.get(&matter).map(|owed| owed.is_there) else { return };
+        let before = match (&matter, is_there) {
+            (Matter::Member(channel, _), true) => vec![Matter::Channel(channel.clone())],
+            (Matter::Channel(channel), false) if self.members_gone.contains_key(channel) => {
+                let of_it = |of: &&Matter| matches!(of, Matter::Member(of, _) if of == channel);
+                self.owed.keys().filter(of_it).cloned().collect()
+            }
+            _ => Vec::new(),
+        };
+        for matter in before {
+            if self.owed.get(&matter).is_some_and(|owed| owed.is_there == is_there) {
+                into.extend(self.take(&matter).map(|is_there| (matter, is_there)));
+            }
+        }
+        into.extend(self.take(&matter).map(|is_there| (matter, is_there)));
     }
 
     /// The tasks are shared out anew: what was left to others is due again, before all that happened later. Whether there
@@ -135,13 +171,20 @@ impl Ledger {
 
     /// Strikes out what is of these channels, but for what is listed: their node says that it owes no more.
     pub fn strike_out_others(&mut self, listed: &HashSet<Matter>, is_of: impl Fn(&ChannelName) -> bool) {
-        let unlisted: Vec<Matter> = self
-            .owed
-            .keys()
-            .filter(|matter| !listed.contains(matter) && is_of(matter.channel()))
-            .cloned()
-            .collect();
-        unlisted.iter().for_each(|matter| self.strike_out(matter));
+        self.strike_out_unlisted(listed, |matter, _| is_of(matter.channel()));
+    }
+
+    /// Strikes out what was noted before this epoch, but for what is listed: that was told since, while this node could not
+    /// hear of it.
+    pub fn strike_out_older(&mut self, listed: &HashSet<Matter>, epoch: u64) {
+        self.strike_out_unlisted(listed, |_, owed| owed.epoch < epoch);
+    }
+
+    fn strike_out_unlisted(&mut self, listed: &HashSet<Matter>, is_meant: impl Fn(&Matter, &Owed) -> bool) {
+        let meant =
+            self.owed.iter().filter(|(matter, owed)| !listed.contains(matter) && is_meant(matter, owed));
+        let meant: Vec<Matter> = meant.map(|(matter, _)| matter.clone()).collect();
+        meant.iter().for_each(|matter| self.strike_out(matter));
     }
 
     /// When the next is to be told.
@@ -164,11 +207,14 @@ impl Ledger {
         self.misses.remove(channel);
     }
 
-    fn owe(&mut self, matter: Matter, is_there: bool, due: Millis) {
+    fn owe(&mut self, matter: Matter, is_there: bool, due: Millis, epoch: u64) {
         let number = self.next_number;
         self.next_number += 1;
+        if let (Matter::Member(channel, _), false) = (&matter, is_there) {
+            *self.members_gone.entry(channel.clone()).or_default() += 1;
+        }
         self.in_order.insert((due, number), matter.clone());
-        self.owed.insert(matter, Owed { is_there, due: Some(due), number });
+        self.owed.insert(matter, Owed { is_there, due: Some(due), number, epoch });
     }
 }
 
@@ -191,44 +237,56 @@ mod tests {
     #[test]
     fn who_comes_back_in_time_was_never_gone() {
         let mut ledger = Ledger::default();
-        ledger.change(room(), false, 3000);
-        ledger.change(room(), true, 1000);
+        ledger.change(room(), false, 3000, 1);
+        ledger.change(room(), true, 1000, 1);
         assert!(ledger.due(5000, |_| true).is_empty());
-        ledger.change(room(), false, 3000);
+        ledger.change(room(), false, 3000, 1);
         assert_eq!(ledger.due(2999, |_| true), []);
         assert_eq!(ledger.due(3000, |_| true), [(room(), false)]);
-        ledger.change(room(), true, 4000);
+        ledger.change(room(), true, 4000, 1);
         assert_eq!(ledger.due(4000, |_| true), [(room(), true)]);
     }
 
     #[test]
     fn a_member_is_gone_before_its_channel_is() {
         let mut ledger = Ledger::default();
-        ledger.change(member(), false, 3000);
-        ledger.change(room(), false, 3000);
+        ledger.change(member(), false, 3000, 1);
+        ledger.change(room(), false, 3000, 1);
         assert_eq!(ledger.due(3000, |_| true), [(member(), false), (room(), false)]);
     }
 
     #[test]
     fn what_another_node_told_is_struck_out_and_what_it_left_is_not() {
         let mut ledger = Ledger::default();
-        ledger.change(room(), true, 0);
-        ledger.change(member(), true, 0);
+        ledger.change(room(), true, 0, 1);
+        ledger.change(member(), true, 0, 1);
         assert_eq!(ledger.due(0, |_| false), []);
-        ledger.learn(room(), true, true, 3000);
+        ledger.learn(room(), true, true, 3000, 1);
         assert!(ledger.reconsider());
         assert_eq!(ledger.due(1, |_| true), [(member(), true)]);
         assert!(!ledger.reconsider());
     }
 
     #[test]
+    fn a_channel_is_occupied_before_it_has_members_and_has_none_before_it_is_vacated() {
+        for (is_there, order) in [(true, [room(), member()]), (false, [member(), room()])] {
+            let mut ledger = Ledger::default();
+            let [first, second] = order.clone();
+            ledger.learn(second, !is_there, is_there, 0, 1);
+            ledger.learn(first, !is_there, is_there, 3_000, 1);
+            assert_eq!(ledger.due(0, |_| true), order.map(|matter| (matter, is_there)));
+            assert!(ledger.due(3_000, |_| true).is_empty() && ledger.members_gone.is_empty());
+        }
+    }
+
+    #[test]
     fn what_was_told_before_it_is_known_here_is_not_told_again() {
         let mut ledger = Ledger::default();
-        ledger.learn(room(), true, false, 3000);
-        ledger.change(room(), true, 10);
+        ledger.learn(room(), true, false, 3000, 1);
+        ledger.change(room(), true, 10, 1);
         assert!(ledger.due(5000, |_| true).is_empty());
         // Unless it never comes to be known.
-        ledger.learn(room(), true, false, 8000);
+        ledger.learn(room(), true, false, 8000, 1);
         assert_eq!(ledger.due(8000, |_| true), [(room(), false)]);
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::agenda::Millis;
 use super::channels::Left;
 use super::directory::Directory;
 use super::ledger::Matter;
@@ -59,14 +60,19 @@ impl Hub {
         if !has_webhooks(app, matter.channel()) {
             return;
         }
-        let grace_ms = if is_there { 0 } else { u64::from(app.settings().webhook_grace) * 1000 };
-        let due = self.agenda.now() + grace_ms;
-        directory.ledger.change(matter, is_there, due);
+        let due = self.due(app, is_there);
+        directory.ledger.change(matter, is_there, due, self.epoch());
         match (&self.link, is_there) {
             (None, true) => self.tell_due(app, directory, due),
             (Some(link), true) => self.enlist(link, app, directory),
             (_, false) => self.agenda.note(due, app),
         }
+    }
+
+    /// When webhooks are told what comes or goes now.
+    pub(super) fn due(&self, app: &LiveApp, is_there: bool) -> Millis {
+        let grace_ms = if is_there { 0 } else { u64::from(app.settings().webhook_grace) * 1000 };
+        self.agenda.now() + grace_ms
     }
 
     /// So many subscribe to a channel now.
@@ -80,7 +86,7 @@ impl Hub {
         match &self.link {
             None => self.notify(app, channel, NoticeEvent::SubscriptionCount(count)),
             Some(link) if has_webhooks(app, channel) => {
-                directory.ledger.change_count(channel, self.agenda.now());
+                directory.ledger.change_count(channel, self.agenda.now(), link.epoch());
                 self.enlist(link, app, directory);
             }
             Some(_) => {}

@@ -3,12 +3,15 @@
 //! Always: what is in a peer's table was told by that peer alone, each share whole; changes are taken in the order of
 //! their numbers, and where one is missing the peer is asked for all it holds, and its tale begins anew.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::agenda::Millis;
 use super::asked::{Asked, Ended, Page, Question};
-use super::ledger::Matter;
+use super::inherited::Standing;
 use crate::model::{AppHoldings, AppKey, AppNumber, Item, NodeId, Share, Told};
+
+/// So many nodes that were outlived are kept in mind; what died long ago hardly returns.
+const OUTLIVED_MAX: usize = 64;
 
 /// What one node holds in one app.
 #[derive(Debug, Default)]
@@ -38,9 +41,30 @@ struct Peer {
     answered: Option<u64>,
     /// The last change of each other node that it had taken in by then.
     tales: Vec<(NodeId, u64)>,
+    /// How it stood to this one by then.
+    rank: Rank,
     /// The last change that was in what it answered when it was asked for all it holds.
     tale: u64,
     tables: HashMap<AppKey, Table>,
+}
+
+impl Peer {
+    /// Whether it knows better than this node, which is no member, what webhooks were told.
+    fn knows_better(&self) -> bool {
+        self.is_settled || self.rank == Rank::Above
+    }
+}
+
+/// Who of a peer and this node, which is no member, knows what webhooks were told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rank {
+    /// The peer: it is a member, or outlived this node.
+    Above,
+    /// Neither knows it better.
+    #[default]
+    Equal,
+    /// This node: it outlived the peer, and nobody is a member.
+    Below,
 }
 
 /// What is to be done after something was heard of a peer.
@@ -48,10 +72,10 @@ struct Peer {
 pub struct Heard {
     /// The shares that are to be counted, whole: those of an answer.
     pub answered: Vec<AppHoldings>,
-    /// Who answered shares the notices: webhooks know of these, but for what it says is still to be told.
-    pub is_vouched: bool,
-    /// The answer has come to its end: whether the peer shares the notices, and all that is still to be told to webhooks.
-    pub owed: Option<(bool, Vec<Told>)>,
+    /// How who answered stands to this node. If above, webhooks know of these, but for what it says is still to be told.
+    pub rank: Rank,
+    /// The answer has come to its end: how the peer stands, and all that is still to be told to webhooks.
+    pub owed: Option<(Standing, Vec<Told>)>,
     /// The shares that have changed since.
     pub apps: Vec<AppHoldings>,
     /// What is to be asked of it.
@@ -79,6 +103,9 @@ pub struct Peers {
     known: BTreeMap<NodeId, Peer>,
     /// Nodes that others know and that were not heard of yet, and how long they are waited for.
     expected: BTreeMap<NodeId, Millis>,
+    /// Those that this node took for dead while it was a member, or those did from which it knows what webhooks were told, the
+    /// last ones: webhooks were told so, and they do not know.
+    outlived: VecDeque<NodeId>,
     next_token: u64,
 }
 
@@ -101,6 +128,7 @@ impl Peers {
             acknowledges: None,
             answered: None,
             tales: Vec::new(),
+            rank: Rank::Equal,
             tale: 0,
             tables: HashMap::default(),
         };
@@ -112,6 +140,9 @@ impl Peers {
     pub fn beat(&mut self, node: NodeId, pulse: Pulse, now: Millis) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
         (peer.is_ready, peer.is_settled) = (pulse.is_ready, pulse.is_settled);
+        if peer.is_settled {
+            self.outlived.retain(|outlived| *outlived != node);
+        }
         peer.epoch = pulse.epoch;
         if std::mem::replace(&mut peer.acknowledges, pulse.acknowledges) != pulse.acknowledges {
             peer.answered = None;
@@ -147,8 +178,9 @@ impl Peers {
         }
     }
 
-    /// A peer has answered a part of what it was asked.
-    pub fn page(&mut self, node: NodeId, mut page: Page, now: Millis) -> Heard {
+    /// A peer has answered a part of what this node, `me`, asked it.
+    pub fn page(&mut self, node: NodeId, me: NodeId, mut page: Page, now: Millis) -> Heard {
+        let rank = self.rank(node, me, &page);
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
         let Some(asked) = peer.asked.as_mut().filter(|asked| asked.question.token == page.token) else {
             return Heard::default();
@@ -156,14 +188,17 @@ impl Peers {
         if !asked.take_in(&mut page, now) {
             return self.ask(node, now);
         }
-        let mut heard = Heard { answered: page.apps, is_vouched: page.is_settled, ..Heard::default() };
+        let mut heard = Heard { answered: page.apps, rank, ..Heard::default() };
         let Some(asked) = peer.asked.take_if(|_| page.is_last) else { return heard };
-        peer.answered = asked.acknowledged;
+        peer.rank = rank;
+        // Who knows better must know all, or it is asked again.
+        peer.answered = asked.acknowledged.filter(|_| rank != Rank::Above || asked.is_met(&page.tales));
         peer.tales = page.tales;
         let owed_only = asked.question.owed_only;
         let Ended { gone, owed, later } = asked.end(page.number);
         heard.answered.extend(gone);
-        heard.owed = Some((page.is_settled, owed));
+        let standing = Standing { is_settled: page.is_settled, outlived: page.outlived };
+        heard.owed = Some((standing, owed));
         if owed_only {
             return heard;
         }
@@ -180,6 +215,30 @@ impl Peers {
         }
         peer.taken = Some(taken);
         heard
+    }
+
+    fn rank(&self, node: NodeId, me: NodeId, page: &Page) -> Rank {
+        match (page.outlived.contains(&me), self.outlived.contains(&node)) {
+            _ if page.is_settled => Rank::Above,
+            (true, false) => Rank::Above,
+            (false, true) if !self.any_settled() => Rank::Below,
+            _ => Rank::Equal,
+        }
+    }
+
+    /// This node is a member and takes these for dead, or learned what webhooks were told from one that did.
+    pub fn outlive(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
+        for node in nodes {
+            self.outlived.retain(|outlived| *outlived != node);
+            self.outlived.push_back(node);
+        }
+        let surplus = self.outlived.len().saturating_sub(OUTLIVED_MAX);
+        self.outlived.drain(..surplus);
+    }
+
+    /// The nodes that this one outlived.
+    pub fn outlived(&self) -> Vec<NodeId> {
+        self.outlived.iter().copied().collect()
     }
 
     /// A peer knows these nodes; they are waited for until `until`.
@@ -200,9 +259,9 @@ impl Peers {
         overdue.into_iter().filter_map(|node| Some((node, self.ask(node, now).ask?))).collect()
     }
 
-    /// Whether those who know what webhooks were told, of whom there are some, know nothing of that node any more.
+    /// Whether those who know better what webhooks were told, of whom there are some, know nothing of that node any more.
     pub fn is_buried_by_all(&self, node: NodeId) -> bool {
-        let others = self.known.iter().filter(|(other, peer)| **other != node && peer.is_settled);
+        let others = self.known.iter().filter(|(other, peer)| **other != node && peer.knows_better());
         let mut knows = others.map(|(_, peer)| peer.knows.contains(&node)).peekable();
         knows.peek().is_some() && knows.all(|knows| !knows)
     }
@@ -216,15 +275,18 @@ impl Peers {
     }
 
     /// What is to be asked of those that have acknowledged this epoch of this node and said nothing since of what is still to
-    /// be told: now they know what this node holds, and tell nothing more that is its task. Those that tell webhooks are asked until they
-    /// have heard what this node has of the others.
-    pub fn unanswered(&mut self, epoch: u64, now: Millis) -> Vec<(NodeId, Question)> {
+    /// be told: now they know what this node holds, and tell nothing more that is its task. Those that know better what webhooks
+    /// were told are asked until they have heard what this node has of the others, and the last change that it told itself (`me`).
+    pub fn unanswered(&mut self, epoch: u64, me: (NodeId, u64), now: Millis) -> Vec<(NodeId, Question)> {
         let waits = |node: NodeId, peer: &Peer| {
             peer.acknowledges == Some(epoch) && peer.asked.is_none() && !self.has_answered(node, peer, epoch)
         };
         let silent: Vec<_> =
             self.known.iter().filter(|(node, peer)| waits(**node, peer)).map(|(node, _)| *node).collect();
-        silent.into_iter().filter_map(|node| Some((node, self.put(node, true, now).ask?))).collect()
+        let mut tales = self.tales();
+        tales.push(me);
+        let question = |node| Some((node, self.put(node, Some(&tales), now).ask?));
+        silent.into_iter().filter_map(question).collect()
     }
 
     /// The peers of which nothing was heard since `since`.
@@ -232,9 +294,10 @@ impl Peers {
         self.known.iter().filter(|(_, peer)| peer.heard < since).map(|(node, _)| *node).collect()
     }
 
-    /// Nobody counts as silent before something could be heard: as if all had been heard of at `now`.
+    /// Nobody counts as silent before something could be heard: as if all had been heard of at `now`. Nor as a member before it
+    /// says so again: it may be dead.
     pub fn excuse(&mut self, now: Millis) {
-        self.known.values_mut().for_each(|peer| peer.heard = now);
+        self.known.values_mut().for_each(|peer| (peer.heard, peer.is_settled) = (now, false));
         self.expected.clear();
     }
 
@@ -281,31 +344,20 @@ impl Peers {
                 .all(|(node, peer)| peer.asked.is_none() && self.has_answered(*node, peer, epoch))
     }
 
-    /// Whether a peer has said what is still to be told since it acknowledged this epoch of this node; if it tells webhooks
-    /// itself, with all in mind that is known here of the others.
+    /// Whether a peer has said what is still to be told since it acknowledged this epoch of this node; if it knows better,
+    /// with all in mind that is known here of the others.
     fn has_answered(&self, node: NodeId, peer: &Peer, epoch: u64) -> bool {
         let has_heard =
             |other: NodeId, tale| peer.tales.iter().any(|(of, taken)| *of == other && *taken >= tale);
         let others = || self.known.iter().filter(|(other, _)| **other != node);
         let knows_all =
             || others().all(|(other, known)| known.taken.is_none() || has_heard(*other, known.tale));
-        peer.answered == Some(epoch) && peer.taken.is_some() && (!peer.is_settled || knows_all())
+        peer.answered == Some(epoch) && peer.taken.is_some() && (!peer.knows_better() || knows_all())
     }
 
     /// The last change that was taken of each peer.
     pub fn tales(&self) -> Vec<(NodeId, u64)> {
         self.known.iter().filter_map(|(node, peer)| Some((*node, peer.taken?))).collect()
-    }
-
-    /// Whether a peer holds that of which webhooks are told.
-    pub fn holds(&self, node: NodeId, app: &AppKey, matter: &Matter) -> bool {
-        let item = match matter.clone() {
-            Matter::Channel(channel) => Item::Channel(channel),
-            Matter::Member(channel, user) => Item::Member(channel, user),
-            Matter::Count(_) => return false,
-        };
-        let table = self.known.get(&node).and_then(|peer| peer.tables.get(app));
-        table.is_some_and(|table| table.shares.contains_key(&item))
     }
 
     /// What a peer holds in an app, to be changed.
@@ -331,19 +383,22 @@ impl Peers {
     }
 
     fn ask(&mut self, node: NodeId, now: Millis) -> Heard {
-        self.put(node, false, now)
+        self.put(node, None, now)
     }
 
-    fn put(&mut self, node: NodeId, owed_only: bool, now: Millis) -> Heard {
+    /// Asks a peer for all it holds; or, with all these changes in mind, for what is still to be told to webhooks alone.
+    fn put(&mut self, node: NodeId, tales: Option<&[(NodeId, u64)]>, now: Millis) -> Heard {
         self.next_token += 1;
+        let owed_only = tales.is_some();
         let question = Question { token: self.next_token, owed_only };
+        let tales = tales.into_iter().flatten().filter(|(of, _)| *of != node).copied().collect();
         if let Some(peer) = self.known.get_mut(&node) {
             let held = peer
                 .tables
                 .iter()
                 .filter(|_| !owed_only)
                 .flat_map(|(app, table)| table.shares.keys().map(|item| (app.clone(), item.clone())));
-            peer.asked = Some(Asked::new(question, peer.acknowledges, held.collect(), now));
+            peer.asked = Some(Asked::new(question, peer.acknowledges, tales, held.collect(), now));
         }
         Heard { ask: Some(question), ..Heard::default() }
     }

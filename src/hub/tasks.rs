@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::agenda::Millis;
 use super::counting::{holdings, pages};
 use super::directory::Directory;
+use super::inherited::{Bequest, Standing};
 use super::learn::{BEAT_EVERY_MS, LISTEN_MS, SILENCE_MAX_MS};
 use super::ledger::Matter;
 use super::link::lock;
@@ -88,7 +89,10 @@ impl Hub {
         if link.is_settled() {
             return;
         }
-        for (node, question) in peers.unanswered(link.epoch(), self.agenda.now()) {
+        // So that they can know of all that is noted here.
+        self.tell_all(link);
+        let me = (link.me(), *lock(&link.number));
+        for (node, question) in peers.unanswered(link.epoch(), me, self.agenda.now()) {
             // One that does not get through is put again.
             let _ = link.send(&link.only(node), &question.fact());
         }
@@ -96,7 +100,7 @@ impl Hub {
 
     /// The nodes that serve share the notices among them. Where that changes what this node does, it says so behind what
     /// it has told.
-    pub(super) fn share_tasks(&self, link: &Link, peers: &Peers) {
+    pub(super) fn share_tasks(&self, link: &Link, peers: &mut Peers) {
         let now = self.agenda.now();
         let me = link.is_ready().then(|| (link.me(), link.epoch()));
         let mut members: Vec<(NodeId, u64)> = peers.ready().chain(me).collect();
@@ -121,20 +125,34 @@ impl Hub {
     }
 
     /// This node is one of the members, and knows what is there: what others had still to tell is in its ledgers, too. What
-    /// is otherwise meanwhile is as webhooks know it.
-    fn inherit(&self, link: &Link, peers: &Peers) {
-        let now = self.agenda.now();
+    /// is otherwise meanwhile is as webhooks know it. Where others know better than this node, nothing else is left of what it had to
+    /// tell before it became a member anew.
+    fn inherit(&self, link: &Link, peers: &mut Peers) {
         let inherited = std::mem::take(&mut *lock(&link.inherited));
-        for ((app, matter), is_there) in inherited.sum(|node, app, matter| peers.holds(node, app, matter)) {
-            let Ok(app) = self.apps.find(app.as_str()) else { continue };
+        let Bequest { owed, outlived, is_all } = inherited.sum(link.me(), &peers.outlived());
+        peers.outlive(outlived.into_iter().filter(|node| *node != link.me()));
+        for app in self.apps.all() {
+            let owed = owed.get(&app.app.key);
             let mut directory = app.directory();
-            if directory.is_there(&matter) == is_there {
-                directory.ledger.change(matter, is_there, now);
-                self.agenda.note(now, &app);
-            } else {
-                directory.ledger.strike_out(&matter);
+            if is_all {
+                let listed = owed.into_iter().flatten().map(|(matter, _)| matter.clone()).collect();
+                directory.ledger.strike_out_older(&listed, link.epoch());
+            }
+            for (matter, is_there) in owed.into_iter().flatten() {
+                if directory.is_there(matter) == *is_there {
+                    let due = self.due(&app, *is_there);
+                    directory.ledger.change(matter.clone(), *is_there, due, link.epoch());
+                    self.agenda.note(due, &app);
+                } else {
+                    directory.ledger.strike_out(matter);
+                }
             }
         }
+    }
+
+    /// The number of times that this node became a member; 0 where there is nothing to be a member of.
+    pub(super) fn epoch(&self) -> u64 {
+        self.link.as_ref().map_or(0, Link::epoch)
     }
 
     /// Another node has told these to webhooks.
@@ -163,15 +181,15 @@ impl Hub {
 
     /// What a node says is still to be told. A node that is no member yet, or no more, cannot know better; others take it that what
     /// is the task of that node, and not named, was told.
-    pub(super) fn learn_owed(&self, link: &Link, node: NodeId, is_settled: bool, owed: Vec<Told>) {
+    pub(super) fn learn_owed(&self, link: &Link, node: NodeId, standing: Standing, owed: Vec<Told>) {
         if !link.is_settled() {
             let owed = owed.iter().filter_map(|told| {
                 let (matter, is_there) = read(told)?;
                 Some(((told.app.clone(), matter), is_there))
             });
-            return lock(&link.inherited).answer(node, is_settled, owed);
+            return lock(&link.inherited).answer(node, standing, owed);
         }
-        if !is_settled {
+        if !standing.is_settled {
             return;
         }
         let mut by_app: HashMap<AppKey, Vec<(Matter, bool)>> = HashMap::new();
@@ -204,7 +222,7 @@ impl Hub {
         // Longer than a node that held it may go on being taken for living.
         let due = self.agenda.now() + grace_ms.max(SILENCE_MAX_MS + BEAT_EVERY_MS);
         let is_there = directory.is_there(&matter);
-        directory.ledger.learn(matter, told, is_there, due);
+        directory.ledger.learn(matter, told, is_there, due, self.epoch());
         directory.ledger.next_due().into_iter().for_each(|due| self.agenda.note(due, app));
     }
 }

@@ -269,6 +269,9 @@ pub enum Fact {
         /// The last change of each other node that I had taken in by then.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tales: Vec<(NodeId, u64)>,
+        /// The nodes that I took for dead while I shared the notices, and told webhooks so.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        outlived: Vec<NodeId>,
     },
     /// What a node says to itself: when it hears that, the bus follows all that it had asked for up to this number.
     Followed(u64),
