@@ -2,15 +2,16 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 
 use gusher::config::read::{self, Overlay};
 use reqwest::Method;
 use serde_json::json;
+use support::proxied::{BEHIND, Caller, from_proxy, version_1, version_2, version_2_with};
 use support::tls::Authority;
 use support::{ADMIN, Answer, Client, SUPER, Server, cluster, exchange, pusher, send, soon};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::client_async_tls_with_config;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -133,24 +134,13 @@ async fn what_trusted_proxies_forward_is_who_it_is() {
     assert!(request_ip(&wary, &["9.9.9.9"]).await.starts_with("127.0.0.1:"));
 }
 
-/// A node that expects the header of a proxy at 127.0.0.2, from which [`from_proxy`] connects, and of nobody else.
+/// A node that expects the header of a proxy.
 async fn serve_behind(settings: &[(&str, &str)]) -> Server {
-    let usual = [("trusted_proxies", "127.0.0.2"), ("proxy_protocol", "trusted")];
-    Server::plain(&[&usual, settings].concat()).await
+    Server::plain(&[&BEHIND, settings].concat()).await
 }
 
-async fn from_proxy(address: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a descriptor");
-    socket.bind("127.0.0.2:0".parse().expect("an address")).expect("all of 127/8 is here");
-    soon("a connection", socket.connect(address)).await.expect("the listener accepts")
-}
-
-/// A header of version 2 for a client at 9.9.9.9:4711, with this command, and what is told beside the addresses.
-fn version_2(command: u8, beside: &[u8]) -> Vec<u8> {
-    let length = 12 + u8::try_from(beside.len()).expect("a short text");
-    let addresses = [9, 9, 9, 9, 127, 0, 0, 1, 0x12, 0x67, 0, 80];
-    [b"\r\n\r\n\0\r\nQUIT\n", &[0x20 | command, 0x11, 0, length][..], &addresses, beside].concat()
-}
+/// Whom the proxy tells of.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
 
 /// What registering an app is answered on a connection that begins with `header`.
 async fn registered(server: &Server, mut stream: TcpStream, header: &[u8]) -> String {
@@ -166,13 +156,13 @@ async fn registered(server: &Server, mut stream: TcpStream, header: &[u8]) -> St
 #[tokio::test]
 async fn trusted_proxies_say_by_their_protocol_who_it_is() {
     let server = serve_behind(&[]).await;
-    let one = b"PROXY TCP4 9.9.9.9 127.0.0.1 4711 80\r\n";
-    for header in [&version_2(1, &[])[..], &version_2(1, &[4, 0, 3, 1, 2, 3]), one] {
-        let answer = registered(&server, from_proxy(server.private()).await, header).await;
+    let beside = version_2_with(1, CLIENT, &[4, 0, 3, 1, 2, 3]);
+    for header in [version_2(CLIENT), beside, version_1(CLIENT)] {
+        let answer = registered(&server, from_proxy(server.private()).await, &header).await;
         // Who comes through it is not believed as it is: there is a header of HTTP in the request, too.
         assert!(answer.contains(r#""request_ip":"9.9.9.9:4711""#), "{answer}");
     }
-    for header in [&version_2(0, &[1, 2, 3])[..], b"PROXY UNKNOWN\r\n"] {
+    for header in [&version_2_with(0, CLIENT, &[1, 2, 3])[..], b"PROXY UNKNOWN\r\n"] {
         let answer = registered(&server, from_proxy(server.private()).await, header).await;
         // It speaks for itself, and says in HTTP for whom.
         assert!(answer.contains(r#""request_ip":"1.1.1.1""#), "{answer}");
@@ -184,7 +174,7 @@ async fn a_trusted_proxy_without_a_header_is_cut_and_counted() {
     let server = serve_behind(&[("limits.head_seconds_max", "1")]).await;
     let http = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let begun = b"\r\n\r\n";
-    for bytes in [&http[..], &version_2(7, &[]), b"PROXY TCP4 nonsense\r\n", begun] {
+    for bytes in [&http[..], &version_2_with(7, CLIENT, &[]), b"PROXY TCP4 nonsense\r\n", begun] {
         let mut stream = from_proxy(server.public()).await;
         assert_eq!(exchange(&mut stream, bytes).await, "");
     }
@@ -195,7 +185,7 @@ async fn a_trusted_proxy_without_a_header_is_cut_and_counted() {
 #[tokio::test]
 async fn nobody_else_says_anything_by_the_protocol() {
     let server = serve_behind(&[]).await;
-    for header in [&version_2(1, &[])[..], b"PROXY TCP4 9.9.9.9 1.1.1.1 1 2\r\n"] {
+    for header in [&version_2(CLIENT)[..], b"PROXY TCP4 9.9.9.9 1.1.1.1 1 2\r\n"] {
         let stream = TcpStream::connect(server.private()).await.expect("it listens");
         let answer = registered(&server, stream, header).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
@@ -205,21 +195,56 @@ async fn nobody_else_says_anything_by_the_protocol() {
 
 /// Opens a socket on a connection of the proxy's.
 async fn open_behind(server: &Server, header: &[u8], url: String) -> Client {
+    try_open_behind(server, header, url).await.expect("it is admitted")
+}
+
+async fn try_open_behind(server: &Server, header: &[u8], url: String) -> Result<Client, tungstenite::Error> {
     let mut stream = from_proxy(server.public()).await;
     stream.write_all(header).await.expect("it takes bytes");
     let connector = server.authority.as_ref().map(Authority::connector);
     let upgrade = client_async_tls_with_config(url, stream, None, connector);
-    Client { socket: soon("the upgrade", upgrade).await.expect("it is admitted").0 }
+    Ok(Client { socket: soon("the upgrade", upgrade).await?.0 })
 }
 
 #[tokio::test]
 async fn tls_begins_behind_the_header() {
-    let settings = [("trusted_proxies", "127.0.0.2"), ("proxy_protocol", "trusted")];
-    let server = Server::secure(&settings).await;
+    let server = Server::secure(&[&BEHIND[..], &[("addresses.sockets_max", "1")]].concat()).await;
     server.register("x").await;
-    let mut client = open_behind(&server, &version_2(1, &[]), server.socket_url("x", "a")).await;
+    let url = server.socket_url("x", "a");
+    let mut clients = Vec::new();
+    for header in [version_1(CLIENT), version_2([8, 8, 8, 8].into())] {
+        clients.push(open_behind(&server, &header, url.clone()).await);
+        // The address has as many as it may, and not the proxy.
+        let refused = try_open_behind(&server, &header, url.clone()).await.err();
+        assert!(matches!(refused, Some(tungstenite::Error::Http(answer)) if answer.status() == 503));
+    }
     server.push("x", "hello").await;
-    assert_eq!(client.text().await, "hello");
+    for client in &mut clients {
+        assert_eq!(client.text().await, "hello");
+    }
+}
+
+#[tokio::test]
+async fn the_header_counts_for_every_call_whichever_http_tls_agrees_on() {
+    let server = Server::secure(&[&BEHIND[..], &[("addresses.failed_sign_ins_max", "1")]].concat()).await;
+    let authority = server.authority.as_ref().expect("it has TLS");
+    let mut last = 0;
+    for protocol in ["h2", "http/1.1"] {
+        for version in [version_1, version_2] {
+            last += 1;
+            let header = version([9, 9, 9, last].into());
+            let mut caller = Caller::connect(authority, server.private(), &header, protocol).await;
+            let path = format!("/api/register?app_key=x{last}&auth_account=a&auth_password=p");
+            let (_, app) = caller.call(Method::POST, &path, SUPER).await;
+            assert!(app.contains(&format!(r#""request_ip":"9.9.9.{last}:4711""#)), "{protocol}: {app}");
+            // Who guesses waits, and nobody else who comes through the proxy.
+            let path = format!("/api/x{last}/listonlineuser");
+            for (password, expected) in [("guess", 401), ("p", 429)] {
+                let (status, text) = caller.call(Method::GET, &path, ("a", password)).await;
+                assert_eq!(status, expected, "{protocol}: {text}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -227,9 +252,10 @@ async fn the_header_says_whether_the_client_speaks_tls() {
     let server = serve_behind(&[]).await;
     pusher::register(&server, json!({ "tls_only": true })).await;
     let url = server.url("ws", server.public(), "/app/key");
-    let mut plain = open_behind(&server, &version_2(1, &[]), url.clone()).await;
+    let mut plain = open_behind(&server, &version_2(CLIENT), url.clone()).await;
     assert!(plain.text().await.contains("4000"));
-    let mut secure = open_behind(&server, &version_2(1, &[0x20, 0, 5, 1, 0, 0, 0, 0]), url).await;
+    let mut secure =
+        open_behind(&server, &version_2_with(1, CLIENT, &[0x20, 0, 5, 1, 0, 0, 0, 0]), url).await;
     assert!(secure.text().await.contains("pusher:connection_established"));
 }
 

@@ -1,9 +1,15 @@
 //! The examples in `deploy/`, the Dockerfile and the package say what Gusher understands, and files that they and the
 //! workflows name are there. What they say to others, such as a container engine or systemd, is not checked here.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use gusher::config::read::{Overlay, parse};
+
+/// A password, hashed.
+const PASSWORD: &str = "$2a$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232";
 
 /// A variable of an example, and its value.
 fn variables(text: &str) -> Vec<(String, String)> {
@@ -26,7 +32,7 @@ fn kubernetes(line: &str) -> Option<(String, String)> {
 #[test]
 fn the_examples_of_many_nodes_set_what_there_is_to_set() {
     let secrets = [
-        ("GUSHER_AUTH_PASSWORD", "$2a$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232"),
+        ("GUSHER_AUTH_PASSWORD", PASSWORD),
         ("GUSHER_STORE_URL", "postgres://gusher:password@postgres/gusher"),
     ];
     for text in [include_str!("../deploy/compose.yaml"), include_str!("../deploy/kubernetes.yaml")] {
@@ -55,6 +61,38 @@ fn the_examples_ask_for_paths_and_ports_that_are_served() {
     assert!(
         dockerfile.contains("EXPOSE 8001 8002") && caddy.contains(":8001 {") && caddy.contains(":8002 {")
     );
+}
+
+/// The words of the lines of HAProxy's configuration that begin with `start`.
+fn of_haproxy(start: &str) -> Vec<Vec<&'static str>> {
+    let lines = include_str!("../deploy/haproxy.cfg").lines().map(str::trim);
+    let words = |line: &'static str| line.split_whitespace().collect::<Vec<_>>();
+    let found: Vec<_> = lines.filter(|line| line.starts_with(start)).map(words).collect();
+    assert!(!found.is_empty(), "{start}");
+    found
+}
+
+#[test]
+fn the_nodes_behind_haproxy_believe_it_and_nobody_else() {
+    let text = include_bytes!("../deploy/haproxy-node.json");
+    let secret = ("GUSHER_AUTH_PASSWORD".to_owned(), PASSWORD.to_owned());
+    let node = parse(Path::new("config.json"), text, [secret], &Overlay::default());
+    let node = node.unwrap_or_else(|error| panic!("{error}"));
+    assert!(node.warnings.is_empty(), "{:?}", node.warnings);
+    assert!(node.proxy_protocol && node.tls.is_some_and(|tls| !tls.is_private_too));
+    for line in of_haproxy("source") {
+        assert_eq!(node.trusted_proxies, line[1].parse().expect("an address"));
+    }
+    // All that it says begins with a header, and each listener is asked in the way in which it speaks.
+    let [all, public] = &of_haproxy("default-server")[..] else { panic!("one for all, and one for TLS") };
+    assert!(["check", "send-proxy-v2", "check-send-proxy"].iter().all(|word| all.contains(word)));
+    assert!(public.contains(&"check-ssl"));
+    assert_eq!(of_haproxy("option"), [["option", "httpchk", "GET", "/readyz"]]);
+    let addresses = of_haproxy("server").into_iter().map(|line| line[2].parse::<SocketAddr>());
+    let ports: BTreeSet<u16> = addresses.map(|address| address.expect("an address").port()).collect();
+    assert_eq!(ports, BTreeSet::from([node.listen.port(), node.api_listen.port()]));
+    // It takes three checks in vain before it sends nobody any more.
+    assert!(all.contains(&"1s") && node.drain.delay > Duration::from_secs(3));
 }
 
 const UNIT: &str = include_str!("../deploy/gusher.service");
@@ -115,8 +153,7 @@ fn the_configuration_of_the_package_lacks_a_password_alone() {
     };
     let refused = read(Vec::new()).expect_err("there is no password");
     assert!(refused.contains("auth_password"), "{refused}");
-    let hash = "$2a$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232";
-    let config = read(vec![("GUSHER_AUTH_PASSWORD".to_owned(), hash.to_owned())]);
+    let config = read(vec![("GUSHER_AUTH_PASSWORD".to_owned(), PASSWORD.to_owned())]);
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     let stop: u64 = of_unit("TimeoutStopSec").parse().expect("seconds");
     assert!(stop > config.drain.time_max.as_secs(), "every client is to be told to come back");

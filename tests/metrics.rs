@@ -39,6 +39,12 @@ impl Scrape {
         *self.figures.get(name).unwrap_or_else(|| panic!("there is no {name} in\n{}", self.text))
     }
 
+    /// Whether a figure has this label with this value.
+    fn has(&self, (figure, label, value): &Labelled<'_>) -> bool {
+        let (start, label) = (format!("{figure}{{"), format!(r#"{label}="{value}""#));
+        self.figures.keys().any(|name| name.starts_with(&start) && name.contains(&label))
+    }
+
     /// The names of all families, with `_total` for counters, and their kinds.
     fn families(&self) -> BTreeMap<&str, &str> {
         let kinds = self.text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
@@ -357,6 +363,26 @@ fn names_in(expressions: &[String]) -> BTreeSet<String> {
     expressions.iter().flat_map(|text| name.find_iter(text).map(|name| name.as_str().to_owned())).collect()
 }
 
+/// A figure, a label of it, and a value that this may have.
+type Labelled<'a> = (&'a str, &'a str, &'a str);
+
+/// What expressions ask of the labels of our figures, but for which node.
+fn labels_in(expressions: &[String]) -> BTreeSet<Labelled<'_>> {
+    let figure = Regex::new(r"\b(gusher_[a-z_]+)\{([^{}]*)\}").unwrap();
+    let label = Regex::new(r#"([a-z_]+)=~?"([^"]*)""#).unwrap();
+    let mut found = BTreeSet::new();
+    for [figure, labels] in
+        expressions.iter().flat_map(|text| figure.captures_iter(text)).map(|found| found.extract().1)
+    {
+        for [label, values] in label.captures_iter(labels).map(|found| found.extract().1) {
+            if label != "instance" {
+                found.extend(values.split('|').map(|value| (figure, label, value)));
+            }
+        }
+    }
+    found
+}
+
 /// All texts in a JSON value that stand at this key.
 fn texts_at(value: &Value, key: &str) -> Vec<String> {
     match value {
@@ -388,6 +414,9 @@ async fn the_dashboard_and_the_alerts_name_only_figures_that_there_are() {
     expressions.extend(rules.iter().map(|rule| rule.expression.clone()));
     let unknown: Vec<_> = names_in(&expressions).difference(&shown).cloned().collect();
     assert!(unknown.is_empty(), "no such figures: {unknown:?}");
+    let labelled = labels_in(&expressions);
+    let unknown: Vec<_> = labelled.iter().filter(|labelled| !scrape.has(labelled)).collect();
+    assert!(unknown.is_empty() && labelled.len() > 15, "no such labels: {unknown:?} of {labelled:?}");
 }
 
 struct Rule {

@@ -11,8 +11,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::cluster::{ClusterClient, PUBLIC_KEY_FILE, token, token_for};
 use support::process::{Directory, Outcome, Process, hash, run};
+use support::proxied::{BEHIND, Caller, version_1, version_2};
 use support::roles::{MASTER_TOKEN, Role, master_variables, slave_variables};
 use support::servers::BusServer;
+use support::tls::Authority;
 use support::{Client, SUPER, send, soon};
 
 /// A role that must not start: one line says why, and its status is 1.
@@ -265,6 +267,36 @@ async fn the_log_names_the_client_whom_a_trusted_proxy_names() {
     let stdout = slave.stop().stdout;
     let request = stdout.lines().find(|line| line.contains(r#""msg":"request""#)).expect("the request");
     assert!(request.contains(r#""remote":"9.9.9.9""#), "{request}");
+}
+
+#[tokio::test]
+async fn the_log_names_the_client_whom_a_header_before_tls_names() {
+    let (directory, nats, authority) = (Directory::new(), BusServer::start(BusKind::Nats), Authority::new());
+    let [(_, certificate), (_, key)] = authority.settings();
+    let slave = Role::slave(
+        &directory,
+        &nats,
+        &[
+            ("GUSHER_TRUSTED_PROXIES", BEHIND[0].1),
+            ("GUSHER_PROXY_PROTOCOL", BEHIND[1].1),
+            ("GUSHER_TLS_CERT_FILE", &certificate),
+            ("GUSHER_TLS_KEY_FILE", &key),
+        ],
+    );
+    for (protocol, header) in [
+        ("h2", version_1([9, 9, 9, 1].into())),
+        ("h2", version_2([9, 9, 9, 2].into())),
+        ("http/1.1", version_1([9, 9, 9, 3].into())),
+        ("http/1.1", version_2([9, 9, 9, 4].into())),
+    ] {
+        let mut caller = Caller::connect(&authority, slave.address, &header, protocol).await;
+        assert_eq!(caller.call(Method::GET, "/healthz", ("", "")).await.0, 200);
+    }
+    let stdout = slave.stop().stdout;
+    let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+    let remotes: Vec<_> =
+        lines.filter(|line| line["msg"] == "request").map(|line| line["remote"].clone()).collect();
+    assert_eq!(remotes, ["9.9.9.1:4711", "9.9.9.2:4711", "9.9.9.3:4711", "9.9.9.4:4711"]);
 }
 
 #[tokio::test]

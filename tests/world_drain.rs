@@ -3,8 +3,15 @@
 #[path = "support/world.rs"]
 mod world;
 
-use std::time::Duration;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use gusher::dialect::signature::hmac_hex;
+use gusher::hub::Message;
+use gusher::model::pattern::{Pattern, PatternLimits};
+use gusher::model::{ChannelName, Publication, Target};
 use world::{Frame, Peer, SETTINGS, World};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -96,4 +103,166 @@ fn what_is_pushed_during_a_drain_reaches_all_who_are_still_there() {
         owed.push(Frame::Close(1001));
         assert_eq!(got, owed);
     }
+}
+
+/// Publishes to `target` again and again from another thread while all sockets are closed. Each publication reaches as many
+/// as it was counted for; more, if some had left and were not closed yet.
+fn all_who_are_counted_are_reached(world: &mut World, app: &str, target: &Target, mut peers: Vec<Peer>) {
+    let app = world.hub.app(app).unwrap();
+    heard(&mut peers);
+    let (hub, turns, dice) = (world.hub.clone(), AtomicU64::new(0), RandomState::new());
+    world.hub.drain(Duration::ZERO);
+    let counted = thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let mut counted = Vec::new();
+            loop {
+                // Once in a turn, somewhere in it.
+                let turn = turns.load(Ordering::Acquire);
+                let (begun, wait) = (Instant::now(), Duration::from_micros(dice.hash_one(turn) % 200));
+                while begun.elapsed() < wait {}
+                let data = counted.len().to_string().into();
+                let publication =
+                    Publication { target: target.clone(), event: "e".into(), data, except: None };
+                match hub.publish(&app, &publication).unwrap().sockets {
+                    0 => return counted,
+                    sockets => counted.push(sockets),
+                }
+                while turns.load(Ordering::Acquire) == turn {
+                    thread::yield_now();
+                }
+            }
+        });
+        while !publisher.is_finished() {
+            world.turn();
+            turns.fetch_add(1, Ordering::Release);
+        }
+        publisher.join().unwrap()
+    });
+    world.settle();
+    let mut reached = vec![0; counted.len()];
+    for mut frames in heard(&mut peers) {
+        assert!(matches!(frames.pop(), Some(Frame::Close(1001 | 4200))), "it ends with a close frame");
+        reached.iter_mut().take(frames.len()).for_each(|reached| *reached += 1);
+    }
+    assert!(
+        counted.iter().zip(&reached).all(|(counted, reached)| counted <= reached),
+        "{counted:?} {reached:?}"
+    );
+}
+
+#[test]
+fn whoever_a_publication_was_counted_for_gets_it_before_the_close_frame() {
+    for _ in 0..10 {
+        let mut world = World::new(1, SETTINGS);
+        let app = world.register("x");
+        let peers = (0..300).map(|number| world.connect(&app, &format!("u{number}"))).collect();
+        all_who_are_counted_are_reached(&mut world, "x", &Target::Everyone, peers);
+    }
+}
+
+#[test]
+fn whoever_is_counted_in_a_channel_gets_what_is_published_there_before_the_close_frame() {
+    for _ in 0..10 {
+        let mut world = World::new(1, SETTINGS);
+        let app = world.register("x");
+        let mut peers: Vec<_> = (0..300).map(|number| world.connect_pusher(&app, number).0).collect();
+        peers.iter_mut().for_each(|peer| {
+            peer.send(1, br#"{"event":"pusher:subscribe","data":{"channel":"c"}}"#);
+        });
+        world.settle();
+        let target = Target::Channels(vec![ChannelName::parse("c").unwrap()]);
+        all_who_are_counted_are_reached(&mut world, "x", &target, peers);
+    }
+}
+
+#[test]
+fn those_who_stay_hear_who_has_left_and_those_who_leave_do_not() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<_> = (0..60).map(|number| world.connect_pusher(&app, number).0).collect();
+    for (number, peer) in peers.iter_mut().enumerate() {
+        let data = format!(r#"{{"user_id":"u{number}"}}"#);
+        let auth = format!("x:{}", hmac_hex("", &format!("1.{number}:presence-c:{data}")));
+        let data = serde_json::json!({ "channel": "presence-c", "auth": auth, "channel_data": data });
+        peer.send(1, serde_json::json!({ "event": "pusher:subscribe", "data": data }).to_string().as_bytes());
+    }
+    world.settle();
+    heard(&mut peers);
+    world.hub.drain(Duration::from_secs(1));
+    world.settle();
+    let heard = heard(&mut peers);
+    let gone = closed_with(4200, &heard);
+    assert_eq!(gone.len(), 25);
+    for (index, frames) in heard.iter().enumerate() {
+        let removed = |frame: &&Frame| matches!(frame, Frame::Text(text) if text.contains("member_removed"));
+        let expected = if gone.contains(&index) { 0 } else { gone.len() };
+        assert_eq!(frames.iter().filter(removed).count(), expected);
+    }
+}
+
+#[test]
+fn one_that_is_let_in_while_the_node_stops_gets_what_it_was_counted_for_and_is_closed() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    // As when the node is told to stop while the hub lets one in.
+    world.mailboxes[0].post(Message::Drain(Duration::from_secs(1)));
+    let (admission, arriving) = world.admit(&app, "u");
+    assert_eq!(world.push(&app, "hello").unwrap().sockets, 1);
+    world.settle();
+    let mut peer = world.open(admission, arriving);
+    assert_eq!(peer.frames(), [Frame::Text("hello".into()), Frame::Close(1001)]);
+}
+
+/// Of sockets that share what they are in, those that are left get what is published there, tick by tick, until none is.
+fn the_rest_is_reached(world: &mut World, app: &str, targets: &[Target], mut peers: Vec<Peer>) {
+    let app = world.hub.app(app).unwrap();
+    heard(&mut peers);
+    world.hub.drain(Duration::from_secs(2));
+    let mut is_closed = vec![false; peers.len()];
+    for tick in 0..=8 {
+        world.pass(TICK);
+        let heard_of_close = heard(&mut peers);
+        closed(&heard_of_close)
+            .into_iter()
+            .chain(closed_with(4200, &heard_of_close))
+            .for_each(|index| is_closed[index] = true);
+        for (number, target) in targets.iter().enumerate() {
+            let publication =
+                Publication { target: target.clone(), event: "e".into(), data: "d".into(), except: None };
+            let reach = world.hub.publish(&app, &publication).unwrap();
+            world.turn();
+            let of_target = |index: &usize| index % targets.len() == number;
+            let left = (0..peers.len()).filter(of_target).filter(|index| !is_closed[*index]).count();
+            assert_eq!(reach.sockets, left, "tick {tick}");
+            let reached =
+                heard(&mut peers).iter().filter(|frames| matches!(frames[..], [Frame::Text(_)])).count();
+            assert_eq!(reached, left, "tick {tick}");
+        }
+    }
+    assert!(is_closed.into_iter().all(|is_closed| is_closed));
+}
+
+#[test]
+fn users_are_reached_while_their_sockets_leave_one_after_the_other() {
+    let mut world = World::new(2, SETTINGS);
+    let app = world.register("x");
+    let peers = (0..150).map(|number| world.connect(&app, &format!("u{}", number % 3))).collect();
+    let user = |number| Pattern::parse(&format!("^u{number}$"), PatternLimits::default()).unwrap();
+    let targets = [0, 1, 2].map(|number| Target::UsersMatching(user(number)));
+    the_rest_is_reached(&mut world, "x", &targets, peers);
+}
+
+#[test]
+fn channels_are_reached_while_their_sockets_leave_one_after_the_other() {
+    let mut world = World::new(2, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<_> = (0..150).map(|number| world.connect_pusher(&app, number).0).collect();
+    for (number, peer) in peers.iter_mut().enumerate() {
+        let data = serde_json::json!({ "channel": format!("c{}", number % 3) });
+        peer.send(1, serde_json::json!({ "event": "pusher:subscribe", "data": data }).to_string().as_bytes());
+    }
+    world.settle();
+    let channel = |number| ChannelName::parse(&format!("c{number}")).unwrap();
+    let targets = [0, 1, 2].map(|number| Target::Channels(vec![channel(number)]));
+    the_rest_is_reached(&mut world, "x", &targets, peers);
 }

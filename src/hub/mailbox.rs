@@ -120,11 +120,6 @@ impl Mailbox {
         self.waiting_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing waits that the shard has not taken.
-    pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
-    }
-
     /// Moves all that waits into `into`, which must be empty. A mailbox that once held many does not keep their
     /// memory.
     pub fn take(&self, into: &mut VecDeque<Message>) {

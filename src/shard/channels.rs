@@ -15,7 +15,9 @@ use super::subscriptions::Subscription;
 use super::{Shard, Walk};
 use crate::dialect;
 use crate::hub::{Bearer, Joined, Subscriber};
-use crate::model::{AppNumber, ChannelKind, ChannelName, Command, Dialect, Member, Push, Refusal, Reply};
+use crate::model::{
+    AppNumber, ChannelKind, ChannelName, Command, Content, Dialect, Member, Push, Refusal, Reply,
+};
 use crate::net::timer::Tick;
 use crate::net::websocket::frame;
 
@@ -130,15 +132,16 @@ impl Shard {
         Ok(joined)
     }
 
-    /// Takes a socket out of a channel, here and in the hub.
+    /// Takes a socket out of a channel, here and, unless it has left, in the hub.
     pub(super) fn leave_channel(&mut self, slot: Slot, channel: &ChannelName) -> Result<(), Refusal> {
-        let shard = self.index;
         let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
         let Some(subscription) = seat.subscriptions.remove(channel) else {
             return Err(Refusal::NotSubscribed);
         };
-        let (socket, dialect) = (seat.socket_id, seat.session.dialect());
-        let bearer = seat.session.bearer().map(|user| user.cloned());
+        let dialect = seat.session.dialect();
+        if self.is_known(slot) {
+            self.unsubscribe_in_hub(slot, channel, &subscription);
+        }
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
         let Some(held) = members.channels(dialect).get_mut(channel) else { return Err(Refusal::Internal) };
         let sockets = &mut self.sockets;
@@ -154,11 +157,6 @@ impl Shard {
             self.behind_bytes -= held.walked.list.behind_bytes();
             members.channels(dialect).remove(channel);
         }
-        let is_last =
-            !members.channels.contains_key(channel) && !members.cluster_channels.contains_key(channel);
-        let bearer = bearer.as_ref().map(|user| Bearer { user: user.as_ref() });
-        let subscriber = Subscriber { shard, socket, member: subscription.member.as_ref(), bearer };
-        self.hub.unsubscribe(&members.live, channel, &subscriber, is_last);
         Ok(())
     }
 
@@ -183,7 +181,8 @@ impl Shard {
     }
 
     /// Appends a push to the log of its channel's subscribers that speak a dialect. A socket that is not to get it gets
-    /// what it is owed first.
+    /// what it is owed first. One that has left hears of what is published, and not of who else is there: the others are
+    /// told that it is gone.
     pub(super) fn push_to_channel(
         &mut self,
         push: &Push,
@@ -200,6 +199,9 @@ impl Shard {
                 held.newcomers.iter().filter(|(_, told)| **told >= push.revision).map(|(slot, _)| *slot),
             );
             held.newcomers.retain(|_, told| *told > push.revision);
+        }
+        if !matches!(push.content, Content::Event { .. }) {
+            excepted.extend(self.exodus.leaving());
         }
         if dialect::spares_some(push) {
             let is_spared = |slot: &Slot| match &self.sockets[*slot as usize].seat {

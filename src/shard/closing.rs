@@ -110,8 +110,10 @@ impl Shard {
         }
     }
 
+    /// Whether a socket has not had its last word.
     pub(super) fn is_live(&self, slot: Slot) -> bool {
-        self.sockets.get(slot as usize).is_some_and(|socket| socket.phase == Phase::Live)
+        let socket = self.sockets.get(slot as usize);
+        socket.is_some_and(|socket| matches!(socket.phase, Phase::Live | Phase::Leaving))
     }
 
     /// What the lists it is in still owe a socket goes into its outbox.
@@ -146,12 +148,13 @@ impl Shard {
         }
     }
 
-    /// Takes a live socket out of its app, here and in the hub.
+    /// Takes a socket out of its app, in the hub and here, unless it is closing.
     fn withdraw(&mut self, slot: Slot) {
-        let Some(socket) = self.sockets.get(slot as usize).filter(|socket| socket.phase == Phase::Live)
-        else {
+        if !self.is_live(slot) {
             return;
-        };
+        }
+        self.leave_hub(slot);
+        let socket = &self.sockets[slot as usize];
         let (app, deflates) = (socket.app, socket.deflates);
         match &socket.seat {
             Seat::User(_) => self.give_up_user(slot),
@@ -192,14 +195,12 @@ impl Shard {
         {
             seat.user_place = user_place as u32;
         }
-        let is_last = sockets_of_user.is_empty();
-        if is_last {
+        if sockets_of_user.is_empty() {
             members.users.remove(&user);
             if members.users.capacity() > 1024 && members.users.len() < members.users.capacity() / 8 {
                 members.users.shrink_to_fit();
             }
         }
-        self.hub.leave(self.index, &members.live, &user, is_last);
     }
 
     fn give_up_id(&mut self, slot: Slot) {
@@ -207,16 +208,12 @@ impl Shard {
         let Seat::Channels(seat) = &socket.seat else { return };
         let Some(members) = self.apps.get_mut(&socket.app) else { return };
         members.ids.remove(&seat.socket_id);
-        match seat.session.bearer() {
-            None => self.hub.leave_other(self.index, &members.live),
-            Some(user) => {
-                // Of one that was given up at the door nobody heard.
-                if socket.stream.is_some() {
-                    log_socket("disconnect", &members.live, &seat.session);
-                }
-                let is_last = user.is_some_and(|user| take_out(&mut members.bearers, user, slot));
-                self.hub.leave_bearer(self.index, &members.live, user, is_last);
-            }
+        // Of one that was given up at the door nobody heard.
+        if socket.stream.is_some() {
+            log_socket("disconnect", &members.live, &seat.session);
+        }
+        if let Some(Some(user)) = seat.session.bearer() {
+            take_out(&mut members.bearers, user, slot);
         }
     }
 }

@@ -2,8 +2,8 @@
 //! one in the same instant.
 //!
 //! Always holds: a share is due with each tick, in an order that nobody can foresee, and the last one at three quarters of
-//! the time, so that clients have the rest of it for their part of the close; a socket is closed when the mail of its shard
-//! is carried out, so that what was accepted for it before goes out before.
+//! the time, so that clients have the rest of it for their part of the close; a socket leaves the hub first, and is closed
+//! when the mail is carried out that was posted until then, so that it misses nothing for which it was counted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::net::timer::{TICK, Tick};
 /// So many sockets leave a shard with each tick at least, 100 in a second: where there are few, nobody is to wait.
 const SHARE_MIN: usize = 25;
 
-/// How long a share waits for mail that does not end.
+/// How long a share waits for its mail. A shard that is further behind closes its sockets before all is carried out, as the end
+/// of the process would cut them without a word.
 const PATIENCE_TICKS: Tick = 4;
 
 /// The entry of the wheel that is no socket's: the next share is due.
@@ -34,12 +35,28 @@ pub(super) struct Exodus {
     due_since: Tick,
     /// When the last share is due.
     end: Tick,
+    /// The hub has been told of these. They are closed when their mail is carried out.
+    leaving: Vec<Slot>,
 }
 
 impl Exodus {
     /// Whether some are to go now.
     pub(super) fn is_due(&self) -> bool {
-        self.due > 0
+        self.due > 0 || !self.leaving.is_empty()
+    }
+
+    /// The sockets that have left the hub and are still to be closed.
+    pub(super) fn leaving(&self) -> impl ExactSizeIterator<Item = Slot> {
+        self.leaving.iter().copied()
+    }
+
+    /// A socket that was let in before its node stopped is to go as well, now.
+    pub(super) fn add_late(&mut self, slot: Slot, now: Tick) {
+        if self.due == 0 {
+            self.due_since = now;
+        }
+        self.order.push(slot);
+        self.due += 1;
     }
 
     /// The next share becomes due. How many are left after it.
@@ -75,20 +92,26 @@ impl Shard {
         }
     }
 
-    /// Closes sockets that are due, a chunk in a turn, while there is no mail: what was accepted for them goes first.
+    /// Takes sockets that are due out of the hub, a chunk in a turn, and closes those of the last chunk. Both when there is no
+    /// mail left of what was taken from the mailbox: the next that is taken has all that was posted before they left.
     pub(super) fn let_go(&mut self) {
-        for _ in 0..CHUNK {
-            if !self.exodus.is_due() {
-                return;
-            }
-            let is_late = self.now >= self.exodus.due_since + PATIENCE_TICKS;
-            let has_mail = !self.mail.is_empty() || !self.mailbox.is_empty();
-            if has_mail && !is_late {
-                return;
-            }
+        if !self.exodus.is_due() {
+            return;
+        }
+        let is_late = self.now >= self.exodus.due_since + PATIENCE_TICKS;
+        if !self.mail.is_empty() && !is_late {
+            return;
+        }
+        while let Some(slot) = self.exodus.leaving.pop() {
+            self.part(slot, Parting::NodeStops);
+        }
+        for _ in 0..CHUNK.min(self.exodus.due) {
             self.exodus.due -= 1;
             let Some(slot) = self.exodus.order.pop() else { return };
-            self.part(slot, Parting::NodeStops);
+            if self.is_known(slot) {
+                self.leave_hub(slot);
+                self.exodus.leaving.push(slot);
+            }
         }
     }
 }

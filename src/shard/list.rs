@@ -67,7 +67,7 @@ impl List {
     }
 
     /// All who are in it.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Slot> {
         self.members.iter().map(|member| member.slot)
     }
 

@@ -89,7 +89,7 @@ impl Shard {
         self.metrics.sockets.of(dialect).add(1);
         greeting.into_iter().for_each(|greeting| self.say(slot, &greeting));
         if self.is_draining {
-            self.part(slot, Parting::NodeStops);
+            self.exodus.add_late(slot, self.now);
         }
     }
 

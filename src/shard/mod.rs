@@ -11,6 +11,7 @@ mod closing;
 mod drain;
 mod fan_out;
 mod forms;
+mod leave;
 mod list;
 mod mail;
 mod outbox;
@@ -377,7 +378,9 @@ impl Shard {
         self.laps.clear();
         self.read_ready();
         self.carry_out_mail();
-        self.let_go();
+        if self.is_draining {
+            self.let_go();
+        }
         self.fan_out();
         self.flush_dirty();
         self.close_streams();

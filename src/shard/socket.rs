@@ -19,6 +19,8 @@ use crate::net::websocket::Reader;
 pub enum Phase {
     /// It is a member of its app.
     Live,
+    /// The hub counts it no longer. It is not listened to, and still gets what was accepted for it before.
+    Leaving,
     /// A close frame is on its way or out; dropped when the client is done, at this tick at the latest.
     Closing(Tick),
 }

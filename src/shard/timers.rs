@@ -35,7 +35,7 @@ impl Rhythm {
     fn next(&self, socket: &Socket) -> Tick {
         match socket.phase {
             Phase::Closing(end) => end,
-            Phase::Live => {
+            Phase::Live | Phase::Leaving => {
                 let stall = socket.outbox.blocked_since().map_or(Tick::MAX, |since| since + self.stall_max);
                 let leave = leave_by(socket).map_or(Tick::MAX, |(due, _)| due);
                 socket.next_ping.min(self.silence_end(socket)).min(stall).min(leave)
@@ -132,7 +132,7 @@ impl Shard {
         let leaving = leave_by(socket).filter(|(due, _)| self.now >= *due);
         match socket.phase {
             Phase::Closing(end) if self.now >= end => return self.remove(slot),
-            Phase::Closing(_) => {}
+            Phase::Closing(_) | Phase::Leaving => {}
             Phase::Live if self.now >= self.rhythm.silence_end(socket) => {
                 self.metrics.silent_cuts.add(1);
                 return match &socket.seat {

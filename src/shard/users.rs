@@ -23,6 +23,7 @@ impl Shard {
             self.hub.sign_in(self.index, &members.live, user);
         }
         if let Some(former) = former {
+            self.unwatch_in_hub(slot, &former.watchlist);
             self.unwatch(app, slot, &former.watchlist);
         }
         let Some(members) = self.apps.get_mut(&app) else { return };
@@ -42,22 +43,19 @@ impl Shard {
         }
     }
 
-    /// Forgets whose socket it was.
+    /// Forgets whose socket it was; the hub has been told.
     pub(super) fn sign_out(&mut self, slot: Slot) {
         let Some((app, seat)) = self.channel_seat(slot) else { return };
         let Some(identity) = seat.identity.take() else { return };
         self.unwatch(app, slot, &identity.watchlist);
         let Some(members) = self.apps.get_mut(&app) else { return };
-        let is_last = take_out(&mut members.signed_in, &identity.member.user, slot);
-        self.hub.sign_out(self.index, &members.live, &identity.member.user, is_last);
+        take_out(&mut members.signed_in, &identity.member.user, slot);
     }
 
+    /// A socket watches these users no longer, here.
     fn unwatch(&mut self, app: AppNumber, slot: Slot, watchlist: &[UserId]) {
         let Some(members) = self.apps.get_mut(&app) else { return };
-        for user in watchlist {
-            let is_last = take_out(&mut members.watchers, user, slot);
-            self.hub.unwatch(self.index, &members.live, user, is_last);
-        }
+        watchlist.iter().for_each(|user| take_out(&mut members.watchers, user, slot));
     }
 
     /// Tells those who watch a user, unless they were told when they began to watch.
@@ -70,7 +68,7 @@ impl Shard {
             Seat::User(_) => true,
         };
         let watchers = members.watchers.get(user).into_iter().flatten().copied();
-        let slots: Vec<Slot> = watchers.filter(|slot| !is_told(slot)).collect();
+        let slots: Vec<Slot> = watchers.filter(|slot| self.is_known(*slot) && !is_told(slot)).collect();
         self.count_deliveries(push.app, slots.len() as u64);
         slots.into_iter().for_each(|slot| {
             let deflates = self.sockets[slot as usize].deflates;
@@ -86,13 +84,11 @@ impl Shard {
     }
 }
 
-/// Takes a socket out of a user's; whether it was the last.
-pub(super) fn take_out(sockets: &mut HashMap<UserId, HashSet<Slot>>, user: &UserId, slot: Slot) -> bool {
-    let Some(of_user) = sockets.get_mut(user) else { return false };
+/// Takes a socket out of a user's.
+pub(super) fn take_out(sockets: &mut HashMap<UserId, HashSet<Slot>>, user: &UserId, slot: Slot) {
+    let Some(of_user) = sockets.get_mut(user) else { return };
     of_user.remove(&slot);
-    let is_last = of_user.is_empty();
-    if is_last {
+    if of_user.is_empty() {
         sockets.remove(user);
     }
-    is_last
 }

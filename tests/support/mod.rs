@@ -14,6 +14,7 @@ pub mod log;
 pub mod openapi;
 pub mod postgres;
 pub mod process;
+pub mod proxied;
 pub mod pusher;
 pub mod raw;
 pub mod real_nodes;
