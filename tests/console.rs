@@ -82,6 +82,25 @@ async fn nobody_else_signs_in() {
 }
 
 #[tokio::test]
+async fn what_is_no_call_is_refused_like_one() {
+    let server = serve().await;
+    for path in ["", "/", "/nothing", "/apps/x/nothing", "/apps/x/channels/c/members/d", "//", "/%FF"] {
+        let answer = send(server.call(Method::GET, &format!("/console/api{path}"))).await;
+        assert_eq!(error(&answer), (404, "there is nothing at this path".into()), "{path}");
+    }
+    for (method, path, allowed) in [
+        (Method::PUT, "/session", "GET,HEAD,POST,DELETE"),
+        (Method::POST, "/overview", "GET,HEAD"),
+        (Method::GET, "/apps/x/events", "POST"),
+        (Method::PUT, "/apps/x", "GET,HEAD,DELETE"),
+    ] {
+        let answer = send(server.call(method, &format!("/console/api{path}"))).await;
+        assert_eq!(error(&answer), (405, "this method is not allowed here".into()), "{path}");
+        assert_eq!((answer.header("allow"), answer.header("cache-control")), (allowed, "no-store"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_fails_too_often_has_to_wait() {
     let server =
         Server::with(&[("console.sign_ins_per_minute_max", "3"), ("trusted_proxies", "127.0.0.1")]).await;

@@ -67,8 +67,7 @@ impl Console {
 
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
-    Router::new()
-        .merge(pages::routes())
+    let calls = Router::new()
         .route("/console/api/session", get(session::show).post(session::sign_in).delete(session::sign_out))
         .route("/console/api/overview", get(overview::show))
         .route("/console/api/apps", get(apps::list).post(apps::register))
@@ -83,7 +82,15 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/console/api/apps/{app_key}/feed", get(feed::watch))
         .route("/console/api/apps/{app_key}/webhooks", get(webhooks::show))
         .route("/console/api/apps/{app_key}/webhooks/retry", post(webhooks::retry))
-        .route("/console/api/{*rest}", any(|| async { Refused(Refusal::PathUnknown.into()) }))
+        .route("/console/api", any(unknown))
+        .route("/console/api/", any(unknown))
+        .route("/console/api/{*rest}", any(unknown))
+        .method_not_allowed_fallback(|| async { Refused(Refusal::MethodNotAllowed.into()) });
+    pages::routes().merge(calls)
+}
+
+async fn unknown() -> Refused {
+    Refused(Refusal::PathUnknown.into())
 }
 
 /// A fault on its way out of a route.
