@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::io::Read;
+
+use flate2::read::GzDecoder;
 use reqwest::Method;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
 use support::cluster::{self, ClusterClient};
 use support::console::{Browser, error, sign_in};
@@ -32,6 +35,33 @@ async fn the_page_may_load_nothing_but_its_own_files_and_is_asked_for_again() {
     assert_eq!(send(server.call(Method::GET, "/console/../Cargo.toml")).await.status, 404);
     assert_eq!(send(server.call(Method::GET, "/console/none.js")).await.status, 404);
     assert_eq!(send(server.public_call(Method::GET, "/console")).await.status, 404, "not for everybody");
+}
+
+#[tokio::test]
+async fn its_files_come_compressed_to_those_who_take_that() {
+    let server = Server::start().await;
+    let ask = async |accepted: &'static str| {
+        let call = server.call(Method::GET, "/console/parts.css").header(ACCEPT_ENCODING, accepted);
+        call.send().await.expect("an answer")
+    };
+    let (plain, packed) = (ask("identity").await, ask("br, gzip;q=0.5").await);
+    for answer in [&plain, &packed] {
+        assert_eq!(answer.headers()["vary"], "accept-encoding");
+        assert_eq!(answer.headers()["content-type"], "text/css; charset=utf-8");
+    }
+    assert!(!plain.headers().contains_key("content-encoding"));
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    assert_ne!(plain.headers()["etag"], packed.headers()["etag"]);
+    let tag = packed.headers()["etag"].clone();
+    let again = async |accepted: &'static str| {
+        let call = server.call(Method::GET, "/console/parts.css").header(ACCEPT_ENCODING, accepted);
+        send(call.header("if-none-match", &tag)).await.status
+    };
+    assert_eq!((again("gzip").await.as_u16(), again("gzip;q=0").await.as_u16()), (304, 200));
+    let (plain, packed) = (plain.bytes().await.expect("a body"), packed.bytes().await.expect("a body"));
+    let mut unpacked = Vec::new();
+    GzDecoder::new(&*packed).read_to_end(&mut unpacked).expect("it is sound");
+    assert_eq!((unpacked == plain, packed.len() * 2 < plain.len()), (true, true));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 mod apps;
 mod events;
 mod feed;
+mod gzip;
 mod here;
 mod overview;
 mod pages;
