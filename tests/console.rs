@@ -223,7 +223,7 @@ async fn the_overview_tells_how_the_node_fares() {
     })
     .await;
     assert_eq!((&overview["connections"]["gusher"], &overview["published"]), (&json!(1), &json!(1)));
-    assert_eq!((&overview["nodes"], &overview["bus"]), (&json!(1), &Value::Null));
+    assert_eq!((&overview["other_nodes"], &overview["bus"]), (&json!(0), &Value::Null));
     assert!(overview["memory_bytes"].as_u64() > Some(1_000_000) && overview["bytes_out"].as_u64() > Some(5));
     assert!(overview["refusals"].as_array().is_some_and(|rows| rows.iter().any(|row| row[0] == "401")));
     assert_eq!(overview["webhooks"]["waiting"], 0);
