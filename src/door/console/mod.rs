@@ -12,7 +12,6 @@ mod here;
 mod overview;
 mod pages;
 mod session;
-mod throttle;
 mod webhooks;
 
 use std::sync::Arc;
@@ -26,7 +25,6 @@ use axum::routing::{any, delete, get, patch, post};
 use tokio::time::Instant;
 
 use session::{Sessions, Visitor};
-use throttle::Throttle;
 
 use super::{Door, answer};
 use crate::config::ConsoleSettings;
@@ -47,18 +45,11 @@ pub(super) struct Console {
     /// They do so over TLS.
     is_public_tls: bool,
     sessions: Sessions,
-    throttle: Throttle,
 }
 
 impl Console {
     pub fn new(settings: ConsoleSettings, public: String, is_public_tls: bool) -> Self {
-        Self {
-            settings,
-            public,
-            is_public_tls,
-            sessions: Sessions::new(settings),
-            throttle: Throttle::new(settings.sign_ins_per_minute_max),
-        }
+        Self { settings, public, is_public_tls, sessions: Sessions::new(settings) }
     }
 
     pub fn is_enabled(&self) -> bool {
