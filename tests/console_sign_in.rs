@@ -3,10 +3,10 @@
 mod support;
 
 use futures_util::future::join_all;
-use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, Version};
 use serde_json::{Value, json};
-use support::console::{Browser, error, sign_in};
+use support::console::{Browser, Feed, error, sign_in};
 use support::{ADMIN, Answer, SUPER, Server, send};
 
 /// A node with the apps `x` and `y`.
@@ -139,4 +139,27 @@ async fn what_changes_something_must_come_from_the_page() {
     }
     let form = server.call(Method::POST, "/console/api/session").form(&[("account", SUPER.0)]);
     assert_eq!(error(&send(form).await), refused);
+}
+
+#[tokio::test]
+async fn over_tls_the_cookie_stays_there_by_each_version_of_http() {
+    for (streams_max, version) in [("100", Version::HTTP_2), ("0", Version::HTTP_11)] {
+        let server = Server::secure(&[("limits.http2_streams_max", streams_max)]).await;
+        server.register("x").await;
+        let page = server.call(Method::GET, "/console").send().await.expect("an answer");
+        assert_eq!((page.version(), page.status().as_u16()), (version, 200));
+        let answer = sign_in(&server, SUPER, None).await;
+        let flags = answer.header("set-cookie").split_once("; ").expect("flags").1.to_owned();
+        assert_eq!(
+            (answer.status.as_u16(), &*flags),
+            (200, "Path=/console; HttpOnly; SameSite=Strict; Secure")
+        );
+        let browser = Browser::super_admin(&server).await;
+        let mut feed = Feed::watch(&server, &browser, "x").await;
+        server.push("x", "hello").await;
+        assert_eq!(feed.item().await["data"], "hello");
+        let gone = browser.delete(&server, "/session").await;
+        assert!(gone.header("set-cookie").ends_with("; Secure; Max-Age=0"), "{}", gone.header("set-cookie"));
+        assert_eq!(browser.get(&server, "/session").await.status, 401);
+    }
 }
