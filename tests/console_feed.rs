@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use gusher::config::BusKind;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::cluster::{self, ClusterClient};
 use support::console::{Browser, Feed, error};
 use support::hook::{Asked, Hook};
 use support::pusher::{self, PusherClient};
+use support::real_nodes::{Cluster, until};
 use support::{ADMIN, Server, send, soon};
 
 /// The members of an item that say what happened.
@@ -277,4 +279,26 @@ async fn what_was_given_up_is_told_again() {
     let asked = hook.asked();
     assert!(asked.iter().all(|asked| asked.body.contains(r#""channel":"news""#)));
     assert_eq!(browser.send(&server, Method::POST, "/apps/key/webhooks/retry", json!({})).await.status, 400);
+}
+
+#[tokio::test]
+async fn the_feed_and_the_overview_tell_how_many_other_nodes_there_are() {
+    let mut cluster = Cluster::start(BusKind::Nats, 2).await;
+    let browser = Browser::super_admin(&cluster.nodes[0]).await;
+    let others = async || browser.get(&cluster.nodes[0], "/overview").await.json()["other_nodes"].clone();
+    until("the other is known", async || others().await == 1).await;
+    let mut feed = Feed::watch(&cluster.nodes[0], &browser, "app").await;
+    assert_eq!(feed.others, 1);
+    let elsewhere = cluster.nodes[1].connect("app", "anna").await;
+    let here = cluster.nodes[0].connect("app", "ben").await;
+    assert_eq!(brief(&feed.item().await), ("connected", "ben"), "what is elsewhere is not shown");
+    elsewhere.close().await;
+    cluster.nodes.pop().expect("it is there").stop().await;
+    assert_eq!(feed.next().await, Some(("nodes".to_owned(), json!({ "others": 0 }))));
+    let overview = browser.get(&cluster.nodes[0], "/overview").await.json();
+    assert_eq!((&overview["other_nodes"], &overview["bus"]["up"]), (&json!(0), &json!(true)));
+    // Of whom nothing can be heard, nothing is known.
+    cluster.bus.kill();
+    assert_eq!(feed.next().await, Some(("nodes".to_owned(), json!({ "others": null }))));
+    here.close().await;
 }

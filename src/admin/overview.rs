@@ -17,6 +17,8 @@ pub struct Overview {
     pub node: Option<String>,
     /// The kind of bus, and how the node fares with the others.
     pub bus: Option<(&'static str, BusState)>,
+    /// How many others there are; none when that is not known.
+    pub other_nodes: Option<usize>,
     /// Its sockets, in the order of [`Dialect::ALL`].
     pub sockets: [u64; Dialect::ALL.len()],
     /// How many it may have.
@@ -53,6 +55,7 @@ impl Monitor {
             uptime: self.started.elapsed().unwrap_or_default(),
             node: hub.node_id().map(|id| id.to_string()),
             bus: hub.bus_name().zip(hub.bus_state()),
+            other_nodes: hub.other_nodes(),
             sockets: Dialect::ALL.map(of),
             sockets_max: hub.sockets_max(),
             memory_bytes: process::resident_bytes(),

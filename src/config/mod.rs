@@ -358,8 +358,6 @@ pub struct ConsoleSettings {
     pub session_time_max: Duration,
     /// Sessions of one account; one more ends the one that was unused for longest.
     pub sessions_max: usize,
-    /// Failed sign-ins in a minute, from one address and for one account.
-    pub sign_ins_per_minute_max: u32,
     /// Who may watch the feed of one app at once.
     pub watchers_max: u32,
     /// What the feed of one app shows in a second.

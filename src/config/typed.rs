@@ -135,7 +135,6 @@ pub(super) struct TypedConsole {
     pub idle_minutes_max: i64,
     pub session_hours_max: i64,
     pub sessions_max: i64,
-    pub sign_ins_per_minute_max: i64,
     pub watchers_max: i64,
     pub items_per_second_max: i64,
 }
@@ -287,7 +286,6 @@ impl Default for TypedConsole {
             idle_minutes_max: 30,
             session_hours_max: 12,
             sessions_max: 20,
-            sign_ins_per_minute_max: 10,
             watchers_max: 8,
             items_per_second_max: 200,
         }

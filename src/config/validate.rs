@@ -352,7 +352,6 @@ impl Check {
 
     fn console(&mut self, typed: &TypedConsole) -> ConsoleSettings {
         let mut small = |name, value| u32::try_from(self.count(name, value, 1..=1_000)).unwrap_or(u32::MAX);
-        let sign_ins_per_minute_max = small("console.sign_ins_per_minute_max", typed.sign_ins_per_minute_max);
         let watchers_max = small("console.watchers_max", typed.watchers_max);
         let items_per_second_max = small("console.items_per_second_max", typed.items_per_second_max);
         ConsoleSettings {
@@ -361,7 +360,6 @@ impl Check {
             session_time_max: 3_600
                 * self.seconds("console.session_hours_max", typed.session_hours_max, 1..=720),
             sessions_max: self.count("console.sessions_max", typed.sessions_max, 1..=1_000),
-            sign_ins_per_minute_max,
             watchers_max,
             items_per_second_max,
         }

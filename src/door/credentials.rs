@@ -144,27 +144,27 @@ impl Credentials {
         }
     }
 
-    /// Whether account and password are those of `admin`. Of one who is not there, or is called otherwise, it takes as long
-    /// to say no. How often one may try is the caller's to bound.
+    /// Lets pass whose account and password are those of `admin`. Of one who is not there, or is called otherwise, it takes as
+    /// long to say no.
     ///
     /// # Errors
-    /// [`Refusal::Internal`].
-    pub async fn sign_in(
-        &self,
-        admin: Option<&Admin>,
-        account: &str,
-        password: &str,
-    ) -> Result<bool, Refusal> {
+    /// Those of [`Credentials::reach`].
+    pub async fn sign_in(&self, attempt: &Attempt<'_>, admin: Option<&Admin>) -> Result<(), Refusal> {
+        let Attempt { account, secret, .. } = *attempt;
+        let check = || self.check(attempt);
+        check()?;
         let is_named = |admin: &&Admin| bool::from(admin.account.as_bytes().ct_eq(account.as_bytes()));
-        match admin.filter(is_named) {
-            Some(admin) => self.proves(admin, account, password, || Ok(())).await,
+        let is_proven = match admin.filter(is_named) {
+            Some(admin) => self.proves(admin, account, secret, check).await?,
             None => {
-                let (secret, cost) = (format!("{account}{password}"), self.settings.bcrypt_cost);
+                let (secret, cost) = (format!("{account}{secret}"), self.settings.bcrypt_cost);
                 let _place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
+                check()?;
                 let hashed = spawn_blocking(move || drop(bcrypt::hash(secret, cost))).await;
-                hashed.map(|()| false).map_err(|_| Refusal::Internal)
+                hashed.map(|()| false).map_err(|_| Refusal::Internal)?
             }
-        }
+        };
+        if is_proven { Ok(()) } else { Err(self.fail(attempt)) }
     }
 
     /// Lets who shows one of these tokens pass. Digests are compared, so that not even the length of what was expected

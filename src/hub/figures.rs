@@ -18,7 +18,19 @@ pub struct BusState {
     pub nodes: usize,
 }
 
+impl BusState {
+    /// How many other nodes live; none when that is not known.
+    pub fn others(&self) -> Option<usize> {
+        (self.is_up && self.is_ready).then(|| self.nodes.saturating_sub(1))
+    }
+}
+
 impl Hub {
+    /// How many other nodes live; none when that is not known.
+    pub fn other_nodes(&self) -> Option<usize> {
+        self.bus_state().map_or(Some(0), |state| state.others())
+    }
+
     /// All apps, in no order.
     pub fn live_apps(&self) -> Vec<Arc<LiveApp>> {
         self.apps.all()

@@ -64,6 +64,8 @@ pub fn error(answer: &Answer) -> (u16, String) {
 
 /// A feed that is watched.
 pub struct Feed {
+    /// How many other nodes there are, as it was told first.
+    pub others: Value,
     response: Response,
     text: String,
 }
@@ -75,7 +77,11 @@ impl Feed {
         let response = soon("an answer", call.send()).await.expect("an HTTP answer");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response, text: String::new() }
+        let mut feed = Self { others: Value::Null, response, text: String::new() };
+        let (name, nodes) = feed.next().await.expect("the feed goes on");
+        assert_eq!(name, "nodes");
+        feed.others = nodes["others"].clone();
+        feed
     }
 
     /// The next event: its name, and its data. None when the feed is over.

@@ -15,6 +15,11 @@ pub fn skipped(count: u64) -> String {
     format!("event: skipped\ndata: {}\n\n", json!({ "count": count }))
 }
 
+/// Says how many other nodes there are, of which the feed tells nothing, if that is known.
+pub fn nodes(others: Option<usize>) -> String {
+    format!("event: nodes\ndata: {}\n\n", json!({ "others": others }))
+}
+
 /// Something that happened. JSON has no line breaks of its own, so the data is one line.
 pub fn item(item: &Item) -> String {
     let (kind, rest) = members(&item.what);

@@ -28,16 +28,6 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, "sign in first")
     }
 
-    /// Account and password do not belong together, or not to what was named.
-    pub fn wrong_password() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "account or password is wrong")
-    }
-
-    /// There were too many wrong ones.
-    pub fn throttled() -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too many failed sign-ins: try again later")
-    }
-
     /// A call that changes something does not show that it comes from the page.
     pub fn not_from_page() -> Self {
         Self::new(StatusCode::FORBIDDEN, "the request does not come from the console")
@@ -88,10 +78,13 @@ impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let (status, text) = gusher::api::refusal(&refusal);
         match refusal {
+            Refusal::NotAuthorized => Self::new(status, "account or password is wrong"),
+            Refusal::SignInsExceeded { .. } => Self::new(status, "too many failed sign-ins: try again later"),
             Refusal::AppUnknown => Self::app_unknown(),
             Refusal::AppExists => Self::new(status, "there is an app with this key"),
             Refusal::PatternInvalid(reason) => Self::new(status, format!("pattern error: {reason}")),
             Refusal::PathUnknown => Self::new(status, "there is nothing at this path"),
+            Refusal::MethodNotAllowed => Self::new(status, "this method is not allowed here"),
             _ => Self::new(status, text.replace("auth_", "")),
         }
     }

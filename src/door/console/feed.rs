@@ -34,8 +34,8 @@ pub async fn watch(State(door): State<Arc<Door>>, head: Parts) -> Answer {
     door.hub.metrics.feed_watchers.add(1);
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watching =
-        Watching { door, visitor, live, watcher, looks, told: Instant::now(), progress: Progress::New };
+    let (told, others, progress) = (Instant::now(), door.hub.other_nodes(), Progress::New);
+    let watching = Watching { door, visitor, live, watcher, looks, told, others, progress };
     let chunks = unfold(watching, |mut watching| async move {
         let chunk = watching.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(chunk)), watching))
@@ -65,6 +65,8 @@ struct Watching {
     looks: Interval,
     /// When something was last said.
     told: Instant,
+    /// How many other nodes there were when that was last said.
+    others: Option<usize>,
     progress: Progress,
 }
 
@@ -76,7 +78,7 @@ impl Watching {
             // The answer shall come at once, though nothing may happen for long.
             Progress::New => {
                 self.progress = Progress::Open;
-                words::COMMENT.to_owned()
+                words::nodes(self.others)
             }
             Progress::Open => self.wait().await,
         };
@@ -108,6 +110,10 @@ impl Watching {
         if skipped > 0 {
             self.door.hub.metrics.feed_skipped.add(skipped);
             return Some(words::skipped(skipped));
+        }
+        let others = self.door.hub.other_nodes();
+        if std::mem::replace(&mut self.others, others) != others {
+            return Some(words::nodes(others));
         }
         (now - self.told >= SILENCE_MAX).then(|| words::COMMENT.to_owned())
     }

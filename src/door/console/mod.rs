@@ -7,11 +7,11 @@
 mod apps;
 mod events;
 mod feed;
+mod gzip;
 mod here;
 mod overview;
 mod pages;
 mod session;
-mod throttle;
 mod webhooks;
 
 use std::sync::Arc;
@@ -25,7 +25,6 @@ use axum::routing::{any, delete, get, patch, post};
 use tokio::time::Instant;
 
 use session::{Sessions, Visitor};
-use throttle::Throttle;
 
 use super::{Door, answer};
 use crate::config::ConsoleSettings;
@@ -46,18 +45,11 @@ pub(super) struct Console {
     /// They do so over TLS.
     is_public_tls: bool,
     sessions: Sessions,
-    throttle: Throttle,
 }
 
 impl Console {
     pub fn new(settings: ConsoleSettings, public: String, is_public_tls: bool) -> Self {
-        Self {
-            settings,
-            public,
-            is_public_tls,
-            sessions: Sessions::new(settings),
-            throttle: Throttle::new(settings.sign_ins_per_minute_max),
-        }
+        Self { settings, public, is_public_tls, sessions: Sessions::new(settings) }
     }
 
     pub fn is_enabled(&self) -> bool {
@@ -67,8 +59,7 @@ impl Console {
 
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
-    Router::new()
-        .merge(pages::routes())
+    let calls = Router::new()
         .route("/console/api/session", get(session::show).post(session::sign_in).delete(session::sign_out))
         .route("/console/api/overview", get(overview::show))
         .route("/console/api/apps", get(apps::list).post(apps::register))
@@ -83,7 +74,15 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/console/api/apps/{app_key}/feed", get(feed::watch))
         .route("/console/api/apps/{app_key}/webhooks", get(webhooks::show))
         .route("/console/api/apps/{app_key}/webhooks/retry", post(webhooks::retry))
-        .route("/console/api/{*rest}", any(|| async { Refused(Refusal::PathUnknown.into()) }))
+        .route("/console/api", any(unknown))
+        .route("/console/api/", any(unknown))
+        .route("/console/api/{*rest}", any(unknown))
+        .method_not_allowed_fallback(|| async { Refused(Refusal::MethodNotAllowed.into()) });
+    pages::routes().merge(calls)
+}
+
+async fn unknown() -> Refused {
+    Refused(Refusal::PathUnknown.into())
 }
 
 /// A fault on its way out of a route.

@@ -26,7 +26,7 @@ fn told(overview: &Overview) -> String {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": overview.uptime.as_secs(),
         "node": { "id": overview.node },
-        "nodes": overview.bus.map_or(1, |(_, state)| state.nodes),
+        "other_nodes": overview.other_nodes,
         "bus": bus,
         "connections": { "gusher": gusher, "cluster": cluster, "pusher": pusher, "max": overview.sockets_max },
         "memory_bytes": overview.memory_bytes,

@@ -5,10 +5,11 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
@@ -16,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sha2::{Digest, Sha256};
 
+use super::gzip;
 use crate::door::{Door, answer};
 use crate::model::Refusal;
 
@@ -56,13 +58,26 @@ const FILES: &[(&str, &str, &str)] = &[
     ("webhooks.js", SCRIPT, include_str!("page/webhooks.js")),
 ];
 
-/// The tags of the files, by which a browser asks whether they have changed.
-static TAGS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
-    let tag = |(_, _, text): &(&str, &str, &str)| {
+/// A form in which a file is sent: its bytes, and the tag by which a browser asks whether they have changed.
+struct Form {
+    body: Bytes,
+    tag: HeaderValue,
+}
+
+impl Form {
+    fn new(body: Bytes, tag: &str) -> Self {
+        Self { body, tag: HeaderValue::from_str(tag).expect("hex digits can be a header") }
+    }
+}
+
+/// The files as they are, and compressed.
+static FORMS: LazyLock<Vec<[Form; 2]>> = LazyLock::new(|| {
+    let forms = |(_, _, text): &(&str, &str, &'static str)| {
         let digest = hex::encode(&Sha256::digest(text)[..16]);
-        HeaderValue::from_str(&format!("\"{digest}\"")).expect("hex digits can be a header")
+        let plain = Form::new(Bytes::from_static(text.as_bytes()), &format!("\"{digest}\""));
+        [plain, Form::new(gzip::pack(text).into(), &format!("\"{digest}-gzip\""))]
     };
-    FILES.iter().map(tag).collect()
+    FILES.iter().map(forms).collect()
 });
 
 pub fn routes() -> Router<Arc<Door>> {
@@ -84,20 +99,25 @@ fn serve(door: &Door, head: &Parts, file: Option<usize>) -> Response {
     if door.hub.is_draining() {
         return answer::refuse(&Refusal::Draining);
     }
-    let Some((file, (_, content_type, text))) = file.map(|file| (file, FILES[file])) else {
+    let Some((file, (_, content_type, _))) = file.map(|file| (file, FILES[file])) else {
         return answer::refuse(&Refusal::PathUnknown);
     };
-    let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|tag| *tag == TAGS[file]);
+    let is_packed = gzip::is_wanted(&head.headers);
+    let form = &FORMS[file][usize::from(is_packed)];
     let headers = [
         (CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (ETAG, TAGS[file].clone()),
+        (VARY, HeaderValue::from_static("accept-encoding")),
+        (ETAG, form.tag.clone()),
     ];
-    match is_known {
-        true => (StatusCode::NOT_MODIFIED, headers).into_response(),
-        false => (headers, text).into_response(),
+    if head.headers.get(IF_NONE_MATCH).is_some_and(|tag| *tag == form.tag) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
+    let coding = is_packed.then_some([(CONTENT_ENCODING, HeaderValue::from_static(gzip::NAME))]);
+    let mut response = (headers, form.body.clone()).into_response();
+    response.headers_mut().extend(coding.into_iter().flatten());
+    response
 }

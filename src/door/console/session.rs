@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
+use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +20,8 @@ use crate::config::ConsoleSettings;
 use crate::dialect::console::Fault;
 use crate::dialect::console::session::{SignIn, Told};
 use crate::door::client::Client;
-use crate::door::{body, upgrade};
+use crate::door::throttle::Attempt;
+use crate::door::{answer, body, upgrade};
 use crate::hub::LiveApp;
 use crate::model::{Admin, AppKey, AppNumber, Refusal};
 
@@ -197,41 +198,20 @@ impl Door {
         }
     }
 
-    async fn try_sign_in(&self, head: &Parts, sign_in: &SignIn) -> Result<(String, Visitor), SignInFault> {
-        let throttle = &self.console.throttle;
-        let app_key = sign_in.app_key.as_deref();
-        let payers = [throttle.account(app_key), throttle.address(Client::of_head(head).address)];
-        throttle
-            .charge(&payers, Instant::now())
-            .map_err(|wait| SignInFault::Throttled(wait.as_secs_f64().ceil() as u64))?;
-        let asked = self.admin_of(app_key);
+    async fn try_sign_in(&self, head: &Parts, sign_in: &SignIn) -> Result<(String, Visitor), Refusal> {
+        let asked = self.admin_of(sign_in.app_key.as_deref());
         let admin = asked.as_ref().map(|(_, admin)| admin);
-        let is_good = self.credentials.sign_in(admin, &sign_in.account, &sign_in.password).await?;
-        let Some((who, admin)) = asked.filter(|_| is_good) else { return Err(SignInFault::Wrong) };
-        throttle.give_back(&payers);
-        let opened = self.console.sessions.open(who, admin, Instant::now());
-        Ok(opened.map_err(|_| Refusal::Internal)?)
+        let address = Client::of_head(head).address;
+        let attempt = Attempt { address, account: &sign_in.account, secret: &sign_in.password };
+        self.credentials.sign_in(&attempt, admin).await?;
+        let (who, admin) = asked.ok_or(Refusal::NotAuthorized)?;
+        self.console.sessions.open(who, admin, Instant::now()).map_err(|_| Refusal::Internal)
     }
 
     fn told<'a>(&'a self, visitor: &'a Visitor) -> String {
         let (public, is_tls) = (&*self.console.public, self.console.is_public_tls);
         Told { account: &visitor.account, app_key: visitor.app_key(), csrf: &visitor.csrf, public, is_tls }
             .body()
-    }
-}
-
-/// Why somebody is not signed in.
-enum SignInFault {
-    /// Account and password do not belong together.
-    Wrong,
-    /// There were too many of those; after so many seconds there may be another.
-    Throttled(u64),
-    Refused(Refusal),
-}
-
-impl From<Refusal> for SignInFault {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
     }
 }
 
@@ -247,26 +227,25 @@ pub async fn sign_in(State(door): State<Arc<Door>>, request: Request) -> Answer 
     }
     let body = body::read(body, SIGN_IN_BYTES_MAX, door.terms().limits.body_time_max).await?;
     let signed_in = door.try_sign_in(&head, &SignIn::read(&body)?).await;
-    let sign_ins = &door.hub.metrics.console_sign_ins;
-    match signed_in {
+    let outcome = match &signed_in {
+        Ok(_) => Some("accepted"),
+        Err(Refusal::NotAuthorized) => Some("refused"),
+        Err(Refusal::SignInsExceeded { .. }) => Some("throttled"),
+        Err(_) => None,
+    };
+    outcome.iter().for_each(|outcome| door.hub.metrics.console_sign_ins.add(outcome, 1));
+    Ok(match signed_in {
         Ok((word, visitor)) => {
-            sign_ins.add("accepted", 1);
             let mut response = json(StatusCode::OK, door.told(&visitor));
             set_cookie(&mut response, &word, upgrade::came_over_tls(&door, &head));
-            Ok(response)
+            response
         }
-        Err(SignInFault::Wrong) => {
-            sign_ins.add("refused", 1);
-            Err(Fault::wrong_password().into())
+        Err(refusal) => {
+            let mut response = Refused(refusal.clone().into()).into_response();
+            answer::mark(&mut response, &refusal);
+            response
         }
-        Err(SignInFault::Throttled(seconds)) => {
-            sign_ins.add("throttled", 1);
-            let mut response = Refused(Fault::throttled()).into_response();
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-            Ok(response)
-        }
-        Err(SignInFault::Refused(refusal)) => Err(refusal.into()),
-    }
+    })
 }
 
 /// `GET /console/api/session`.
@@ -320,7 +299,6 @@ mod tests {
             idle_time_max: 30 * MINUTE,
             session_time_max: 60 * MINUTE,
             sessions_max: 2,
-            sign_ins_per_minute_max: 1,
             watchers_max: 1,
             items_per_second_max: 1,
         })

@@ -17,6 +17,8 @@ export class Feed {
     this.kinds = new Map()
     this.skipped = 0
     this.total = 0
+    /** How many other nodes there are, of which nothing is heard; null: nobody knows. */
+    this.others = null
     /** "idle", "opening", "live", "waiting" or "ended", and why. */
     this.state = { name: "idle", reason: null }
     /** Called with the items that came, none when only the state changed. */
@@ -50,6 +52,10 @@ export class Feed {
   }
 
   hear(event, data) {
+    if (event === "nodes") {
+      this.others = data.others
+      return this.changed([])
+    }
     if (event === "skipped") {
       this.skipped += data.count
       return this.changed([])

@@ -41,3 +41,9 @@ export function duration(seconds) {
 }
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`
+
+/** How many nodes there are besides this one; null: nobody knows. */
+export function besides(others) {
+  if (others == null) return "how many others there are is not known"
+  return others ? `there ${others === 1 ? "is" : "are"} ${plural(others, "other")}` : "there are no others"
+}

@@ -1,7 +1,7 @@
 // The feed of an app as one watches it: chosen by kind and by text, held still, cleared.
 
 import { h, put, say } from "./dom.js"
-import { bytes, count, plural, time } from "./format.js"
+import { besides, bytes, count, plural, time } from "./format.js"
 import { KEPT_MAX } from "./feed.js"
 import { button, empty } from "./parts.js"
 
@@ -72,7 +72,7 @@ export function liveTab({ feed, open }, signal) {
     say(pause, isPaused ? "Go on" : "Pause")
     const skipped = feed.skipped ? `${plural(feed.skipped, "event")} left out, as more came than a feed carries. ` : ""
     const why = name === "live" || !reason ? "" : `${reason} `
-    say(note, `${why}${skipped}What happens on this node alone, since you opened the app; the newest ${KEPT_MAX}.`)
+    say(note, `${why}${skipped}What happens on this node alone; ${besides(feed.others)}. The newest ${KEPT_MAX}, since you opened the app.`)
     const isEmpty = !list.childElementCount
     list.hidden = isEmpty
     nothing.hidden = !isEmpty

@@ -4,7 +4,7 @@
 import { get } from "./api.js"
 import { chart, SPAN_MS } from "./charts.js"
 import { h, put, repeat, say } from "./dom.js"
-import { brief, bytes, count, duration, percent } from "./format.js"
+import { besides, brief, bytes, count, duration, percent } from "./format.js"
 import { badge, faultLine, pageHead, table } from "./parts.js"
 
 const PERIOD_MS = 2_000
@@ -93,12 +93,13 @@ function plot(title, series, format, more) {
 export function overviewPage(signal) {
   const drawn = charts()
   const facts = h("div", { class: "facts" }, " ")
+  const whose = h("p", { class: "hint" }, "The figures of this node alone.")
   const fault = faultLine()
   const reasons = table("Refusals since the start", [["Refusal"], ["Count", "number"]])
   const webhooks = table("Webhooks since the start", [["Webhooks"], ["Count", "number"]])
   const node = table("Node", [["Node"], ["", "number"]])
   const page = h("div", { class: "page" },
-    pageHead("Overview", facts), fault.element,
+    pageHead("Overview", facts), whose, fault.element,
     h("div", { class: "cards" }, drawn.map(({ element }) => element)),
     h("div", { class: "cards" }, [node, reasons, webhooks].map(({ element }) => h("section", { class: "card plain" }, element))))
 
@@ -106,6 +107,7 @@ export function overviewPage(signal) {
     fault.tell(seen.fault && `${seen.fault.message} What you see is older; trying again.`)
     if (!seen.latest) return
     facts.replaceChildren(...chips(seen.latest))
+    say(whose, `The figures of this node alone; ${besides(seen.latest.other_nodes)}.`)
     for (const { draw } of drawn) draw()
     rows(node.body, nodeRows(seen.latest))
     rows(reasons.body, seen.latest.refusals.filter(([, number]) => number).map(([status, number]) => [`status ${status}`, count(number)]), "Nobody was refused.")
@@ -117,21 +119,21 @@ export function overviewPage(signal) {
   return { element: page, title: "Overview", place: "overview" }
 }
 
-function chips({ version, uptime_seconds, nodes, bus, node }) {
+function chips({ version, uptime_seconds, bus, node }) {
   const isWell = bus?.up && bus?.ready
   return [
     badge(`up ${duration(uptime_seconds)}`, "good"),
     badge(`version ${version}`),
     bus && badge(`${bus.kind} ${bus.up ? (bus.ready ? "ready" : "joining") : "down"}`, isWell ? "good" : "bad"),
-    nodes > 1 && badge(`${nodes} nodes, this one's figures${node?.id ? `: ${node.id}` : ""}`),
+    node.id && badge(`node ${node.id}`),
   ].filter(Boolean)
 }
 
-function nodeRows({ connections, nodes, published, delivered, bytes_in, bytes_out, slow_cuts, outbox_bytes, cpu_seconds }) {
+function nodeRows({ connections, other_nodes, published, delivered, bytes_in, bytes_out, slow_cuts, outbox_bytes, cpu_seconds }) {
   const all = connections.gusher + connections.cluster + connections.pusher
   return [
     ["Connections", connections.max ? `${count(all)} of at most ${count(connections.max)}` : count(all)],
-    ["Nodes", count(nodes)],
+    ["Other nodes", other_nodes == null ? "unknown" : count(other_nodes)],
     ["Published", count(published)],
     ["Delivered", count(delivered)],
     ["Received", bytes(bytes_in)],

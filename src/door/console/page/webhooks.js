@@ -77,7 +77,7 @@ function card(report, retry) {
   const update = (newer) => {
     for (const [name, value] of values) say(value, count(newer[name]))
     again.disabled = !newer.waiting
-    say(last, newer.last ? `Last attempt ${date(newer.last.time_ms)}, ${time(newer.last.time_ms)}: ${answerOf(newer.last)}` : "Nothing was told yet.")
+    say(last, newer.last ? `Last attempt ${date(newer.last.time_ms)}: ${answerOf(newer.last)}` : "Nothing was told yet.")
   }
   return { element, update }
 }
