@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gusher::dialect::signature::hmac_hex;
 use gusher::hub::Message;
 use gusher::model::pattern::{Pattern, PatternLimits};
-use gusher::model::{ChannelName, Publication, Target};
+use gusher::model::{ChannelName, Publication, Target, ValueEvent};
 use world::{Frame, Peer, SETTINGS, World};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -197,6 +197,33 @@ fn those_who_stay_hear_who_has_left_and_those_who_leave_do_not() {
         let removed = |frame: &&Frame| matches!(frame, Frame::Text(text) if text.contains("member_removed"));
         let expected = if gone.contains(&index) { 0 } else { gone.len() };
         assert_eq!(frames.iter().filter(removed).count(), expected);
+    }
+}
+
+#[test]
+fn what_is_published_in_either_form_reaches_those_who_have_not_been_closed_yet() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<_> = (0..50).map(|number| world.connect_pusher(&app, number).0).collect();
+    let subscribe =
+        serde_json::json!({ "event": "pusher:subscribe", "data": { "channel": "c" } }).to_string();
+    peers.iter_mut().for_each(|peer| peer.send(1, subscribe.as_bytes()));
+    world.settle();
+    heard(&mut peers);
+    world.hub.drain(Duration::from_secs(1));
+    // Some have left the hub.
+    world.turn();
+    let channel = ChannelName::parse("c").unwrap();
+    let target = Target::Channels(vec![channel.clone()]);
+    let event = Publication { target, event: "e".into(), data: "d".into(), except: None };
+    assert_eq!(world.hub.publish(&app, &event).unwrap().sockets, 25);
+    let value = ValueEvent { channel, event: "v".into(), value: "1".into() };
+    world.hub.publish_values(&app, &[value]).unwrap();
+    world.turn();
+    let heard = heard(&mut peers);
+    assert_eq!(closed_with(4200, &heard).len(), 25);
+    for frames in heard {
+        assert!(matches!(frames[..], [Frame::Text(_), Frame::Text(_)] | [Frame::Text(_), Frame::Text(_), _]));
     }
 }
 

@@ -200,7 +200,7 @@ impl Shard {
             );
             held.newcomers.retain(|_, told| *told > push.revision);
         }
-        if !matches!(push.content, Content::Event { .. }) {
+        if !matches!(push.content, Content::Event { .. } | Content::Value { .. }) {
             excepted.extend(self.exodus.leaving());
         }
         if dialect::spares_some(push) {
