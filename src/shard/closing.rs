@@ -98,6 +98,7 @@ impl Shard {
         let length = self.sockets.len();
         if self.sockets.capacity() > 1024 && length < self.sockets.capacity() / 4 {
             self.sockets.shrink_to_fit();
+            self.wheel.forget_from(self.sockets.capacity() as Slot);
         }
     }
 

@@ -88,7 +88,7 @@ impl Shard {
     /// The tick of a share has come.
     pub(super) fn next_share(&mut self) {
         if self.exodus.add_share(self.now) > 0 {
-            self.wheel.schedule(self.now + 1, SHARE_DUE);
+            self.wheel.enter(self.now + 1, SHARE_DUE);
         }
     }
 

@@ -79,7 +79,6 @@ impl Shard {
             last_heard: self.now,
             frames: 0,
             next_ping: 0,
-            timer_due: 0,
             deflates: arrival.deflates,
             is_dirty: false,
         });

@@ -203,13 +203,13 @@ pub struct Shard {
     /// its slot or none, and nothing to do there.
     gone: Vec<Stream>,
     faulty: Vec<Faulty>,
-    fired: Vec<(Tick, Slot)>,
+    fired: Vec<Slot>,
     ready: Vec<(Slot, Readiness)>,
     pool: Pool,
     batch: Batch,
     /// Made when the first message is to be deflated.
     deflater: Option<Box<Deflater>>,
-    wheel: Wheel<Slot>,
+    wheel: Wheel,
     now: Tick,
     /// When this turn began.
     turn: Instant,

@@ -123,8 +123,6 @@ pub struct Socket {
     pub frames: u32,
     /// When it is to be pinged.
     pub next_ping: Tick,
-    /// The tick its one valid timer entry is due.
-    pub timer_due: Tick,
     /// It agreed on deflated messages.
     pub deflates: bool,
     /// It stands in the shard's queue of outboxes to flush.
@@ -153,12 +151,9 @@ impl Socket {
     }
 
     /// Sees to it that a socket which takes nothing is looked at when its time is over.
-    pub fn watch_stall(&mut self, slot: Slot, rhythm: &Rhythm, wheel: &mut Wheel<Slot>) {
-        let Some(since) = self.outbox.blocked_since() else { return };
-        let due = since + rhythm.stall_max;
-        if due < self.timer_due {
-            self.timer_due = due;
-            wheel.schedule(due, slot);
+    pub fn watch_stall(&self, slot: Slot, rhythm: &Rhythm, wheel: &mut Wheel) {
+        if let Some(since) = self.outbox.blocked_since() {
+            wheel.schedule(since + rhythm.stall_max, slot);
         }
     }
 

@@ -96,24 +96,20 @@ impl Shard {
         self.schedule(slot);
     }
 
-    /// Enters a socket into the wheel for what is next to be done about it; an earlier entry becomes void.
+    /// Sees to it that a socket is looked at when something is next to be done about it.
     pub(super) fn schedule(&mut self, slot: Slot) {
-        let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
-        socket.timer_due = self.rhythm.next(socket).max(self.now + 1);
-        self.wheel.schedule(socket.timer_due, slot);
+        let Some(socket) = self.sockets.get(slot as usize) else { return };
+        self.wheel.schedule(self.rhythm.next(socket).max(self.now + 1), slot);
     }
 
     /// Deals with the sockets whose time has come.
     pub(super) fn look_at_timers(&mut self, now: Instant) {
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(now, &mut fired);
-        for (due, slot) in fired.drain(..) {
-            if slot == SHARE_DUE {
-                self.next_share();
-                continue;
-            }
-            if self.sockets.get(slot as usize).is_some_and(|socket| socket.timer_due == due) {
-                self.look_at(slot);
+        for slot in fired.drain(..) {
+            match slot {
+                SHARE_DUE => self.next_share(),
+                _ => self.look_at(slot),
             }
         }
         self.fired = fired;
