@@ -201,7 +201,7 @@ impl Hub {
         }
         // Whoever stood still heard nothing, whether there was something to hear or not.
         if now - last > BEAT_EVERY_MS {
-            peers.excuse(now);
+            peers.excuse(now - last, now);
             link.stand_back();
         }
         if now / BEAT_EVERY_MS != last / BEAT_EVERY_MS {
@@ -231,7 +231,7 @@ impl Hub {
     fn come_up(&self, link: &Link) {
         let now = self.agenda.now();
         let mut peers = lock(&link.peers);
-        peers.excuse(now);
+        peers.excuse(Millis::MAX, now);
         link.follow(&link.everybody());
         link.follow(&link.only(link.me()));
         link.set_up(true);

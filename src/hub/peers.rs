@@ -294,10 +294,13 @@ impl Peers {
         self.known.iter().filter(|(_, peer)| peer.heard < since).map(|(node, _)| *node).collect()
     }
 
-    /// Nobody counts as silent before something could be heard: as if all had been heard of at `now`. Nor as a member before it
-    /// says so again: it may be dead.
-    pub fn excuse(&mut self, now: Millis) {
-        self.known.values_mut().for_each(|peer| (peer.heard, peer.is_settled) = (now, false));
+    /// This node could hear nothing for so long, up to `now`: that counts as nobody's silence. Nor does anybody count as a member
+    /// before it says so again: it may be dead.
+    pub fn excuse(&mut self, deaf_for: Millis, now: Millis) {
+        for peer in self.known.values_mut() {
+            peer.heard = peer.heard.saturating_add(deaf_for).min(now);
+            peer.is_settled = false;
+        }
         self.expected.clear();
     }
 
