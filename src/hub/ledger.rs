@@ -95,11 +95,7 @@ impl Ledger {
 
     /// Webhooks know this, or need not.
     pub fn strike_out(&mut self, matter: &Matter) {
-        self.take(matter);
-    }
-
-    fn take(&mut self, matter: &Matter) -> Option<bool> {
-        let owed = self.owed.remove(matter)?;
+        let Some(owed) = self.owed.remove(matter) else { return };
         match owed.due {
             Some(due) => self.in_order.remove(&(due, owed.number)),
             None => self.left.remove(&owed.number),
@@ -112,7 +108,6 @@ impl Ledger {
                 self.members_gone.remove(channel);
             }
         }
-        Some(owed.is_there)
     }
 
     /// What is to be told by `now` and is this node's task, in its order: it is struck out. The rest is left to the others.
@@ -144,12 +139,12 @@ impl Ledger {
             }
             _ => Vec::new(),
         };
-        for matter in before {
+        for matter in before.into_iter().chain([matter]) {
             if self.owed.get(&matter).is_some_and(|owed| owed.is_there == is_there) {
-                into.extend(self.take(&matter).map(|is_there| (matter, is_there)));
+                self.strike_out(&matter);
+                into.push((matter, is_there));
             }
         }
-        into.extend(self.take(&matter).map(|is_there| (matter, is_there)));
     }
 
     /// The tasks are shared out anew: what was left to others is due again, before all that happened later. Whether there
