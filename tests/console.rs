@@ -9,17 +9,9 @@ use reqwest::Method;
 use reqwest::header::ACCEPT_ENCODING;
 use serde_json::{Value, json};
 use support::cluster::{self, ClusterClient};
-use support::console::{Browser, error, sign_in};
+use support::console::{Browser, error, serve, sign_in};
 use support::pusher::{self, PusherClient};
 use support::{ADMIN, SUPER, Server, send, soon};
-
-/// A node with the apps `x` and `y`.
-async fn serve() -> Server {
-    let server = Server::start().await;
-    server.register("x").await;
-    server.register("y").await;
-    server
-}
 
 #[tokio::test]
 async fn the_page_may_load_nothing_but_its_own_files_and_is_asked_for_again() {

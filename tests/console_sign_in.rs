@@ -6,16 +6,8 @@ use futures_util::future::join_all;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Version};
 use serde_json::{Value, json};
-use support::console::{Browser, Feed, error, sign_in};
+use support::console::{Browser, Feed, error, serve, sign_in};
 use support::{ADMIN, Answer, SUPER, Server, send};
-
-/// A node with the apps `x` and `y`.
-async fn serve() -> Server {
-    let server = Server::start().await;
-    server.register("x").await;
-    server.register("y").await;
-    server
-}
 
 #[tokio::test]
 async fn a_session_lasts_from_signing_in_to_signing_out() {

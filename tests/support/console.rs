@@ -6,6 +6,14 @@ use serde_json::{Value, json};
 
 use super::{Answer, SUPER, Server, send, soon};
 
+/// A node with the apps `x` and `y`.
+pub async fn serve() -> Server {
+    let server = Server::start().await;
+    server.register("x").await;
+    server.register("y").await;
+    server
+}
+
 /// A browser that is signed in.
 pub struct Browser {
     /// What it shows of itself, name and word.
