@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::Parser;
+use gusher::cli::{Cli, Command};
 use gusher::config::read::{Overlay, parse};
 
 /// A password, hashed.
@@ -57,10 +59,8 @@ fn the_examples_ask_for_paths_and_ports_that_are_served() {
         assert!(kubernetes.contains(&format!("path: {path}, port: public")), "{path}");
     }
     assert!(caddy.contains("health_uri /readyz"));
-    let dockerfile = include_str!("../Dockerfile");
-    assert!(
-        dockerfile.contains("EXPOSE 8001 8002") && caddy.contains(":8001 {") && caddy.contains(":8002 {")
-    );
+    assert!(DOCKERFILE.contains("EXPOSE 8001 8002"));
+    assert!(caddy.contains(":8001 {") && caddy.contains(":8002 {"));
 }
 
 /// The words of the lines of HAProxy's configuration that begin with `start`.
@@ -93,6 +93,29 @@ fn the_nodes_behind_haproxy_believe_it_and_nobody_else() {
     assert_eq!(ports, BTreeSet::from([node.listen.port(), node.api_listen.port()]));
     // It takes three checks in vain before it sends nobody any more.
     assert!(all.contains(&"1s") && node.drain.delay > Duration::from_secs(3));
+}
+
+const DOCKERFILE: &str = include_str!("../Dockerfile");
+
+#[test]
+fn the_image_runs_and_asks_for_its_health_with_what_it_holds() {
+    let words = |line: &'static str| {
+        let list = line.trim().strip_prefix("CMD ").or_else(|| line.strip_prefix("ENTRYPOINT "))?;
+        Some(serde_json::from_str::<Vec<&str>>(list).expect("a list of words, as there is no shell"))
+    };
+    let commands: Vec<_> = DOCKERFILE.lines().filter_map(words).collect();
+    let [health, program, start] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(health[0], program[0]);
+    for held in [program[0], "/etc/gusher/config.json", "/etc/ssl/certs/ca-certificates.crt"] {
+        assert!(DOCKERFILE.contains(&format!("/image{held}")), "{held}");
+    }
+    let parsed = [health.clone(), [&program[..], &start[..]].concat()].map(Cli::try_parse_from);
+    let [Ok(Command::Healthcheck(health)), Ok(Command::Start(start))] =
+        parsed.map(|cli| cli.map(|cli| cli.command))
+    else {
+        panic!("{commands:?}")
+    };
+    assert!(health.config.is_some() && health.config == start.config);
 }
 
 const UNIT: &str = include_str!("../deploy/gusher.service");

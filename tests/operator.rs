@@ -6,6 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 
 use gusher::config::BusKind;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::certificates::Certificates;
 use support::postgres::Postgres;
@@ -158,6 +159,47 @@ fn a_node_that_runs_can_be_checked_too() {
     let listen = ["--listen", &server.public.to_string(), "--api-listen", &server.private.to_string()];
     assert_eq!(check(&directory, &listen).0.code, Some(1), "its ports are taken");
     assert_eq!(check(&directory, &[&["--running"], &listen[..]].concat()).0.code, Some(0));
+}
+
+#[test]
+fn a_node_is_asked_for_its_health_at_the_address_of_its_settings() {
+    let (directory, keys) = (Directory::new(), Certificates::new());
+    directory.configure("plain.json", &[]);
+    let tls = json!({ "cert_file": keys.server(), "key_file": keys.key(), "private": true });
+    directory.configure("tls.json", &[("tls", tls)]);
+    for file in ["plain.json", "tls.json"] {
+        let server = directory.serve(&["start", "--config", file]);
+        for (flags, said) in [(&[][..], "ok\n"), (&["--ready"], "ready\n")] {
+            let mut asked = directory.gusher(&[&["healthcheck", "--config", file], flags].concat());
+            // The port is a free one, which the file does not tell.
+            let outcome = run(asked.env("GUSHER_API_LISTEN", server.private.to_string()));
+            assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), said), "{file}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_is_not_well_is_told_from_one_that_is() {
+    let directory = Directory::new();
+    let bus = json!({ "kind": "nats", "url": "nats://127.0.0.1:1", "join_seconds_max": 1 });
+    directory.configure("config.json", &[("bus", bus)]);
+    let server = directory.serve(&["start"]);
+    let health = |flags: &[&str]| {
+        let outcome = run(&mut server.ask(&directory, &[&["healthcheck"], flags].concat()));
+        (outcome.code, outcome.stdout + &outcome.stderr)
+    };
+    assert_eq!(health(&[]), (Some(0), "ok\n".to_owned()));
+    let (code, said) = health(&["--ready"]);
+    assert!(code == Some(1) && said.contains("503") && said.contains("nats not connected"), "{said}");
+    // It hangs: who connects waits for an answer.
+    server.process.signal(Signal::STOP);
+    let (code, said) = health(&[]);
+    assert!(code == Some(1) && said.contains("it took too long"), "{said}");
+    server.process.signal(Signal::CONT);
+    let address = server.private;
+    assert_eq!(server.stop().code, Some(0));
+    let outcome = run(&mut directory.gusher(&["healthcheck", "--api", &format!("http://{address}")]));
+    assert!(outcome.code == Some(1) && outcome.stderr.contains("refused"), "{outcome:?}");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Where a client command finds its server, and how an app key and a user tag are spelled in a URL.
 //!
-//! What was typed beats the environment (clap sees to that), which beats the server's configuration file, which beats
-//! the defaults. This is not the reader of the configuration: a client needs three members of the file and takes no
-//! offence at the rest. Always true: a URL that leaves this module holds no user name and no password, so it may be
-//! printed through [`shown`].
+//! What was typed beats the variables of clients (clap sees to that), which beat the server's own variables, which beat its
+//! configuration file, which beats the defaults. This is not the reader of the configuration: a client needs a few of the
+//! settings and takes no offence at the rest. Always true: a URL that leaves this module holds no user name and no password,
+//! so it may be printed through [`shown`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use jsonc_parser::{JsonObject, JsonValue, ParseOptions};
 use url::Url;
 
 use super::Failure;
+use crate::config::read;
 
 const PUBLIC_PORT: u16 = 8001;
 const PRIVATE_PORT: u16 = 8002;
@@ -20,25 +21,30 @@ const ACCOUNT: &str = "account";
 /// Files tried when none was named; the server tries the same ones.
 const FILES: [&str; 2] = ["./config.json", "./default.json"];
 
-/// What a client takes from the server's configuration file. A member that is missing, empty or no string is `None`.
+/// What a client takes from the settings of the server. One that is missing, empty or no string is `None`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ServerFile {
+pub(super) struct ServerSettings {
     listen: Option<String>,
     api_listen: Option<String>,
     auth_account: Option<String>,
     /// The public listener speaks TLS.
-    has_tls: bool,
-    /// The private one does so as well.
-    has_private_tls: bool,
+    has_certificate: bool,
+    /// The private one does so as well, if there is a certificate.
+    is_private_too: bool,
 }
 
-impl ServerFile {
-    /// Reads the named file, else the first of the usual ones that exists, else nothing.
+impl ServerSettings {
+    /// What the environment says as it would to the server, and else the named file, or without one the first of the usual
+    /// ones that exists.
     ///
     /// # Errors
     /// `Configuration` when the named file cannot be used. One that merely lies in the working directory may be
     /// unreadable for this user or be somebody else's: then it is passed over, with a note on stderr.
     pub(super) fn find(named: Option<&Path>) -> Result<Self, Failure> {
+        Ok(Self::of_file(named)?.under(&read::environment()))
+    }
+
+    fn of_file(named: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = named {
             return Self::read(path)
                 .map_err(|reason| unusable(path, &reason))
@@ -62,21 +68,38 @@ impl ServerFile {
         let Some(JsonValue::Object(members)) = parsed.map_err(|error| error.to_string())? else {
             return Err("it is no JSON object".to_owned());
         };
-        let member =
-            |name: &str| filled(members.get_string(name).map(|text| text.as_ref())).map(str::to_owned);
-        let tls = members.get_object("tls");
-        let has = |object: Option<&JsonObject<'_>>, name: &str| {
-            object.is_some_and(|object| filled(object.get_string(name).map(|text| text.as_ref())).is_some())
+        let text = |object: &JsonObject<'_>, name: &str| {
+            filled(object.get_string(name).map(|text| text.as_ref())).map(str::to_owned)
         };
-        let has_tls = has(tls, "cert_file") || has(tls.and_then(|tls| tls.get_object("acme")), "domains");
-        let has_private_tls = has_tls && tls.and_then(|tls| tls.get_boolean("private")) == Some(true);
+        let tls = members.get_object("tls");
+        let has =
+            |object: Option<&JsonObject<'_>>, name: &str| object.and_then(|it| text(it, name)).is_some();
         Ok(Self {
-            has_tls,
-            has_private_tls,
-            listen: member("listen"),
-            api_listen: member("api_listen"),
-            auth_account: member("auth_account"),
+            listen: text(&members, "listen"),
+            api_listen: text(&members, "api_listen"),
+            auth_account: text(&members, "auth_account"),
+            has_certificate: has(tls, "cert_file")
+                || has(tls.and_then(|tls| tls.get_object("acme")), "domains"),
+            is_private_too: tls.and_then(|tls| tls.get_boolean("private")) == Some(true),
         })
+    }
+
+    /// These settings where the variables say nothing.
+    fn under(self, variables: &[(String, String)]) -> Self {
+        let value = |name: &str| {
+            let found = variables.iter().find(|(known, _)| known == name);
+            filled(found.map(|(_, value)| value.as_str())).map(str::to_owned)
+        };
+        let has = |name: &str| value(name).is_some();
+        Self {
+            listen: value("GUSHER_LISTEN").or(self.listen),
+            api_listen: value("GUSHER_API_LISTEN").or(self.api_listen),
+            auth_account: value("GUSHER_AUTH_ACCOUNT").or(self.auth_account),
+            has_certificate: self.has_certificate
+                || has("GUSHER_TLS_CERT_FILE")
+                || has("GUSHER_TLS_ACME_DOMAINS"),
+            is_private_too: value("GUSHER_TLS_PRIVATE").map_or(self.is_private_too, |is_on| is_on == "true"),
+        }
     }
 
     /// The account to sign in with.
@@ -92,7 +115,7 @@ impl ServerFile {
         match filled(given) {
             Some(text) => parse_base(text, &["http", "https"]).map_err(|reason| usage("--api", &reason)),
             None => self.reachable(
-                if self.has_private_tls { "https" } else { "http" },
+                if self.has_certificate && self.is_private_too { "https" } else { "http" },
                 "api_listen",
                 self.api_listen.as_deref(),
                 PRIVATE_PORT,
@@ -103,12 +126,12 @@ impl ServerFile {
     /// The base of the public listener, `ws` or `wss`.
     ///
     /// # Errors
-    /// As for [`ServerFile::api_url`].
+    /// As for [`ServerSettings::api_url`].
     pub(super) fn public_url(&self, given: Option<&str>) -> Result<Url, Failure> {
         match filled(given) {
             Some(text) => socket_base(text).map_err(|reason| usage("--url", &reason)),
             None => self.reachable(
-                if self.has_tls { "wss" } else { "ws" },
+                if self.has_certificate { "wss" } else { "ws" },
                 "listen",
                 self.listen.as_deref(),
                 PUBLIC_PORT,
@@ -197,12 +220,16 @@ fn unusable(path: &Path, reason: &str) -> String {
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> ServerFile {
-        ServerFile::parse(text).unwrap()
+    fn file(text: &str) -> ServerSettings {
+        ServerSettings::parse(text).unwrap()
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     fn api_of(listen: &str) -> Result<String, Failure> {
-        let file = ServerFile { api_listen: Some(listen.to_owned()), ..ServerFile::default() };
+        let file = ServerSettings { api_listen: Some(listen.to_owned()), ..ServerSettings::default() };
         file.api_url(None).map(String::from)
     }
 
@@ -212,7 +239,7 @@ mod tests {
 
     #[test]
     fn without_file_and_flags_the_defaults_hold() {
-        let none = ServerFile::default();
+        let none = ServerSettings::default();
         assert_eq!(none.api_url(None).unwrap().as_str(), "http://127.0.0.1:8002/");
         assert_eq!(none.public_url(None).unwrap().as_str(), "ws://127.0.0.1:8001/");
         assert_eq!(none.account(None), "account");
@@ -227,6 +254,49 @@ mod tests {
         assert_eq!(file.api_url(Some("https://h/x")).unwrap().as_str(), "https://h/x");
         assert_eq!(file.public_url(Some("wss://h")).unwrap().as_str(), "wss://h/");
         assert_eq!(file.account(Some("me")), "me");
+    }
+
+    #[test]
+    fn the_server_s_variables_beat_the_file_and_an_empty_one_says_nothing() {
+        let said =
+            variables(&[("GUSHER_LISTEN", ":3"), ("GUSHER_API_LISTEN", ":4"), ("GUSHER_AUTH_ACCOUNT", "me")]);
+        let before = || file(r#"{"listen": ":1", "api_listen": ":2", "auth_account": "root"}"#);
+        let server = before().under(&said);
+        assert_eq!(server.public_url(None).unwrap().as_str(), "ws://127.0.0.1:3/");
+        assert_eq!(server.api_url(None).unwrap().as_str(), "http://127.0.0.1:4/");
+        assert_eq!((server.account(None), server.account(Some("x"))), ("me".to_owned(), "x".to_owned()));
+        let empty: Vec<_> = said.into_iter().map(|(name, _)| (name, String::new())).collect();
+        assert_eq!(before().under(&empty), before());
+        for certificate in ["GUSHER_TLS_CERT_FILE", "GUSHER_TLS_ACME_DOMAINS"] {
+            let said = variables(&[(certificate, "x"), ("GUSHER_TLS_PRIVATE", "true")]);
+            let server = ServerSettings::default().under(&said);
+            assert_eq!(server.public_url(None).unwrap().scheme(), "wss");
+            assert_eq!(server.api_url(None).unwrap().scheme(), "https");
+        }
+        let both = file(r#"{"tls": {"cert_file": "c.pem", "key_file": "k.pem", "private": true}}"#);
+        let server = both.under(&variables(&[("GUSHER_TLS_PRIVATE", "false")]));
+        assert_eq!(server.api_url(None).unwrap().scheme(), "http");
+    }
+
+    #[test]
+    fn what_a_client_reads_are_settings_of_the_server() {
+        let said = variables(&[
+            ("GUSHER_AUTH_PASSWORD", "$2a$05$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232"),
+            ("GUSHER_LISTEN", ":3"),
+            ("GUSHER_API_LISTEN", ":4"),
+            ("GUSHER_AUTH_ACCOUNT", "me"),
+            ("GUSHER_TLS_ACME_DOMAINS", "a.example.org"),
+            ("GUSHER_TLS_ACME_ACCEPT_TERMS", "true"),
+            ("GUSHER_TLS_PRIVATE", "true"),
+        ]);
+        let server = ServerSettings::default().under(&said);
+        let config = read::parse(Path::new("config.json"), b"{}", said, &read::Overlay::default()).unwrap();
+        assert_eq!(config.warnings, [""; 0]);
+        assert_eq!(server.listen, Some(config.listen.to_string()));
+        assert_eq!(server.api_listen, Some(config.api_listen.to_string()));
+        assert_eq!(server.auth_account, Some(config.admin.account));
+        assert!(server.has_certificate && server.is_private_too);
+        assert!(config.tls.is_some_and(|tls| tls.is_private_too));
     }
 
     #[test]
@@ -246,7 +316,7 @@ mod tests {
     #[test]
     fn an_empty_setting_counts_as_none() {
         let file = file(r#"{"listen": "", "api_listen": 7, "auth_account": null}"#);
-        assert_eq!(file, ServerFile::default());
+        assert_eq!(file, ServerSettings::default());
         assert_eq!(file.api_url(Some("")).unwrap().as_str(), "http://127.0.0.1:8002/");
         assert_eq!(file.account(Some("")), "account");
     }
@@ -271,16 +341,16 @@ mod tests {
     fn a_named_file_must_be_usable() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
-        assert!(matches!(ServerFile::find(Some(&path)), Err(Failure::Configuration(_))));
+        assert!(matches!(ServerSettings::find(Some(&path)), Err(Failure::Configuration(_))));
         fs::write(&path, "[]").unwrap();
-        assert!(matches!(ServerFile::find(Some(&path)), Err(Failure::Configuration(_))));
+        assert!(matches!(ServerSettings::find(Some(&path)), Err(Failure::Configuration(_))));
         fs::write(&path, r#"{"auth_account": "root"}"#).unwrap();
-        assert_eq!(ServerFile::find(Some(&path)).unwrap().account(None), "root");
+        assert_eq!(ServerSettings::find(Some(&path)).unwrap().account(None), "root");
     }
 
     #[test]
     fn the_scheme_must_fit() {
-        let none = ServerFile::default();
+        let none = ServerSettings::default();
         for text in ["ws://h", "localhost:8002", "/x", "file:///x"] {
             assert!(matches!(none.api_url(Some(text)), Err(Failure::Usage(_))), "{text}");
         }
@@ -290,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_refused_and_not_repeated() {
-        let none = ServerFile::default();
+        let none = ServerSettings::default();
         let failures = [none.api_url(Some("http://me:hidden@h")), none.public_url(Some("ws://me:hidden@h"))];
         for failure in failures {
             let text = failure.unwrap_err().to_string();

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use super::address::{self, ServerFile};
+use super::address::{self, ServerSettings};
 use super::trust::TrustArgs;
 use super::{Failure, block_on, one_line};
 
@@ -56,10 +56,10 @@ impl Api {
         let Some(password) = args.password.clone().filter(|password| !password.is_empty()) else {
             return Err(Failure::Usage("no password: set GUSHER_PASSWORD or give --password".to_owned()));
         };
-        let file = ServerFile::find(args.config.as_deref())?;
-        let base = file.api_url(args.api.as_deref())?;
+        let server = ServerSettings::find(args.config.as_deref())?;
+        let base = server.api_url(args.api.as_deref())?;
         let client = client(&base, &args.trust)?;
-        Ok(Self { client, base, account: file.account(args.account.as_deref()), password })
+        Ok(Self { client, base, account: server.account(args.account.as_deref()), password })
     }
 
     /// Base, account and password, for whoever calls in a way of its own.
@@ -155,10 +155,22 @@ pub(super) fn client(base: &Url, trust: &TrustArgs) -> Result<Client, Failure> {
     builder.build().map_err(|error| Failure::Runtime(cause(error)))
 }
 
+/// What asks a server for what everybody may know. It tells no secret, so it looks at no certificate: that of a server which
+/// is called at 127.0.0.1 is for another name.
+///
+/// # Errors
+/// `Runtime`: the machine permits no client.
+pub(super) fn anonymous_client() -> Result<Client, Failure> {
+    let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+    // Nor does it need the roots of this system, which small containers lack.
+    let builder = builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true);
+    builder.build().map_err(|error| Failure::Runtime(cause(error)))
+}
+
 /// The innermost reason. The outer ones say only that a request failed, and repeat its URL.
 fn cause(error: reqwest::Error) -> String {
     if error.is_timeout() {
-        return format!("nothing within {} s", TIMEOUT.as_secs());
+        return "it took too long".to_owned();
     }
     let mut innermost: &dyn Error = &error.without_url();
     while let Some(source) = innermost.source() {

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::address::ServerFile;
+use super::address::ServerSettings;
 use super::api::ApiArgs;
 use super::place::{Place, PlaceArgs};
 use super::{Failure, app, print_line};
@@ -59,7 +59,7 @@ struct Target {
 /// # Errors
 /// `Usage` without an app or a password; `Runtime` as the server says.
 pub fn run(args: &EnvArgs) -> Result<(), Failure> {
-    let place = args.place.place(&ServerFile::find(args.api.config.as_deref())?)?;
+    let place = args.place.place(&ServerSettings::find(args.api.config.as_deref())?)?;
     // Checked before it is written into somebody's file.
     place.calls()?;
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());

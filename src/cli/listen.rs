@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use url::Url;
 
-use super::address::{self, ServerFile};
+use super::address::{self, ServerSettings};
 use super::trust::TrustArgs;
 use super::{Failure, api, block_on, one_line, print_line, tell};
 
@@ -74,7 +74,7 @@ fn socket_url(args: &ListenArgs) -> Result<Url, Failure> {
         let base = address::socket_base(&args.target).map_err(Failure::Usage)?;
         address::append(base, &[&args.tag])?
     } else {
-        let base = ServerFile::find(args.config.as_deref())?.public_url(args.url.as_deref())?;
+        let base = ServerSettings::find(args.config.as_deref())?.public_url(args.url.as_deref())?;
         address::append(base, &["ws", &args.target, &args.tag])?
     };
     if let Some(token) = &args.token {

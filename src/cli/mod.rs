@@ -1,8 +1,8 @@
 //! The command line: what may be typed, and which code carries it out.
 //!
 //! Here are the command table, the ways a command can fail, and the exit codes. `init`, `start`, `slave` and `master` belong
-//! to the server; `check`, `doctor` and `config` look at what a start would meet; `listen`, `push`, `app` and those below
-//! them in the table are clients of a running one and speak to it over the network like anybody else.
+//! to the server; `check`, `doctor` and `config` look at what a start would meet; `healthcheck`, `listen`, `push`, `app` and those below
+//! it in the table are clients of a running one and speak to it over the network like anybody else.
 //! Always true: a command returns its error instead of printing it, and no secret is ever printed.
 
 use std::fmt;
@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod env;
 mod finding;
 mod first_app;
+pub mod healthcheck;
 pub mod import;
 pub mod init;
 pub mod listen;
@@ -176,6 +177,16 @@ Examples:
 
 Exit status 1 when something has to be mended first; what could only be better is a warning.")]
     Doctor(doctor::DoctorArgs),
+    /// Ask a running node whether it lives, for a supervisor
+    #[command(after_help = "\
+Examples:
+  gusher healthcheck
+  gusher healthcheck --config /etc/gusher/config.json
+  gusher healthcheck --ready --api http://10.0.0.5:8002
+
+Exit status 0 when the node says that it is well, 1 when it says anything else or nothing within
+three seconds.")]
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Show the settings that count, or the file of all defaults
     #[command(
         subcommand,
@@ -349,6 +360,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Bench(command) => bench::run(command),
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Healthcheck(args) => healthcheck::run(args),
         Command::Config(command) => config::run(command),
         Command::LogLevel(args) => log_level::run(args),
         Command::Env(args) => env::run(args),

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use url::Url;
 
 use super::Failure;
-use super::address::ServerFile;
+use super::address::ServerSettings;
 
 /// Which app signs: as every library of Pusher Channels is told, else that of a trial run.
 #[derive(Args)]
@@ -61,9 +61,9 @@ impl PlaceArgs {
     /// What was said, completed by the server's configuration.
     ///
     /// # Errors
-    /// `Configuration` when what the file says makes no address.
-    pub(super) fn place(&self, file: &ServerFile) -> Result<Place, Failure> {
-        let own = file.public_url(None)?;
+    /// `Configuration` when what they say makes no address.
+    pub(super) fn place(&self, server: &ServerSettings) -> Result<Place, Failure> {
+        let own = server.public_url(None)?;
         let host = self.host.clone().filter(|host| !host.is_empty());
         let port = match (self.port, self.scheme) {
             (Some(port), _) => port,
@@ -123,7 +123,7 @@ mod tests {
 
     fn place(words: &[&str]) -> Place {
         let line = Line::try_parse_from([&["x"], words].concat()).unwrap();
-        line.place.place(&ServerFile::default()).unwrap()
+        line.place.place(&ServerSettings::default()).unwrap()
     }
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.json");
         std::fs::write(&file, r#"{"listen": ":9", "tls": {"cert_file": "c", "key_file": "k"}}"#).unwrap();
-        let file = ServerFile::find(Some(&file)).unwrap();
+        let file = ServerSettings::find(Some(&file)).unwrap();
         let place = |words: &[&str]| {
             Line::try_parse_from([&["x"], words].concat()).unwrap().place.place(&file).unwrap()
         };

@@ -9,7 +9,7 @@ use tokio_tungstenite::Connector;
 use tokio_tungstenite::tungstenite::Message;
 use url::Url;
 
-use super::address::{self, ServerFile};
+use super::address::{self, ServerSettings};
 use super::listen::{self, CLOSE_TIMEOUT, Stream};
 use super::place::PlaceArgs;
 use super::trust::TrustArgs;
@@ -83,7 +83,7 @@ pub fn run(args: &TailArgs) -> Result<(), Failure> {
 }
 
 fn socket_url(args: &TailArgs) -> Result<Url, Failure> {
-    let base = args.place.place(&ServerFile::find(None)?)?.sockets()?;
+    let base = args.place.place(&ServerSettings::find(None)?)?.sockets()?;
     let mut url = address::append(base, &["app", &args.app])?;
     let query = concat!("protocol=7&client=gusher&version=", env!("CARGO_PKG_VERSION"));
     url.set_query(Some(query));

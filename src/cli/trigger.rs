@@ -4,7 +4,7 @@ use clap::Args;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use super::address::{self, ServerFile};
+use super::address::{self, ServerSettings};
 use super::app::harmless;
 use super::place::{AppArgs, PlaceArgs};
 use super::trust::TrustArgs;
@@ -51,7 +51,7 @@ pub fn run(args: &TriggerArgs) -> Result<(), Failure> {
         }
     }
     let body = event.to_string();
-    let base = args.place.place(&ServerFile::find(None)?)?.calls()?;
+    let base = args.place.place(&ServerSettings::find(None)?)?.calls()?;
     let mut url = address::append(base.clone(), &["apps", &args.app.app_id, "events"])?;
     let query = signed(url.path(), &args.app.key, &args.app.secret, &body);
     url.set_query(Some(&query));
