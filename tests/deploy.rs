@@ -150,15 +150,23 @@ fn the_package_holds_files_that_are_there() {
 
 #[test]
 fn the_service_runs_the_program_and_the_configuration_of_its_package() {
-    let packed = |path: &str| assets().iter().any(|(source, target)| target_of(source, target) == path);
+    let packed = |path: &str| {
+        let path = path.trim_start_matches('/');
+        assert!(assets().iter().any(|(source, target)| target_of(source, target) == path), "{path}");
+    };
     let start: Vec<&str> = of_unit("ExecStart").split(' ').collect();
-    assert!(
-        start.iter().any(|word| *word != "/usr/bin/env" && packed(word.trim_start_matches('/'))),
-        "{start:?}"
+    let ["/usr/bin/gusher", "start", "--config", copy] = start[..] else { panic!("{start:?}") };
+    packed(start[0]);
+    // A start and a reload make the same copy, at the place where it is read.
+    let copying = of_unit("ExecStartPre");
+    assert_eq!(of_unit("ExecReload"), copying, "the first command of a reload");
+    let [.., file, target] = copying.split(' ').collect::<Vec<_>>()[..] else { panic!("{copying}") };
+    packed(file);
+    assert_eq!(target, copy);
+    assert_eq!(
+        copy.strip_prefix("%t/").and_then(|copy| copy.split('/').next()),
+        Some(of_unit("RuntimeDirectory"))
     );
-    let (name, file) = of_unit("LoadCredential").split_once(':').expect("a name and a file");
-    assert!(packed(file.trim_start_matches('/')), "{file}");
-    assert!(start.contains(&&*format!("${{CREDENTIALS_DIRECTORY}}/{name}")), "{start:?}");
     assert!(MANIFEST.contains(&format!("conf-files = [\"{file}\"]")), "an upgrade must not replace {file}");
 }
 
