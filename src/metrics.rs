@@ -155,6 +155,8 @@ pub struct ShardMetrics {
     pub slow_cuts: Counter,
     /// Sockets dropped because nothing was heard of them.
     pub silent_cuts: Counter,
+    /// Sockets closed by a node that stops before all was carried out that had been accepted for them.
+    pub closed_early: Counter,
     /// Sockets closed because they broke the WebSocket protocol or a limit of it.
     pub violations: Counter,
 }

@@ -262,6 +262,7 @@ impl Node {
             deliveries = sum(|shard| shard.deliveries.get()),
             slow_cuts = sum(|shard| shard.slow_cuts.get()),
             silent_cuts = sum(|shard| shard.silent_cuts.get()),
+            closed_early = sum(|shard| shard.closed_early.get()),
             apps_refused = self.hub.metrics.apps_refused.get(),
             notices_dropped = self.notices.dropped(),
             outbox_failures = self.webhooks.database_failures(),

@@ -240,6 +240,35 @@ fn one_that_is_let_in_while_the_node_stops_gets_what_it_was_counted_for_and_is_c
     assert_eq!(peer.frames(), [Frame::Text("hello".into()), Frame::Close(1001)]);
 }
 
+/// A node is told to stop within eight seconds while it is behind by more than it carries out in four turns, and stands still for
+/// a while in the first of them. What its socket gets, and how many sockets count as closed early.
+fn stopped_while_behind(standing_still: Duration) -> (Vec<Frame>, u64) {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "u");
+    world.hub.drain(Duration::from_secs(8));
+    for _ in 0..1_200 {
+        assert_eq!(world.push(&app, "p").unwrap().sockets, 1);
+    }
+    world.turn();
+    world.skip(standing_still);
+    world.settle();
+    (peer.frames(), world.count(|shard| shard.closed_early.get()))
+}
+
+#[test]
+fn a_node_that_is_behind_takes_the_time_for_all_that_was_accepted() {
+    let (frames, closed_early) = stopped_while_behind(Duration::from_secs(5));
+    assert_eq!((frames.len(), frames.last(), closed_early), (1_201, Some(&Frame::Close(1001)), 0));
+}
+
+#[test]
+fn whom_a_node_closes_early_for_want_of_time_is_counted() {
+    let (frames, closed_early) = stopped_while_behind(Duration::from_secs(7));
+    assert_eq!((frames.last(), closed_early), (Some(&Frame::Close(1001)), 1));
+    assert!(frames.len() < 1_201, "{}", frames.len());
+}
+
 /// Of sockets that share what they are in, those that are left get what is published there, tick by tick, until none is.
 fn the_rest_is_reached(world: &mut World, app: &str, targets: &[Target], mut peers: Vec<Peer>) {
     let app = world.hub.app(app).unwrap();

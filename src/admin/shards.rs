@@ -16,7 +16,7 @@ pub fn families(shards: &[Arc<ShardMetrics>], mailbox_bytes: &[usize]) -> Vec<Fa
     let turns = shards.iter().map(|shard| shard.turns.get()).collect();
     let waiting = mailbox_bytes.iter().map(|bytes| *bytes as u64).collect();
     let (classes, sum_us) = laps(shards);
-    vec![
+    let mut families = vec![
         Family::gauges("gusher_connections", "Sockets, those about to open included", "dialect", sockets),
         Family::counter("gusher_pushes", "Pushes that shards took", sum(|shard| &shard.pushes)),
         Family::counter("gusher_deliveries", "Pushes handed to sockets", sum(|shard| &shard.deliveries)),
@@ -47,21 +47,6 @@ pub fn families(shards: &[Arc<ShardMetrics>], mailbox_bytes: &[usize]) -> Vec<Fa
             sum(|shard| &shard.outbox_bytes),
         ),
         Family::counter(
-            "gusher_slow_cuts",
-            "Sockets cut because they did not read",
-            sum(|shard| &shard.slow_cuts),
-        ),
-        Family::counter(
-            "gusher_silent_cuts",
-            "Sockets dropped because nothing was heard of them",
-            sum(|shard| &shard.silent_cuts),
-        ),
-        Family::counter(
-            "gusher_violations",
-            "Sockets closed because they broke the protocol or a limit of it",
-            sum(|shard| &shard.violations),
-        ),
-        Family::counter(
             "gusher_uring_batches",
             "Batches of writes made in one system call",
             sum(|shard| &shard.ring_batches),
@@ -73,6 +58,34 @@ pub fn families(shards: &[Arc<ShardMetrics>], mailbox_bytes: &[usize]) -> Vec<Fa
         ),
         Family::gauges("gusher_mailbox_bytes", "What waits for a shard", "shard", by_shard(waiting)),
         Family::counters("gusher_shard_turns", "Turns of a shard's loop", "shard", by_shard(turns)),
+    ];
+    families.extend(endings(sum));
+    families
+}
+
+/// How sockets ended that had not asked for it.
+fn endings(sum: impl Fn(fn(&ShardMetrics) -> &Counter) -> u64) -> [Family; 4] {
+    [
+        Family::counter(
+            "gusher_slow_cuts",
+            "Sockets cut because they did not read",
+            sum(|shard| &shard.slow_cuts),
+        ),
+        Family::counter(
+            "gusher_silent_cuts",
+            "Sockets dropped because nothing was heard of them",
+            sum(|shard| &shard.silent_cuts),
+        ),
+        Family::counter(
+            "gusher_closed_early",
+            "Sockets closed at a stop before they were sent all that had been accepted for them",
+            sum(|shard| &shard.closed_early),
+        ),
+        Family::counter(
+            "gusher_violations",
+            "Sockets closed because they broke the protocol or a limit of it",
+            sum(|shard| &shard.violations),
+        ),
     ]
 }
 

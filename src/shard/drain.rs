@@ -3,7 +3,8 @@
 //!
 //! Always holds: a share is due with each tick, in an order that nobody can foresee, and the last one at three quarters of
 //! the time, so that clients have the rest of it for their part of the close; a socket leaves the hub first, and is closed
-//! when the mail is carried out that was posted until then, so that it misses nothing for which it was counted.
+//! when the mail is carried out that was posted until then, so that it misses nothing for which it was counted, unless the shard
+//! is still behind when the time is over: then the socket is counted as one that did.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::net::timer::{TICK, Tick};
 /// So many sockets leave a shard with each tick at least, 100 in a second: where there are few, nobody is to wait.
 const SHARE_MIN: usize = 25;
 
-/// How long a share waits for its mail. A shard that is further behind closes its sockets before all is carried out, as the end
-/// of the process would cut them without a word.
+/// How long a share waits for its mail at the least, when the time for all shares is over. A shard that is further behind then
+/// closes its sockets before all is carried out, and counts them: the end of the process would cut them without a word.
 const PATIENCE_TICKS: Tick = 4;
 
 /// The entry of the wheel that is no socket's: the next share is due.
@@ -43,6 +44,11 @@ impl Exodus {
     /// Whether some are to go now.
     pub(super) fn is_due(&self) -> bool {
         self.due > 0 || !self.leaving.is_empty()
+    }
+
+    /// When those that are due wait for their mail no longer.
+    fn patient_until(&self) -> Tick {
+        self.end.max(self.due_since + PATIENCE_TICKS)
     }
 
     /// The sockets that have left the hub and are still to be closed.
@@ -98,11 +104,12 @@ impl Shard {
         if !self.exodus.is_due() {
             return;
         }
-        let is_late = self.now >= self.exodus.due_since + PATIENCE_TICKS;
-        if !self.mail.is_empty() && !is_late {
+        let is_behind = !self.mail.is_empty();
+        if is_behind && self.now < self.exodus.patient_until() {
             return;
         }
         while let Some(slot) = self.exodus.leaving.pop() {
+            self.metrics.closed_early.add(u64::from(is_behind));
             self.part(slot, Parting::NodeStops);
         }
         for _ in 0..CHUNK.min(self.exodus.due) {
