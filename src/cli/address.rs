@@ -93,7 +93,10 @@ impl ServerSettings {
         let has = |name: &str| value(name).is_some();
         Self {
             listen: value("GUSHER_LISTEN").or(self.listen),
-            api_listen: value("GUSHER_API_LISTEN").or(self.api_listen),
+            // A master has another name for it, and no other listener.
+            api_listen: value("GUSHER_API_LISTEN")
+                .or_else(|| value("GUSHER_MASTER_API_LISTEN"))
+                .or(self.api_listen),
             auth_account: value("GUSHER_AUTH_ACCOUNT").or(self.auth_account),
             has_certificate: self.has_certificate
                 || has("GUSHER_TLS_CERT_FILE")
@@ -265,6 +268,8 @@ mod tests {
         assert_eq!(server.public_url(None).unwrap().as_str(), "ws://127.0.0.1:3/");
         assert_eq!(server.api_url(None).unwrap().as_str(), "http://127.0.0.1:4/");
         assert_eq!((server.account(None), server.account(Some("x"))), ("me".to_owned(), "x".to_owned()));
+        let of_master = before().under(&variables(&[("GUSHER_MASTER_API_LISTEN", ":5")]));
+        assert_eq!(of_master.api_url(None).unwrap().port(), Some(5));
         let empty: Vec<_> = said.into_iter().map(|(name, _)| (name, String::new())).collect();
         assert_eq!(before().under(&empty), before());
         for certificate in ["GUSHER_TLS_CERT_FILE", "GUSHER_TLS_ACME_DOMAINS"] {
