@@ -4,6 +4,8 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use gusher::model::{AppSettings, ChannelName, Publication, Target};
@@ -426,4 +428,32 @@ fn a_reader_that_pauses_among_many_misses_nothing_and_holds_up_nobody() {
         world.settle();
     }
     assert_eq!(late, texts);
+}
+
+#[test]
+fn who_sends_without_pause_gets_a_share_of_each_turn_and_no_more() {
+    const TURN_BYTES_MAX: u64 = 4 * 64 * 1024;
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "u");
+    let pong = world::frame(10, &[0; 125]);
+    let pongs = pong.repeat(20_000);
+    let (is_over, mut turns) = (AtomicBool::new(false), Vec::new());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut poured = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                poured += peer.pour(&pongs[poured % pong.len()..]);
+            }
+        });
+        // At first the kernel holds less than a share.
+        while turns.iter().filter(|bytes| **bytes >= TURN_BYTES_MAX).count() < 20 {
+            let before = world.count(|shard| shard.bytes_in.get());
+            world.turn();
+            turns.push(world.count(|shard| shard.bytes_in.get()) - before);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(turns.iter().max(), Some(&TURN_BYTES_MAX));
+    assert_eq!(world.count(|shard| shard.violations.get()), 0);
 }

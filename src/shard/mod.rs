@@ -197,8 +197,10 @@ pub struct Shard {
     behind_bytes: usize,
     /// Sockets whose outboxes are to be flushed, in turn.
     dirty: VecDeque<Slot>,
-    /// Sockets that may have more to read than one turn takes.
+    /// Sockets that may have more to read than one turn takes; some are in it twice.
     unread: Vec<Slot>,
+    /// Those that are read from in this turn for that reason.
+    reread: Vec<Slot>,
     /// Streams of sockets that are gone, still to be closed. An event of one that comes meanwhile finds another socket in
     /// its slot or none, and nothing to do there.
     gone: Vec<Stream>,
@@ -260,6 +262,7 @@ impl Shard {
             behind_bytes: 0,
             dirty: VecDeque::new(),
             unread: Vec::new(),
+            reread: Vec::new(),
             gone: Vec::new(),
             faulty: Vec::new(),
             fired: Vec::new(),
@@ -387,11 +390,16 @@ impl Shard {
         self.look_at_timers(now);
     }
 
-    /// Deals with the sockets that are ready, and with those that were not read to the end last time.
+    /// Deals with the sockets that were not read to the end last time, and with those that are ready. Each is read once: what
+    /// an event tells of one that is read already has been found there, or is left for the next turn.
     fn read_ready(&mut self) {
+        std::mem::swap(&mut self.unread, &mut self.reread);
+        self.reread.sort_unstable();
+        self.reread.dedup();
+        for place in 0..self.reread.len() {
+            self.receive(self.reread[place], true);
+        }
         let mut ready = std::mem::take(&mut self.ready);
-        let unread = self.unread.drain(..);
-        ready.extend(unread.map(|slot| (slot, Readiness { readable: true, writable: false, ended: true })));
         ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(|event| {
             let ended = event.is_read_closed() || event.is_error();
             let (readable, writable) = (event.is_readable() || ended, event.is_writable());
@@ -402,11 +410,12 @@ impl Shard {
             if readiness.writable {
                 self.resume(slot);
             }
-            if readiness.readable {
+            if readiness.readable && self.reread.binary_search(&slot).is_err() {
                 self.receive(slot, readiness.ended);
             }
         }
         self.ready = ready;
+        self.reread.clear();
     }
 
     /// A socket together with what a delivery to it needs.

@@ -340,6 +340,15 @@ impl Peer {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends of these bytes as many as the kernel takes, and says how many that were.
+    pub fn pour(&mut self, bytes: &[u8]) -> usize {
+        let mut poured = 0;
+        while let Ok(length @ 1..) = self.stream.write(&bytes[poured..]) {
+            poured += length;
+        }
+        poured
+    }
+
     /// Whether the server ended the stream; known after [`Peer::frames`].
     pub fn is_ended(&self) -> bool {
         self.is_ended
