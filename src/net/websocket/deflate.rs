@@ -23,7 +23,12 @@ const TEXT_BYTES_MIN: usize = 128;
 /// The first room for an inflated message, in bytes.
 const ROOM_BYTES: usize = 1024;
 
+/// So many blocks of one message may say that they are the last (RFC 7692 section 7.2.3.5). Each costs a beginning anew, and
+/// they may be two bytes long and stand for nothing.
+const LAST_BLOCKS_MAX: usize = 8;
+
 const BROKEN: Violation = Violation::Protocol("deflated data is broken");
+const TOO_MANY_LAST_BLOCKS: Violation = Violation::Protocol("deflated data has too many last blocks");
 
 thread_local! {
     /// Good for every stream, as each message begins afresh; a thread that inflates nothing never makes one.
@@ -129,13 +134,13 @@ pub(super) fn deflated_bytes_max(message_bytes_max: usize) -> usize {
 /// The message that `deflated` stands for. Never holds much more than `message_bytes_max` bytes of it.
 ///
 /// # Errors
-/// [`Violation::TooBig`] as soon as it is longer than that; it is no deflated data.
+/// [`Violation::TooBig`] as soon as it is longer than that; it is no deflated data, or has more than [`LAST_BLOCKS_MAX`].
 pub(super) fn inflate(deflated: &[u8], message_bytes_max: usize) -> Result<Vec<u8>, Violation> {
     INFLATER.with_borrow_mut(|inflater| {
         inflater.reset(false);
-        let mut message = Vec::new();
+        let (mut message, mut last_blocks) = (Vec::new(), LAST_BLOCKS_MAX);
         for piece in [deflated, &TAIL] {
-            inflate_piece(inflater, piece, &mut message, message_bytes_max)?;
+            inflate_piece(inflater, piece, &mut message, message_bytes_max, &mut last_blocks)?;
         }
         Ok(message)
     })
@@ -146,6 +151,7 @@ fn inflate_piece(
     mut piece: &[u8],
     message: &mut Vec<u8>,
     message_bytes_max: usize,
+    last_blocks: &mut usize,
 ) -> Result<(), Violation> {
     loop {
         if message.len() == message.capacity() {
@@ -161,7 +167,7 @@ fn inflate_piece(
             return Err(Violation::TooBig);
         }
         if status == Status::StreamEnd {
-            // A last block may be followed by others (RFC 7692 section 7.2.3.5).
+            *last_blocks = last_blocks.checked_sub(1).ok_or(TOO_MANY_LAST_BLOCKS)?;
             inflater.reset(false);
         }
         if piece.is_empty() && message.len() < message.capacity() {
@@ -262,6 +268,14 @@ mod tests {
         .take(4_000)
         .collect();
         assert_eq!(deflater.text(&noise), None);
+    }
+
+    #[test]
+    fn a_message_may_begin_anew_a_few_times_and_not_without_end() {
+        // A last block with fixed codes that ends at once.
+        let last_blocks = |number: usize| [0x03, 0x00].repeat(number);
+        assert_eq!(inflate(&last_blocks(LAST_BLOCKS_MAX), 100).unwrap(), b"");
+        assert_eq!(inflate(&last_blocks(LAST_BLOCKS_MAX + 1), 100), Err(TOO_MANY_LAST_BLOCKS));
     }
 
     #[test]
