@@ -134,6 +134,23 @@ fn the_manager_is_told_of_start_reload_and_stop() {
 }
 
 #[test]
+fn a_start_that_waits_for_others_can_be_stopped() {
+    let directory = Directory::new();
+    let bus = json!({ "kind": "nats", "url": "nats://127.0.0.1:1", "join_seconds_max": 300 });
+    directory.configure("config.json", &[("bus", bus)]);
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut process = Process::start(&mut directory.gusher(&["start"]));
+        process.logs("there is no NATS to use");
+        process.signal(signal);
+        let outcome = process.ended();
+        assert!(
+            outcome.code == Some(0) && outcome.stderr.contains("stopped before it listened"),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn a_manager_that_is_not_there_holds_up_nothing() {
     let directory = Directory::new();
     directory.configure("config.json", &[("sqlfile", json!(":memory:"))]);

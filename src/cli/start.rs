@@ -130,9 +130,15 @@ async fn until_stopped(
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = serving.reread.map(|reread| Ok::<_, Failure>((signal(SignalKind::hangup())?, reread)));
     let hangup = hangup.transpose()?;
-    let node = Node::start_on(inherited, serving.config, serving.first, Arc::clone(&logging.switch))
-        .await
-        .map_err(failed)?;
+    let starting = Node::start_on(inherited, serving.config, serving.first, Arc::clone(&logging.switch));
+    let node = tokio::select! {
+        started = starting => started.map_err(failed)?,
+        // It may wait long for a bus or a database. Nobody was let in yet, so there is nobody to be told.
+        () = either(&mut terminate, &mut interrupt) => {
+            tracing::info!("stopped before it listened");
+            return Ok(());
+        }
+    };
     announce(&node);
     let ready = async {
         service::while_starting(node.certified()).await;
