@@ -2,6 +2,7 @@
 # A program with musl built in would need no library, but takes twice as long for a connect and half as long again for a call.
 #
 #     docker build -t gusher .
+#     HASH="$(docker run --rm -i gusher hash)"
 #     docker run --rm -p 8001:8001 -p 127.0.0.1:8002:8002 -e GUSHER_AUTH_PASSWORD="$HASH" gusher
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*

@@ -84,6 +84,22 @@ fn listening(directory: &Directory, server: &Serving, more: &[&str]) -> Process 
 }
 
 #[test]
+fn a_hash_is_of_account_and_password_from_wherever_it_comes() {
+    let directory = Directory::new();
+    let typed = run_with(&mut directory.gusher(&["hash", "--account", "root"]), "s3cret\nmore\n");
+    let set = run(directory.gusher(&["hash"]).env("GUSHER_ACCOUNT", "root").env("GUSHER_PASSWORD", "s3cret"));
+    for outcome in [typed, set] {
+        assert_eq!(outcome.code, Some(0), "{outcome:?}");
+        assert!(bcrypt::verify("roots3cret", outcome.stdout.trim_end()).expect("a hash"), "{outcome:?}");
+    }
+    for (input, reason) in [("", "no password"), (&*"x".repeat(70), "longer than 72 bytes")] {
+        let outcome = run_with(&mut directory.gusher(&["hash"]), input);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));
+        assert!(outcome.stderr.contains(reason) && !outcome.stderr.contains("xxxx"), "{outcome:?}");
+    }
+}
+
+#[test]
 fn gu_001_init_without_answers_writes_every_default() {
     let directory = Directory::new();
     let (_, mut config) = init(&directory, &[]);

@@ -200,6 +200,8 @@ fn a_node_that_is_not_well_is_told_from_one_that_is() {
     assert_eq!(server.stop().code, Some(0));
     let outcome = run(&mut directory.gusher(&["healthcheck", "--api", &format!("http://{address}")]));
     assert!(outcome.code == Some(1) && outcome.stderr.contains("refused"), "{outcome:?}");
+    directory.write("config.json", "{");
+    assert_eq!(run(&mut directory.gusher(&["healthcheck"])).code, Some(78), "another node may be meant");
 }
 
 #[test]

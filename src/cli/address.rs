@@ -50,9 +50,7 @@ impl ServerSettings {
                 .map_err(|reason| unusable(path, &reason))
                 .map_err(Failure::Configuration);
         }
-        let Some(path) = FILES.iter().map(PathBuf::from).find(|path| path.exists()) else {
-            return Ok(Self::default());
-        };
+        let Some(path) = usual_file() else { return Ok(Self::default()) };
         Ok(Self::read(&path).unwrap_or_else(|reason| {
             super::tell(&format!("gusher: {}; going on without it", unusable(&path, &reason)));
             Self::default()
@@ -155,6 +153,11 @@ impl ServerSettings {
         parse_base(&format!("{scheme}://{host}:{port}"), &[scheme])
             .map_err(|reason| Failure::Configuration(format!("`{member}` of the configuration: {reason}")))
     }
+}
+
+/// The file that counts if none is named.
+pub(super) fn usual_file() -> Option<PathBuf> {
+    FILES.iter().map(PathBuf::from).find(|path| path.exists())
 }
 
 /// A base URL for sockets. `http` and `https` are understood too, since that is what people copy from a browser.

@@ -32,7 +32,9 @@ pub struct HealthcheckArgs {
 /// # Errors
 /// `Runtime` when it is not well, or does not answer within [`TIMEOUT`].
 pub fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
-    let base = ServerSettings::find(args.config.as_deref())?.api_url(args.api.as_deref())?;
+    // A file that is passed over may be the one of this node, and at the address of the defaults is another.
+    let file = args.config.clone().or_else(address::usual_file);
+    let base = ServerSettings::find(file.as_deref())?.api_url(args.api.as_deref())?;
     let path = if args.ready { "readyz" } else { "livez" };
     let request = api::anonymous_client()?.get(address::append(base.clone(), &[path])?).timeout(TIMEOUT);
     print_line(&one_line(&api::exchange(&base, request)?))

@@ -14,11 +14,9 @@ use std::{
 
 use serde::Serialize;
 
+use super::hash::hash;
 use crate::config::MAX_WAIT_HOOK_MAX;
 
-/// bcrypt looks at no more than this of account and password together (D16).
-const SECRET_BYTES_MAX: usize = 72;
-const BCRYPT_COST: u32 = 10;
 const HOOK_WORKERS: i64 = 100;
 const ENVIRONMENTS: [&str; 3] = ["DEBUG", "DEVELOPMENT", "PRODUCTION"];
 
@@ -88,15 +86,9 @@ impl Dialogue<'_> {
 
     /// Returns the hash of account and password.
     fn ask_password(&mut self, account: &str) -> io::Result<String> {
-        let secret = format!("{account}{}", self.ask("Admin password", "password")?);
+        let password = self.ask("Admin password", "password")?;
         self.echo(MASK)?;
-        if secret.len() > SECRET_BYTES_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("admin account and password together are longer than {SECRET_BYTES_MAX} bytes"),
-            ));
-        }
-        bcrypt::hash(secret, BCRYPT_COST).map_err(io::Error::other)
+        hash(account, &password).map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))
     }
 
     fn ask_environment(&mut self) -> io::Result<String> {

@@ -1,6 +1,6 @@
 //! The command line: what may be typed, and which code carries it out.
 //!
-//! Here are the command table, the ways a command can fail, and the exit codes. `init`, `start`, `slave` and `master` belong
+//! Here are the command table, the ways a command can fail, and the exit codes. `init`, `hash`, `start`, `slave` and `master` belong
 //! to the server; `check`, `doctor` and `config` look at what a start would meet; `healthcheck`, `listen`, `push`, `app` and those below
 //! it in the table are clients of a running one and speak to it over the network like anybody else.
 //! Always true: a command returns its error instead of printing it, and no secret is ever printed.
@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod env;
 mod finding;
 mod first_app;
+pub mod hash;
 pub mod healthcheck;
 pub mod import;
 pub mod init;
@@ -82,6 +83,14 @@ Examples:
   gusher init
   gusher init </dev/null             take every default")]
     Init,
+    /// Print the hash of a password, as the configuration holds it
+    #[command(after_help = "\
+Examples:
+  gusher hash                        reads the password from stdin; a terminal shows it
+  GUSHER_AUTH_PASSWORD=\"$(pass show gusher | gusher hash --account root)\"
+
+It is of the account directly followed by the password, so it is good for this account alone.")]
+    Hash(hash::HashArgs),
     /// Serve until told to stop
     #[command(after_help = "\
 Examples:
@@ -351,6 +360,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
                 _ => Failure::from(error),
             })
         }
+        Command::Hash(args) => hash::run(args),
         Command::Start(args) => start::run(args),
         Command::Slave(args) => role::run(RoleName::Slave, args),
         Command::Master(args) => role::run(RoleName::Master, args),
