@@ -12,9 +12,9 @@ use support::tls::Authority;
 use support::{ADMIN, Answer, Client, SUPER, Server, cluster, exchange, pusher, send, soon};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_tungstenite::client_async_tls_with_config;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{client_async_tls_with_config, connect_async};
 
 /// What an app's list of users is answered with, asked for as somebody.
 async fn ask(server: &Server, who: (&str, &str)) -> Answer {
@@ -257,6 +257,29 @@ async fn the_header_says_whether_the_client_speaks_tls() {
     let mut secure =
         open_behind(&server, &version_2_with(1, CLIENT, &[0x20, 0, 5, 1, 0, 0, 0, 0]), url).await;
     assert!(secure.text().await.contains("pusher:connection_established"));
+}
+
+#[tokio::test]
+async fn an_app_that_is_tls_only_takes_no_other_socket_of_gushers_own() {
+    let server = Server::plain(&[TRUSTING, cluster::KEY_SETTING]).await;
+    server.register("app").await;
+    let change = server.call(Method::PATCH, "/api/app/settings").basic_auth(SUPER.0, Some(SUPER.1));
+    assert_eq!(send(change.body(r#"{"tls_only":true}"#)).await.status, 200);
+    let with_token = format!("/v1/apps/app/ws?token={}", cluster::token("u", &[]));
+    for path in ["/ws/app/u", &with_token] {
+        let url = server.url("ws", server.public(), path);
+        let open = async |proto: &str| {
+            let mut request = url.clone().into_client_request().unwrap();
+            request.headers_mut().insert("X-Forwarded-Proto", proto.parse().unwrap());
+            soon("an answer", connect_async(request)).await
+        };
+        let Err(tungstenite::Error::Http(refused)) = open("http").await else { panic!("{path} is open") };
+        let text = refused.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+        assert_eq!((refused.status().as_u16(), &*text), (403, "app takes TLS connections only\n"), "{path}");
+        assert!(open("https").await.is_ok(), "{path}");
+    }
+    let counted = server.node.metrics().sockets_refused.all();
+    assert!(counted.contains(&("tls_only", 2)), "{counted:?}");
 }
 
 // Who may come.

@@ -54,8 +54,8 @@ pub fn is_upgrade(route: &str) -> bool {
     ["/ws/{app_key}/{user_tag}", "/app/{app_key}", "/v1/apps/{app_key}/ws"].contains(&route)
 }
 
-/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: address, app, upgrade headers, the app's rate, connect hook,
-/// admission (spec D23).
+/// `GET /ws/{app_key}/{user_tag}?token=`. The order is: address, app, upgrade headers, TLS, the app's rate, connect
+/// hook, admission (spec D23).
 pub async fn gusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit(&door, &head).await {
         Ok((accept, admitted)) => {
@@ -81,6 +81,7 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
     if !app.settings().enabled {
         return Err(Refusal::AppDisabled);
     }
+    demand_tls(door, &app, head)?;
     door.hub.approach(&app)?;
     if !app.app.connect_hook.is_empty() {
         let query = Form::read(false, head.uri.query(), None, &[])?;
@@ -118,8 +119,8 @@ pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
     answer_upgrade(&head, admitted)
 }
 
-/// `GET /v1/apps/{app}/ws?token=`. The order is: address, token, app, upgrade headers, the app's rate, admission
-/// (spec 2.5).
+/// `GET /v1/apps/{app}/ws?token=`. The order is: address, token, app, upgrade headers, TLS, the app's rate,
+/// admission (spec 2.5).
 pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
     match admit_cluster(&door, &head) {
         Ok((accept, admitted)) => {
@@ -191,6 +192,7 @@ fn admit_cluster(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), C
     })?;
     let accept = handshake::accept(&head.method, head.version, &head.headers);
     let accept = accept.map_err(|_| Refusal::NotAnUpgrade)?;
+    demand_tls(door, &app, head)?;
     door.hub.approach(&app)?;
     let bits = SocketId { high: random_number()?, low: random_number()? };
     let expires_at_s = claims.expires_at_s().filter(|_| terms.close_at_expiry);
@@ -235,9 +237,7 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts, place: Option<Place>) -> R
     if !settings.enabled {
         return Err(Closing::app_disabled());
     }
-    if settings.tls_only && !came_over_tls(door, head) {
-        return Err(Closing::tls_only());
-    }
+    demand_tls(door, &app, head).map_err(|_| Closing::tls_only())?;
     let origin = head.headers.get(ORIGIN).and_then(|origin| origin.to_str().ok());
     if !begin::is_origin_allowed(&settings, origin) {
         return Err(Closing::origin_not_allowed());
@@ -262,6 +262,12 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts, place: Option<Place>) -> R
 /// permessage-deflate, if the app wants it and the client offers it.
 fn agree_on_extension(app: &LiveApp, head: &Parts) -> Option<HeaderValue> {
     app.settings().compression.then(|| deflate::agree(&head.headers)).flatten()
+}
+
+/// # Errors
+/// [`Refusal::TlsOnly`].
+fn demand_tls(door: &Door, app: &LiveApp, head: &Parts) -> Result<(), Refusal> {
+    if app.settings().tls_only && !came_over_tls(door, head) { Err(Refusal::TlsOnly) } else { Ok(()) }
 }
 
 /// What a trusted proxy says counts, as the connection that matters is the one to the proxy; of several values the last is

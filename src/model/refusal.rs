@@ -79,6 +79,8 @@ pub enum Refusal {
     Internal,
     /// The app is switched off.
     AppDisabled,
+    /// The app takes sockets over TLS only.
+    TlsOnly,
     /// The app has as many sockets as it may have.
     AppFull,
     /// The socket is in the channel already.
@@ -144,6 +146,7 @@ impl Refusal {
             Self::SignInsExceeded { .. } => "sign_ins_exceeded",
             Self::Internal => "internal",
             Self::AppDisabled => "app_disabled",
+            Self::TlsOnly => "tls_only",
             Self::AppFull => "app_full",
             Self::SubscribedAlready => "subscribed_already",
             Self::NotSubscribed => "not_subscribed",

@@ -198,6 +198,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::HookBusy => (StatusCode::SERVICE_UNAVAILABLE, "connect hook busy"),
         Refusal::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server overloaded"),
         Refusal::AppDisabled => (StatusCode::FORBIDDEN, "app disabled"),
+        Refusal::TlsOnly => (StatusCode::FORBIDDEN, "app takes TLS connections only"),
         Refusal::AppFull => (StatusCode::SERVICE_UNAVAILABLE, "app has as many sockets as it may have"),
         Refusal::MemoryShort => (StatusCode::SERVICE_UNAVAILABLE, "server is short of memory"),
         Refusal::RateExceeded(AppRate::Calls) => {
