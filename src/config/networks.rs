@@ -40,12 +40,11 @@ impl FromStr for Networks {
                 )
             })
         };
-        text.split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-            .map(network)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        // An empty entry may be all that is left of a list, and no list at all may mean everybody.
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        text.split(',').map(str::trim).map(network).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -59,7 +58,7 @@ mod tests {
 
     #[test]
     fn addresses_and_networks_have_whom_they_name_and_nobody_else() {
-        let networks = "127.0.0.1, 10.1.2.3/8,fd00::/8,";
+        let networks = "127.0.0.1, 10.1.2.3/8,fd00::/8";
         for address in ["127.0.0.1", "::ffff:127.0.0.1", "10.255.0.1", "fd12::1"] {
             assert!(have(networks, address), "{address}");
         }
@@ -75,9 +74,13 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_and_named() {
-        for entry in ["x", "10.0.0.1/33", "10.0.0", "10.0.0.1:80", "[::1]", "localhost", "10.0.0.0/8 ::1"] {
+        for entry in ["", "x", "10.0.0.1/33", "10.0.0", "10.0.0.1:80", "[::1]", "localhost", "10.0.0.0/8 ::1"]
+        {
             let error = format!("127.0.0.1,{entry}").parse::<Networks>().unwrap_err();
             assert!(error.ends_with(&format!("found {entry:?}")), "{error}");
+        }
+        for text in [",", " , ", " ", "127.0.0.1,,::1", ",::1"] {
+            assert!(text.parse::<Networks>().unwrap_err().ends_with("found \"\""), "{text:?}");
         }
     }
 }
