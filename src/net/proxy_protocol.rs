@@ -147,7 +147,10 @@ pub fn one(line: &[u8]) -> Result<Told, Malformed> {
 }
 
 fn port(word: Option<&str>) -> Option<u16> {
-    word?.parse().ok().filter(|_| word.is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_digit())))
+    let word = word?;
+    // A sign and leading zeros are forbidden, though they are numbers (2.1).
+    let is_plain = word.bytes().all(|byte| byte.is_ascii_digit()) && (word == "0" || !word.starts_with('0'));
+    word.parse().ok().filter(|_| is_plain)
 }
 
 #[cfg(test)]
@@ -231,6 +234,7 @@ mod tests {
     fn version_1_is_one_line() {
         assert_eq!(one(b"PROXY TCP4 10.0.0.1 10.0.0.2 8080 80\r\n"), client("10.0.0.1:8080"));
         assert_eq!(one(b"PROXY TCP6 2001::7 ::1 5 80\r\n"), client("[2001::7]:5"));
+        assert_eq!(one(b"PROXY TCP4 10.0.0.1 10.0.0.2 0 0\r\n"), client("10.0.0.1:0"));
         assert_eq!(one(b"PROXY UNKNOWN\r\n"), Ok(Told::default()));
         assert_eq!(one(b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"), Ok(Told::default()));
         for none in [
@@ -239,6 +243,8 @@ mod tests {
             "PROXY TCP6 10.0.0.1 ::1 8080 80\r\n",
             "PROXY TCP4 10.0.0.1 10.0.0.2 +80 80\r\n",
             "PROXY TCP4 10.0.0.1 10.0.0.2 80 65536\r\n",
+            "PROXY TCP4 10.0.0.1 10.0.0.2 080 80\r\n",
+            "PROXY TCP4 10.0.0.1 10.0.0.2 80 00\r\n",
             "PROXY TCP4 10.0.0.1 10.0.0.2 80\r\n",
             "PROXY TCP4 10.0.0.1 10.0.0.2 80 80 80\r\n",
             "PROXY TCP4  10.0.0.1 10.0.0.2 80 80\r\n",
