@@ -188,9 +188,12 @@ impl Credentials {
         checked.map_err(|RetryAfter(wait_s)| Refusal::SignInsExceeded { wait_s })
     }
 
+    /// What a failure is answered with.
     fn fail(&self, attempt: &Attempt<'_>) -> Refusal {
-        self.throttle.note_failure(attempt, Instant::now());
-        Refusal::NotAuthorized
+        match self.throttle.fail(attempt, Instant::now()) {
+            Ok(()) => Refusal::NotAuthorized,
+            Err(RetryAfter(wait_s)) => Refusal::SignInsExceeded { wait_s },
+        }
     }
 
     /// The hash of an account directly followed by its password (spec 1.6), together at most
@@ -226,8 +229,8 @@ impl Credentials {
             return Ok(true);
         }
         let place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
-        // Who came together may have been told meanwhile: a right password is proven once, and guesses that were made
-        // side by side wait for each other's failures.
+        // Who came together may have been told meanwhile: a right password is proven once, and of guesses that were made
+        // side by side those are not computed that are too many already.
         check()?;
         if self.remembers(&digest) {
             return Ok(true);
@@ -237,6 +240,9 @@ impl Credentials {
         let verified = spawn_blocking(move || bcrypt::verify(secret, &hash).unwrap_or(false)).await;
         drop(place);
         let is_proven = verified.map_err(|_| Refusal::Internal)?;
+        // Guesses beside this one may have become too many while it was computed. Then it is not told what it was, not even
+        // if it was right.
+        check()?;
         if is_proven {
             self.remembered.insert(digest, Instant::now());
         }

@@ -100,17 +100,22 @@ impl Throttle {
             self.forget(&mut kept);
             return Ok(());
         }
-        let max = kept.limits.failures_max;
-        let [credential, account, network] = self.keys(attempt);
-        let bounds = [(credential, max), (account, max), (network, max.saturating_mul(ACCOUNTS))];
-        let waits = bounds.into_iter().filter_map(|(key, max)| kept.wait(key, max, now));
-        waits.max().map_or(Ok(()), |wait| Err(RetryAfter::at_least(wait)))
+        kept.check(self.keys(attempt), now)
     }
 
-    /// The attempt was looked at and is none of somebody who may.
-    pub fn note_failure(&self, attempt: &Attempt<'_>, now: Instant) {
-        let [credential, account, network] = self.keys(attempt);
-        let mut kept = self.lock();
+    /// The attempt was looked at and is none of somebody who may: it counts, if it may still be looked at. Both is one step, so
+    /// that of attempts side by side no more are told that they failed than of others.
+    ///
+    /// # Errors
+    /// Those of [`Throttle::check`].
+    pub fn fail(&self, attempt: &Attempt<'_>, now: Instant) -> Result<(), RetryAfter> {
+        let (keys, mut kept) = (self.keys(attempt), self.lock());
+        kept.check(keys, now)?;
+        self.note_failure(&mut kept, keys, now);
+        Ok(())
+    }
+
+    fn note_failure(&self, kept: &mut Kept, [credential, account, network]: [u64; 3], now: Instant) {
         if kept.limits.failures_max == 0 {
             return;
         }
@@ -152,6 +157,13 @@ impl Throttle {
 impl Kept {
     fn is_over(&self, now: Instant) -> bool {
         self.latest.is_none_or(|latest| now.saturating_duration_since(latest) >= self.limits.window)
+    }
+
+    fn check(&self, [credential, account, network]: [u64; 3], now: Instant) -> Result<(), RetryAfter> {
+        let max = self.limits.failures_max;
+        let bounds = [(credential, max), (account, max), (network, max.saturating_mul(ACCOUNTS))];
+        let waits = bounds.into_iter().filter_map(|(key, max)| self.wait(key, max, now));
+        waits.max().map_or(Ok(()), |wait| Err(RetryAfter::at_least(wait)))
     }
 
     fn wait(&self, key: u64, max: u32, now: Instant) -> Option<Duration> {
@@ -203,9 +215,13 @@ mod tests {
         *BEGIN + Duration::from_secs(seconds)
     }
 
+    fn note(throttle: &Throttle, attempt: &Attempt<'_>) {
+        throttle.note_failure(&mut throttle.lock(), throttle.keys(attempt), after(0));
+    }
+
     fn guess(throttle: &Throttle, address: &str, account: &str, times: u32) {
         (0..times).for_each(|n| {
-            throttle.note_failure(&attempt(address, account, &n.to_string()), after(0));
+            note(throttle, &attempt(address, account, &n.to_string()));
         });
     }
 
@@ -228,7 +244,7 @@ mod tests {
     fn one_wrong_password_again_and_again_is_one_guess() {
         let throttle = Throttle::new(LIMITS);
         let old = attempt("10.0.0.1", "boss", "old");
-        (0..5).for_each(|_| throttle.note_failure(&old, after(0)));
+        (0..5).for_each(|_| note(&throttle, &old));
         assert_eq!(throttle.check(&old, after(0)), Err(RetryAfter(60)));
         assert_eq!(throttle.check(&attempt("10.0.0.1", "boss", "right"), after(0)), Ok(()));
     }
@@ -238,10 +254,18 @@ mod tests {
         let throttle = Throttle::new(LIMITS);
         for account in 0..30 {
             assert_eq!(throttle.check(&attempt("2001:db8::1", "new", "x"), after(0)), Ok(()), "{account}");
-            throttle.note_failure(&attempt("2001:db8::1", &account.to_string(), "x"), after(0));
+            note(&throttle, &attempt("2001:db8::1", &account.to_string(), "x"));
         }
         assert!(throttle.check(&attempt("2001:db8::2", "new", "x"), after(0)).is_err(), "one /64 is one");
         assert_eq!(throttle.check(&attempt("2001:db8:0:1::1", "new", "x"), after(0)), Ok(()));
+    }
+
+    #[test]
+    fn failures_that_were_looked_at_together_are_told_no_oftener_than_the_limit() {
+        let throttle = Throttle::new(LIMITS);
+        let told =
+            (0..9).filter(|n: &u8| throttle.fail(&attempt("::1", "boss", &n.to_string()), after(0)).is_ok());
+        assert_eq!(told.count(), 3);
     }
 
     #[test]
@@ -260,7 +284,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let throttle = Throttle::new(LIMITS);
         for n in 0..50_000 {
-            throttle.note_failure(&attempt("::1", &n.to_string(), "x"), after(0));
+            note(&throttle, &attempt("::1", &n.to_string(), "x"));
             assert!(throttle.lock().failures.len() <= KEPT_MAX);
         }
     }
