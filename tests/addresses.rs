@@ -160,10 +160,34 @@ async fn trusted_proxies_say_by_their_protocol_who_it_is() {
         // Who comes through it is not believed as it is: there is a header of HTTP in the request, too.
         assert!(answer.contains(r#""request_ip":"9.9.9.9:4711""#), "{answer}");
     }
-    for header in [&version_2_with(0, CLIENT, &[1, 2, 3])[..], b"PROXY UNKNOWN\r\n"] {
-        let answer = registered(&server, from_proxy(server.private()).await, header).await;
-        // It speaks for itself, and says in HTTP for whom.
-        assert!(answer.contains(r#""request_ip":"1.1.1.1""#), "{answer}");
+}
+
+/// Headers of the PROXY protocol that tell of no client.
+fn nameless() -> [Vec<u8>; 4] {
+    let version_2 = |head: &[u8], rest: usize| {
+        [&b"\r\n\r\n\0\r\nQUIT\n"[..], head, &(rest as u16).to_be_bytes(), &vec![b'/'; rest]].concat()
+    };
+    let local = version_2_with(0, CLIENT, &[1, 2, 3]);
+    [local, b"PROXY UNKNOWN\r\n".to_vec(), version_2(b"\x21\x00", 0), version_2(b"\x21\x31", 216)]
+}
+
+#[tokio::test]
+async fn who_comes_behind_a_header_that_names_nobody_is_not_believed_about_others() {
+    let server = serve_behind(&[("api_allow", "1.1.1.1,127.0.0.1")]).await;
+    for header in nameless() {
+        // It says that it is for one who may come.
+        let refused = registered(&server, from_proxy(server.private()).await, &header).await;
+        assert!(refused.starts_with("HTTP/1.1 403 "), "{header:?}: {refused}");
+    }
+    let server = serve_behind(&[]).await;
+    pusher::register(&server, json!({ "tls_only": true })).await;
+    for header in nameless() {
+        let answer = registered(&server, from_proxy(server.private()).await, &header).await;
+        assert!(answer.contains(r#""request_ip":"127.0.0.2:"#), "{header:?}: {answer}");
+        let mut request = server.url("ws", server.public(), "/app/key").into_client_request().unwrap();
+        request.headers_mut().insert("X-Forwarded-Proto", "https".parse().unwrap());
+        let mut socket = try_open_behind(&server, &header, request).await.expect("it is told by a code");
+        assert!(socket.text().await.contains("4000"), "{header:?}");
     }
 }
 
@@ -196,7 +220,11 @@ async fn open_behind(server: &Server, header: &[u8], url: String) -> Client {
     try_open_behind(server, header, url).await.expect("it is admitted")
 }
 
-async fn try_open_behind(server: &Server, header: &[u8], url: String) -> Result<Client, tungstenite::Error> {
+async fn try_open_behind(
+    server: &Server,
+    header: &[u8],
+    url: impl IntoClientRequest + Unpin,
+) -> Result<Client, tungstenite::Error> {
     let mut stream = from_proxy(server.public()).await;
     stream.write_all(header).await.expect("it takes bytes");
     let connector = server.authority.as_ref().map(Authority::connector);

@@ -17,6 +17,15 @@ pub struct Peer {
     pub address: SocketAddr,
     /// It speaks TLS, with this node or with the proxy.
     pub is_secure: bool,
+    /// A proxy said by the PROXY protocol that it does not know who this is; the address is the proxy's own.
+    pub is_nameless: bool,
+}
+
+impl Peer {
+    /// Whether it is one of these, whose word about others counts. Who is not named may be anybody behind the proxy.
+    pub fn is_one_of(&self, proxies: &Networks) -> bool {
+        !self.is_nameless && proxies.contain(self.address.ip())
+    }
 }
 
 /// Who has sent a request, shown as `address:port`, or without the port that nobody told.
@@ -47,6 +56,9 @@ impl Client {
     /// So that is the last who is no trusted proxy; where one tells nothing that can be read, it is that proxy itself.
     pub fn of(peer: &Peer, headers: &HeaderMap, proxies: &Networks) -> Self {
         let mut client = Self::from(peer.address);
+        if !peer.is_one_of(proxies) {
+            return client;
+        }
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
         let entries = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
@@ -92,7 +104,7 @@ mod tests {
 
     /// Who stands behind a peer, when the proxies are in 10/8 and fd00::/8.
     fn behind(peer: &str, values: &[&str]) -> String {
-        let peer = Peer { address: peer.parse().unwrap(), is_secure: false };
+        let peer = Peer { address: peer.parse().unwrap(), is_secure: false, is_nameless: false };
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).unwrap());

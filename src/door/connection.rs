@@ -85,16 +85,18 @@ pub(super) struct Entrance {
 pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: SocketAddr) {
     let terms = entrance.door.terms();
     let deadline = Instant::now() + terms.limits.head_time_max;
-    let mut told = Told::default();
+    let mut told = None;
     if terms.proxy_protocol && terms.trusted_proxies.contain(address.ip()) {
         match entrance.door.introduced(&mut stream, deadline, entrance.stopping.clone()).await {
-            Some(header) => told = header,
+            Some(header) => told = Some(header),
             None => return end(stream).await,
         }
     }
     drop(terms);
-    let address = told.client.unwrap_or(address);
-    let peer = Peer { address, is_secure: told.is_secure || entrance.certificate.is_some() };
+    let is_nameless = told.is_some_and(|told| told.client.is_none());
+    let Told { client, is_secure } = told.unwrap_or_default();
+    let address = client.unwrap_or(address);
+    let peer = Peer { address, is_secure: is_secure || entrance.certificate.is_some(), is_nameless };
     let Some(certificate) = entrance.certificate.clone() else {
         return speak(entrance, stream, peer, deadline).await;
     };

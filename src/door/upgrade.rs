@@ -276,7 +276,7 @@ pub(super) fn came_over_tls(door: &Door, head: &Parts) -> bool {
     let Some(peer) = head.extensions.get::<Peer>() else { return false };
     let named = head.headers.get_all("x-forwarded-proto").iter().next_back();
     let scheme = named.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    match scheme.filter(|_| door.terms().trusted_proxies.contain(peer.address.ip())) {
+    match scheme.filter(|_| peer.is_one_of(&door.terms().trusted_proxies)) {
         Some(scheme) => scheme.trim().eq_ignore_ascii_case("https"),
         None => peer.is_secure,
     }
