@@ -3,7 +3,7 @@
 mod support;
 
 use futures_util::future::join_all;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, COOKIE};
 use reqwest::{Method, Version};
 use serde_json::{Value, json};
 use support::console::{Browser, Feed, error, serve, sign_in};
@@ -14,8 +14,9 @@ async fn a_session_lasts_from_signing_in_to_signing_out() {
     let server = serve().await;
     let answer = sign_in(&server, SUPER, Some("")).await;
     let flags = answer.header("set-cookie").split_once("; ").expect("flags").1;
-    let secure = if server.authority.is_some() { "; Secure" } else { "" };
-    assert_eq!(flags, format!("Path=/console; HttpOnly; SameSite=Strict{secure}"));
+    let is_secure = server.authority.is_some();
+    let (path, secure) = if is_secure { ("/", "; Secure") } else { ("/console", "") };
+    assert_eq!(flags, format!("Path={path}; HttpOnly; SameSite=Strict{secure}"));
     assert_eq!(answer.header("cache-control"), "no-store");
     let browser = Browser::super_admin(&server).await;
     let session = browser.get(&server, "/session").await.json();
@@ -139,12 +140,15 @@ async fn over_tls_the_cookie_stays_there_by_each_version_of_http() {
         let page = server.call(Method::GET, "/console").send().await.expect("an answer");
         assert_eq!((page.version(), page.status().as_u16()), (version, 200));
         let answer = sign_in(&server, SUPER, None).await;
-        let flags = answer.header("set-cookie").split_once("; ").expect("flags").1.to_owned();
-        assert_eq!(
-            (answer.status.as_u16(), &*flags),
-            (200, "Path=/console; HttpOnly; SameSite=Strict; Secure")
-        );
+        let (cookie, flags) = answer.header("set-cookie").split_once("; ").expect("flags");
+        assert_eq!((answer.status.as_u16(), flags), (200, "Path=/; HttpOnly; SameSite=Strict; Secure"));
+        assert!(cookie.starts_with("__Host-gusher_console="), "{cookie}");
         let browser = Browser::super_admin(&server).await;
+        // Neither a second word counts nor one that a neighbouring host could have planted.
+        for cookie in [format!("{0}; {0}", browser.cookie), browser.cookie.replace("__Host-", "")] {
+            let call = server.call(Method::GET, "/console/api/session").header(COOKIE, cookie);
+            assert_eq!(send(call).await.status, 401);
+        }
         let mut feed = Feed::watch(&server, &browser, "x").await;
         server.push("x", "hello").await;
         assert_eq!(feed.item().await["data"], "hello");

@@ -25,8 +25,12 @@ use crate::door::{answer, body, upgrade};
 use crate::hub::LiveApp;
 use crate::model::{Admin, AppKey, AppNumber, Refusal};
 
-/// What a browser calls its word.
+/// What a browser calls its word without TLS.
 const COOKIE_NAME: &str = "gusher_console";
+
+/// The same over TLS: a browser takes a cookie of such a name from this very host alone and over TLS alone, so no
+/// neighbouring host can plant one (RFC 6265bis section 4.1.3.2).
+const SECURE_COOKIE_NAME: &str = "__Host-gusher_console";
 
 /// The header in which the page shows that a call is its own.
 const CSRF_HEADER: &str = "x-csrf-token";
@@ -163,7 +167,8 @@ fn random_word() -> Result<String, getrandom::Error> {
 impl Door {
     /// Who calls, if the call shows the word of a session.
     pub(super) fn visitor(&self, head: &Parts, now: Instant) -> Option<Visitor> {
-        self.visitor_of(&Sha256::digest(cookie(&head.headers)?).into(), now)
+        let word = cookie(&head.headers, upgrade::came_over_tls(self, head))?;
+        self.visitor_of(&Sha256::digest(word).into(), now)
     }
 
     /// Whether a session goes on. To ask is to use it.
@@ -267,19 +272,26 @@ fn is_json(headers: &HeaderMap) -> bool {
     content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
-/// The word that a browser shows.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie_name(is_secure: bool) -> &'static str {
+    if is_secure { SECURE_COOKIE_NAME } else { COOKIE_NAME }
+}
+
+/// The word that a browser shows. Of two nobody knows which one is ours.
+fn cookie(headers: &HeaderMap, is_secure: bool) -> Option<&str> {
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find_map(|(name, word)| (name == COOKIE_NAME).then_some(word))
+    let pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut words = pairs.filter(|(name, _)| *name == cookie_name(is_secure)).map(|(_, word)| word);
+    words.next().filter(|_| words.next().is_none())
 }
 
 /// Gives a browser its word, or takes it away if that is empty. It goes when the browser does: how long a session lasts
 /// is known here.
 fn set_cookie(response: &mut Response, word: &str, is_secure: bool) {
-    let secure = if is_secure { "; Secure" } else { "" };
+    // The name over TLS demands both.
+    let (path, secure) = if is_secure { ("/", "; Secure") } else { ("/console", "") };
     let gone = if word.is_empty() { "; Max-Age=0" } else { "" };
-    let cookie = format!("{COOKIE_NAME}={word}; Path=/console; HttpOnly; SameSite=Strict{secure}{gone}");
+    let name = cookie_name(is_secure);
+    let cookie = format!("{name}={word}; Path={path}; HttpOnly; SameSite=Strict{secure}{gone}");
     let cookie = HeaderValue::from_str(&cookie).expect("hex digits can be a header");
     response.headers_mut().insert(SET_COOKIE, cookie);
 }
@@ -347,8 +359,20 @@ mod tests {
     #[test]
     fn the_word_is_found_among_other_cookies() {
         let mut headers = HeaderMap::new();
-        assert_eq!(cookie(&headers), None);
-        headers.insert(COOKIE, HeaderValue::from_static("a=b; gusher_console=word;c"));
-        assert_eq!(cookie(&headers), Some("word"));
+        assert_eq!(cookie(&headers, false), None);
+        headers.insert(
+            COOKIE,
+            HeaderValue::from_static("a=b; gusher_console=word;c; __Host-gusher_console=safe"),
+        );
+        assert_eq!((cookie(&headers, false), cookie(&headers, true)), (Some("word"), Some("safe")));
+    }
+
+    #[test]
+    fn of_two_words_none_counts() {
+        let mut headers = HeaderMap::new();
+        for value in ["gusher_console=planted; __Host-gusher_console=a", "gusher_console=own"] {
+            headers.append(COOKIE, HeaderValue::from_static(value));
+        }
+        assert_eq!((cookie(&headers, false), cookie(&headers, true)), (None, Some("a")));
     }
 }
