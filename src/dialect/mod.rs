@@ -7,6 +7,7 @@ pub mod form;
 pub mod gusher;
 pub mod pusher;
 pub mod signature;
+pub mod unique;
 
 use std::borrow::Cow;
 

@@ -10,6 +10,22 @@ use super::{ChannelName, NoticeKind};
 /// The most headers that a webhook adds.
 const HEADERS_MAX: usize = 20;
 
+/// Headers that say how a request is written and to whom, and what it holds.
+const OWN_HEADERS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// How the names of headers begin that prove who sends.
+const OWN_PREFIX: &str = "x-pusher-";
+
 /// Somebody who is told what happens in channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,6 +81,12 @@ impl Webhook {
         } else {
             Err("webhooks has a header that cannot be sent".to_owned())
         }
+    }
+
+    /// Whether one may bring a header of this name; others are set by the server itself, or by nobody.
+    pub fn may_set(header: &str) -> bool {
+        let header = header.to_ascii_lowercase();
+        !OWN_HEADERS.contains(&&*header) && !header.starts_with(OWN_PREFIX)
     }
 
     /// Whether it is told of this kind of event in this channel.

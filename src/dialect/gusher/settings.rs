@@ -4,7 +4,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::{AppSettings, Refusal, SettingFault};
+use crate::dialect::unique::Unique;
+use crate::model::{AppSettings, Refusal, SettingFault, Webhook};
 
 /// How much a mistyped name must resemble a known one (Jaro-Winkler, 0 to 1) to be taken for it.
 const LIKENESS_MIN: f64 = 0.75;
@@ -12,19 +13,24 @@ const LIKENESS_MIN: f64 = 0.75;
 /// `PATCH /api/{app_key}/settings`: the settings to change, by name.
 ///
 /// # Errors
-/// [`Refusal::ParametersInvalid`] unless the body is a JSON object, whatever type it claims to be of.
+/// [`Refusal::ParametersInvalid`] unless the body is a JSON object, whatever type it claims to be of, that has no member
+/// twice.
 pub fn change(body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     let invalid = |_| Refusal::ParametersInvalid("the body is no JSON object".to_owned());
-    serde_json::from_slice(body).map_err(invalid)
+    let change = serde_json::from_slice(body).map_err(invalid)?;
+    let ambiguous = |error: serde_json::Error| Refusal::ParametersInvalid(error.to_string());
+    serde_json::from_slice(body).map(|Unique| change).map_err(ambiguous)
 }
 
 /// The settings that a change makes of the present ones: each member replaces a setting, and `null` makes it its
 /// default again.
 ///
 /// # Errors
-/// [`Refusal::ParametersInvalid`] names the first setting that does not exist or is of another type.
+/// [`Refusal::ParametersInvalid`] names the first setting that does not exist or is of another type, and a header that no
+/// webhook may set.
 pub fn apply(now: &AppSettings, change: Map<String, Value>) -> Result<AppSettings, Refusal> {
     let mut settings = now.clone();
+    let has_webhooks = change.contains_key("webhooks");
     for (name, value) in change {
         settings.set(&name, value).map_err(|fault| {
             Refusal::ParametersInvalid(match fault {
@@ -33,7 +39,16 @@ pub fn apply(now: &AppSettings, change: Map<String, Value>) -> Result<AppSetting
             })
         })?;
     }
-    Ok(settings)
+    // Here and not among the rules of the model, so that apps that have such a header from before still load.
+    let headers = || settings.webhooks.iter().flat_map(|webhook| webhook.headers.keys());
+    match headers().find(|name| has_webhooks && !Webhook::may_set(name)) {
+        Some(name) => {
+            let name = name.escape_debug().to_string();
+            let fault = format!("webhooks has the header {name:.80}, which is not a webhook's to set");
+            Err(Refusal::ParametersInvalid(fault))
+        }
+        None => Ok(settings),
+    }
 }
 
 /// The answer to both calls: all settings, secrets included.
@@ -88,6 +103,36 @@ mod tests {
     #[test]
     fn a_value_of_another_type_is_refused_with_the_name() {
         assert_eq!(applied(r#"{"enabled":1}"#).unwrap_err(), "enabled is not true or false");
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_is_refused_at_every_depth() {
+        for body in [
+            r#"{"enabled":false,"enabled":true}"#,
+            r#"{"webhooks":[{"url":"http://x","headers":{"enabled":"1","enabled":"2"}}]}"#,
+        ] {
+            assert!(applied(body).unwrap_err().starts_with("enabled is there twice"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_no_webhook_may_set_is_refused_by_its_name() {
+        let with = |header: &str| {
+            applied(&format!(
+                r#"{{"webhooks":[{{"url":"http://x","headers":{{"X-A":"1","{header}":"2"}}}}]}}"#
+            ))
+        };
+        for header in
+            ["Content-Length", "Transfer-Encoding", "Host", "content-type", "X-Pusher-Key", "x-pusher-other"]
+        {
+            let fault = format!("webhooks has the header {header}, which is not a webhook's to set");
+            assert_eq!(with(header).unwrap_err(), fault);
+        }
+        assert!(with("Authorization").is_ok());
+        // One from before keeps nobody from changing something else.
+        let mut old = with("X-B").unwrap();
+        old.webhooks[0].headers.insert("Host".into(), "x".into());
+        assert!(apply(&old, change(br#"{"enabled":false}"#).unwrap()).is_ok());
     }
 
     #[test]

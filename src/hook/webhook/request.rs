@@ -15,10 +15,6 @@ use crate::dialect::signature::hmac_hex;
 use crate::model::{AppKey, AppSecret, Webhook};
 use crate::store::Waiting;
 
-/// Headers that say how the request is written, which is no webhook's matter.
-const RESERVED_HEADERS: [&str; 7] =
-    ["connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"];
-
 /// How much of an answer is read, in bytes. Nobody looks at it; read to its end, it leaves the connection free.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
@@ -111,7 +107,7 @@ fn headers(webhook: &Webhook, app: &AppKey, request: &Request) -> HeaderMap {
     for (name, value) in &webhook.headers {
         let header = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()));
         if let (Ok(name), Ok(value)) = header
-            && !RESERVED_HEADERS.contains(&name.as_str())
+            && Webhook::may_set(name.as_str())
         {
             headers.append(name, value);
         }
