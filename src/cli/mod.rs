@@ -241,7 +241,7 @@ and PUSHER_APP_SECRET, else those of `gusher start --dev`.")]
 Examples:
   gusher tail demo news
   gusher tail demo news prices --count 10 --json
-  PUSHER_APP_SECRET=demo-secret gusher tail demo private-orders presence-room
+  gusher tail demo private-orders presence-room
 
 A line has the channel, the event and its data, with tabs between them. Ends with status 0 on Ctrl-C
 and after --count events, with 1 when the server refuses or closes.")]

@@ -7,6 +7,12 @@ use url::Url;
 use super::Failure;
 use super::address::ServerSettings;
 
+/// The key of the app of a trial run.
+pub(super) const DEMO_KEY: &str = "demo";
+
+/// Its secret, which is known to everybody.
+pub(super) const DEMO_SECRET: &str = "demo-secret";
+
 /// Which app signs: as every library of Pusher Channels is told, else that of a trial run.
 #[derive(Args)]
 pub(super) struct AppArgs {
@@ -14,14 +20,14 @@ pub(super) struct AppArgs {
     #[arg(long, env = "PUSHER_APP_ID", value_name = "ID", default_value = "1")]
     pub(super) app_id: String,
     /// Key of the app
-    #[arg(long, env = "PUSHER_APP_KEY", value_name = "KEY", default_value = "demo")]
+    #[arg(long, env = "PUSHER_APP_KEY", value_name = "KEY", default_value = DEMO_KEY)]
     pub(super) key: String,
     /// Secret of the app
     #[arg(
         long,
         env = "PUSHER_APP_SECRET",
         value_name = "SECRET",
-        default_value = "demo-secret",
+        default_value = DEMO_SECRET,
         hide_env_values = true
     )]
     pub(super) secret: String,

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::address::{self, ServerSettings};
 use super::listen::{self, CLOSE_TIMEOUT, Stream};
-use super::place::PlaceArgs;
+use super::place::{DEMO_KEY, DEMO_SECRET, PlaceArgs};
 use super::trust::TrustArgs;
 use super::{Failure, block_on, one_line, print_line, tell};
 use crate::dialect::signature::hmac_hex;
@@ -24,7 +24,7 @@ pub struct TailArgs {
     /// Channels to subscribe to
     #[arg(required = true, value_name = "CHANNEL")]
     channels: Vec<String>,
-    /// Secret of the app, which signs for private and presence channels
+    /// Secret of the app, which signs for private and presence channels; that of a trial run is known
     #[arg(long, env = "PUSHER_APP_SECRET", value_name = "SECRET", hide_env_values = true)]
     secret: Option<String>,
     /// Who to be in presence channels
@@ -180,7 +180,13 @@ fn subscription(args: &TailArgs, socket_id: &str, channel: &str) -> Value {
 }
 
 fn secret(args: &TailArgs) -> Option<&str> {
-    args.secret.as_deref().filter(|secret| !secret.is_empty())
+    secret_of(&args.app, args.secret.as_deref())
+}
+
+/// What signs for an app: what was told, or what everybody knows of that of a trial run.
+fn secret_of<'a>(app: &str, told: Option<&'a str>) -> Option<&'a str> {
+    let told = told.filter(|secret| !secret.is_empty());
+    told.or_else(|| (app == DEMO_KEY).then_some(DEMO_SECRET))
 }
 
 fn needs_secret(channel: &str) -> bool {
@@ -212,6 +218,14 @@ mod tests {
         let message = json!({ "event": "e", "channel": "c", "data": "two\nlines\u{1b}" });
         assert_eq!(line(&message), "c\te\ttwo\\nlines\\u{1b}");
         assert_eq!(line(&json!({ "event": "e", "channel": "c", "data": { "a": 1 } })), "c\te\t{\"a\":1}");
+    }
+
+    #[test]
+    fn the_app_of_a_trial_run_needs_no_secret_told() {
+        for told in [None, Some("")] {
+            assert_eq!((secret_of("demo", told), secret_of("x", told)), (Some("demo-secret"), None));
+        }
+        assert_eq!(secret_of("demo", Some("own")), Some("own"));
     }
 
     #[test]
