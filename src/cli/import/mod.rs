@@ -3,6 +3,8 @@
 //! Always true: what the file says is taken over or named as left, so nothing is lost in silence; secrets are sent to the
 //! server and written into the file that was asked for, and printed only if that is asked for.
 
+mod defaults;
+mod node;
 mod plan;
 mod source;
 mod variables;
@@ -64,7 +66,8 @@ enum Product {
 /// Adds the apps and prints the settings; names what is left.
 ///
 /// # Errors
-/// `Usage` without a password; `Runtime` when the file is none of theirs, and when not all apps could be added.
+/// `Usage` without a password; `Runtime` when the file is none of theirs or has no apps, and when not all apps could be
+/// added.
 pub fn run(args: &ImportArgs) -> Result<(), Failure> {
     let (source, others) = read(args.product, &args.file)?;
     let plan = plan(args.product, source);
@@ -75,6 +78,13 @@ pub fn run(args: &ImportArgs) -> Result<(), Failure> {
         ));
     }
     plan.left.iter().for_each(|line| tell(&format!("not taken over: {}", one_line(line))));
+    if plan.apps.is_empty() && !plan.is_of_elsewhere {
+        return Err(Failure::Runtime(format!(
+            "no apps found in {}: is it of {}?",
+            args.file.display(),
+            args.product.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+        )));
+    }
     match &args.output {
         Some(output) => write(output, &plan),
         None if args.dry_run => print(args, &plan),
@@ -121,10 +131,17 @@ fn print(args: &ImportArgs, plan: &Plan) -> Result<(), Failure> {
     for app in &plan.apps {
         commands(args, app).iter().try_for_each(|line| print_line(line))?;
     }
+    if !plan.apps.is_empty() {
+        tell(HOW_TO_RUN);
+    }
     print_settings(plan, args.secrets)
 }
 
-/// The commands that add one app. The admin's password is left to the environment.
+/// What the printed commands need.
+const HOW_TO_RUN: &str = "the commands take your password from GUSHER_PASSWORD, and from GUSHER_ADMIN_PASSWORD the one with \
+     which the apps' backends will sign in; what is shown as … has to be filled in, or comes with --secrets";
+
+/// The commands that add one app. Without the admin's password in the environment a shell refuses the first.
 fn commands(args: &ImportArgs, app: &PlannedApp) -> Vec<String> {
     let shown = |text: &str| if args.secrets { shell_word(text) } else { "'…'".to_owned() };
     let secret =
@@ -132,7 +149,9 @@ fn commands(args: &ImportArgs, app: &PlannedApp) -> Vec<String> {
     let id = app.id.as_ref().map(|id| format!(" --app-id {id}")).unwrap_or_default();
     let account = shell_word(args.admin_account.as_deref().unwrap_or("account"));
     let key = shell_word(&harmless(&app.key));
-    let mut lines = vec![format!("{secret}gusher app add {key} --admin-account {account}{id}")];
+    let mut lines = vec![format!(
+        "GUSHER_ADMIN_PASSWORD=\"${{GUSHER_ADMIN_PASSWORD:?}}\" {secret}gusher app add {key} --admin-account {account}{id}"
+    )];
     if !app.settings.is_empty() {
         let word = |(name, value): (&String, &Value)| match (name.as_str(), args.secrets) {
             // Their headers and addresses may hold secrets.
@@ -178,7 +197,7 @@ fn add(args: &ImportArgs, plan: &Plan) -> Result<(), Failure> {
     }
     match failed {
         0 => Ok(()),
-        _ => Err(Failure::Runtime(format!("{failed} of {} apps were not added as a whole", plan.apps.len()))),
+        _ => Err(Failure::Runtime(format!("apps not added as a whole: {failed} of {}", plan.apps.len()))),
     }
 }
 

@@ -1,10 +1,11 @@
 //! What another server's configuration comes to here: settings of the node, apps, and what has no equivalent.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Product;
+use super::node::node_settings;
 use super::source::{APPS, Source};
-use super::webhooks;
+use super::{defaults, webhooks};
 use crate::model::{App, AppKey, AppSecret, AppSettings};
 
 /// All of it. No `Debug`: it holds secrets.
@@ -12,6 +13,8 @@ pub(super) struct Plan {
     /// Members of our configuration file.
     pub(super) settings: Map<String, Value>,
     pub(super) apps: Vec<PlannedApp>,
+    /// Whether its apps are kept elsewhere, so that none were to be found.
+    pub(super) is_of_elsewhere: bool,
     /// What is not taken over, or not as it was: a line each, without values.
     pub(super) left: Vec<String>,
 }
@@ -65,11 +68,7 @@ const COMMON_SETTINGS: &[(&str, &str, Kind)] = &[
     ("presence.maxmembersperchannel", "max_presence_members", Kind::Count),
     ("presence.maxmembersizeinkb", "max_user_info_bytes", Kind::Kibibytes),
     ("activitytimeout", "activity_timeout", Kind::Count),
-    ("reverb.maxrequestbytes", "max_body_bytes", Kind::Count),
 ];
-
-/// The largest `max_client_events_per_second`, for whoever had no limit.
-const CLIENT_EVENTS_MAX: u32 = 1_000_000;
 
 /// Plans it; takes what it understands out of `source` and names the rest.
 pub(super) fn plan(product: Product, mut source: Source) -> Plan {
@@ -80,117 +79,44 @@ pub(super) fn plan(product: Product, mut source: Source) -> Plan {
     let apps = (source.apps().into_iter())
         .filter_map(|at| planned_app(&format!("{APPS}.{at}"), &common, is_batched, &mut source, &mut left))
         .collect();
-    if let Some(driver) =
-        source.text("appmanager.driver").filter(|driver| !matches!(&**driver, "array" | "memory"))
-    {
+    let elsewhere =
+        source.text("appmanager.driver").filter(|driver| !matches!(&**driver, "array" | "memory"));
+    let is_of_elsewhere = elsewhere.is_some();
+    if let Some(driver) = elsewhere {
         left.push(format!("apps are kept in {driver}, not in this file: add them with gusher app add"));
     }
     left.extend(source.left().into_iter().map(|path| format!("{path}: nothing here is like it")));
-    Plan { settings, apps, left }
-}
-
-fn node_settings(product: Product, source: &mut Source, left: &mut Vec<String>) -> Map<String, Value> {
-    let mut settings = Map::new();
-    let host = source.text("host").unwrap_or_default();
-    if let Some(port) = source.text("port") {
-        // The wildcards of others are ours when no host is named.
-        let host = if matches!(&*host, "0.0.0.0" | "::") { "" } else { &host };
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        settings.insert("listen".into(), format!("{host}:{port}").into());
-    } else if !host.is_empty() {
-        left.push("host: without a port; set listen to [host]:port".to_owned());
-    }
-    if let Some(debug) = taken(source, "debug", truth, left) {
-        settings.insert("environment".into(), if debug { "DEBUG" } else { "PRODUCTION" }.into());
-    }
-    let mut pusher = Map::new();
-    if let Some(prefix) = source.text("pathprefix").map(|prefix| prefix.trim_end_matches('/').to_owned())
-        && !prefix.is_empty()
-    {
-        pusher.insert("path_prefix".into(), format!("/{}", prefix.trim_start_matches('/')).into());
-    }
-    let bytes =
-        taken(source, "websocketmaxpayloadkb", number, left).map(|kibibytes| kibibytes.saturating_mul(1_024));
-    if let Some(bytes) = bytes.or_else(|| taken(source, "reverb.maxmessagebytes", number, left)) {
-        pusher.insert("message_bytes_max".into(), bytes.into());
-    }
-    if !pusher.is_empty() {
-        settings.insert("pusher".into(), pusher.into());
-    }
-    if let Some(grace) = taken(source, "shutdowngraceperiod", number, left) {
-        let seconds = if product == Product::Soketi { grace.saturating_add(999) / 1_000 } else { grace };
-        settings.insert("drain".into(), json!({ "seconds": seconds }));
-    }
-    if let Some(bus) = bus(source, left) {
-        settings.insert("bus".into(), bus);
-    }
-    settings
-}
-
-/// What carries messages between nodes. What is said of other ways than the chosen one is left, and named as such.
-fn bus(source: &mut Source, left: &mut Vec<String>) -> Option<Value> {
-    let driver = source.text("adapter.driver")?;
-    match driver.as_str() {
-        "local" => None,
-        "redis" => {
-            let (host, port) = (source.text("database.redis.host"), source.text("database.redis.port"));
-            let own = format!(
-                "redis://{}:{}",
-                host.as_deref().unwrap_or("127.0.0.1"),
-                port.as_deref().unwrap_or("6379")
-            );
-            let url = source.text("adapter.redis.redispuboptions.url").unwrap_or(own);
-            let mut bus = json!({ "kind": "redis", "url": url });
-            credentials(
-                &mut bus,
-                source.text("database.redis.username"),
-                source.text("database.redis.password"),
-            );
-            Some(bus)
-        }
-        "nats" => {
-            let servers = taken(source, "adapter.nats.servers", texts, left);
-            let servers = servers.unwrap_or_else(|| "127.0.0.1:4222".to_owned());
-            let scheme = |server: &str| {
-                if server.contains("://") { server.to_owned() } else { format!("nats://{server}") }
-            };
-            let url = servers.split(',').map(str::trim).map(scheme).collect::<Vec<_>>().join(",");
-            let mut bus = json!({ "kind": "nats", "url": url });
-            let password = source.text("adapter.nats.pass").or_else(|| source.text("adapter.nats.password"));
-            credentials(&mut bus, source.text("adapter.nats.user"), password);
-            Some(bus)
-        }
-        "cluster" => {
-            left.push("adapter.driver cluster: one node uses all cores; for several set bus.kind".to_owned());
-            None
-        }
-        other => {
-            left.push(format!(
-                "adapter.driver {other}: there are nats and redis here; set bus.kind and bus.url"
-            ));
-            None
-        }
-    }
-}
-
-fn credentials(bus: &mut Value, user: Option<String>, password: Option<String>) {
-    for (name, value) in [("user", user), ("password", password)] {
-        if let Some(value) = value {
-            bus[name] = value.into();
-        }
-    }
+    Plan { settings, apps, is_of_elsewhere, left }
 }
 
 fn common_settings(product: Product, source: &mut Source, left: &mut Vec<String>) -> Map<String, Value> {
-    let mut common = Map::new();
+    let mut common = defaults::of_apps(product);
+    if let Some(seconds) = source.take("reverb.pinginterval") {
+        let name = source.name("reverb.pinginterval");
+        if source.says("activitytimeout") {
+            left.push(format!("{name}: activity_timeout is both here, and is taken from the other"));
+        } else {
+            set(&mut common, "activity_timeout", read(Kind::Count, seconds), &name, left);
+        }
+    }
     for (path, setting, kind) in COMMON_SETTINGS {
         if let Some(value) = source.take(path) {
-            set(&mut common, setting, read(*kind, value), path, left);
+            set(&mut common, setting, read(*kind, value), &source.name(path), left);
+        }
+    }
+    // It bounds calls alone there, which hold one event each.
+    const REQUEST: &str = "reverb.maxrequestbytes";
+    if let Some(value) = source.take(REQUEST) {
+        let (bytes, name) = (number(&value), source.name(REQUEST));
+        set(&mut common, "max_body_bytes", bytes.map(Value::from), &name, left);
+        if let Some(bytes) = bytes {
+            set(&mut common, "max_event_bytes", Some(bytes.into()), &name, left);
         }
     }
     if let Some(time) = taken(source, "userauthenticationtimeout", number, left) {
         let seconds = if product == Product::Soketi { time.saturating_add(999) / 1_000 } else { time };
-        set(&mut common, "authorization_timeout", Some(seconds.into()), "userAuthenticationTimeout", left);
+        let name = source.name("userauthenticationtimeout");
+        set(&mut common, "authorization_timeout", Some(seconds.into()), &name, left);
     }
     match source.text("reverb.clientevents").as_deref() {
         None | Some("members") => {}
@@ -234,13 +160,20 @@ fn planned_app(
     });
     let mut settings = common.clone();
     for (name, setting, kind) in APP_SETTINGS {
-        if let Some(value) = source.take(&format!("{path}.{name}")) {
+        let place = format!("{path}.{name}");
+        if let Some(value) = source.take(&place) {
             match (*setting, number(&value)) {
                 ("max_connections", Some(..0)) => {}
                 ("max_client_events_per_second", Some(..0)) => {
-                    settings.insert((*setting).to_owned(), CLIENT_EVENTS_MAX.into());
+                    settings.insert((*setting).to_owned(), defaults::CLIENT_EVENTS_MAX.into());
                 }
-                _ => set(&mut settings, setting, read(*kind, value), &format!("app {key}: {name}"), left),
+                _ => set(
+                    &mut settings,
+                    setting,
+                    read(*kind, value),
+                    &format!("app {key}: {}", source.short_name(&place)),
+                    left,
+                ),
             }
         }
     }
@@ -266,11 +199,12 @@ fn rates(
         limit.filter(|limit| *limit >= 0)
     };
     let [published, asked] = ["maxbackendeventspersecond", "maxreadrequestspersecond"].map(&mut limit);
+    let origin = |name: &str| format!("app {key}: {}", source.short_name(&format!("{path}.{name}")));
     if let Some(published) = published {
-        let origin = format!("app {key}: maxbackendeventspersecond");
+        let origin = origin("maxbackendeventspersecond");
         set(settings, "max_publications_per_second", Some(published.into()), &origin, left);
     }
-    let origin = format!("app {key}: maxreadrequestspersecond");
+    let origin = origin("maxreadrequestspersecond");
     match (published, asked) {
         (Some(published), Some(asked)) => {
             let calls = published.saturating_add(asked);
@@ -284,7 +218,7 @@ fn rates(
 }
 
 /// Takes the value at a path, which must be of the type that `meaning` reads.
-fn taken<T>(
+pub(super) fn taken<T>(
     source: &mut Source,
     path: &str,
     meaning: impl Fn(&Value) -> Option<T>,
@@ -293,7 +227,7 @@ fn taken<T>(
     let value = source.take(path)?;
     let meant = meaning(&value);
     if meant.is_none() {
-        left.push(format!("{path}: its value is of another type than expected"));
+        left.push(format!("{}: its value is of another type than expected", source.name(path)));
     }
     meant
 }
@@ -331,7 +265,7 @@ fn read(kind: Kind, value: Value) -> Option<Value> {
 }
 
 /// Numbers may be written as texts.
-fn number(value: &Value) -> Option<i64> {
+pub(super) fn number(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => text.trim().parse().ok(),
@@ -340,7 +274,7 @@ fn number(value: &Value) -> Option<i64> {
 }
 
 /// A text, or several with commas between them.
-fn texts(value: &Value) -> Option<String> {
+pub(super) fn texts(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Array(items) => {
@@ -357,7 +291,7 @@ fn kibibytes(value: &Value) -> Option<u64> {
     (0.0..=1e9).contains(&kibibytes).then_some((kibibytes * 1_024.0) as u64)
 }
 
-fn truth(value: &Value) -> Option<bool> {
+pub(super) fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Bool(truth) => Some(*truth),
         Value::Number(number) => Some(number.as_i64() != Some(0)),

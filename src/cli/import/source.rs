@@ -3,7 +3,7 @@
 //! A path is compared without case and underscores, so `maxConnections` and `max_connections` are one. Always true: what is
 //! said of a value that is left is its path and never the value, which may be a secret.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -15,11 +15,17 @@ pub(super) const APPS: &str = "appmanager.array.apps";
 #[derive(Default)]
 pub(super) struct Source {
     values: IndexMap<String, Written>,
+    /// The paths that were taken, and how they were written.
+    taken: HashMap<String, String>,
+    /// How the list of apps was written.
+    apps: Option<String>,
 }
 
 struct Written {
     /// The path as it was written.
     path: String,
+    /// The same with the names in quotes, so that a name with dots is told from names within one another.
+    spelled: String,
     value: Value,
 }
 
@@ -27,12 +33,12 @@ impl Source {
     /// Reads JSON.
     ///
     /// # Errors
-    /// It is no JSON object.
+    /// It is no JSON object, or says the same in two spellings.
     pub(super) fn json(text: &str) -> Result<Self, String> {
         match serde_json::from_str(text) {
             Ok(tree @ Value::Object(_)) => {
                 let mut source = Self::default();
-                source.gather("", &tree);
+                source.gather("", "", &tree)?;
                 Ok(source)
             }
             Ok(_) => Err("it is no JSON object".to_owned()),
@@ -40,31 +46,67 @@ impl Source {
         }
     }
 
-    fn gather(&mut self, path: &str, value: &Value) {
-        let under = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    fn gather(&mut self, path: &str, spelled: &str, value: &Value) -> Result<(), String> {
+        let under = |name: &str| match path {
+            "" => (name.to_owned(), format!("{name:?}")),
+            _ => (format!("{path}.{name}"), format!("{spelled}.{name:?}")),
+        };
         match value {
-            Value::Object(members) => {
-                members.iter().for_each(|(name, value)| self.gather(&under(name), value))
-            }
-            Value::Array(items) if normal(path) == APPS => {
-                items.iter().enumerate().for_each(|(at, item)| self.gather(&under(&at.to_string()), item));
-            }
             // What is empty says nothing.
-            Value::Null => {}
-            Value::String(text) if text.is_empty() => {}
-            Value::Array(items) if items.is_empty() => {}
-            value => self.put(path, path, value.clone()),
+            Value::Null => Ok(()),
+            Value::String(text) if text.is_empty() => Ok(()),
+            Value::Array(items) if items.is_empty() => Ok(()),
+            Value::Object(members) => members.iter().try_for_each(|(name, value)| {
+                let (path, spelled) = under(name);
+                self.gather(&path, &spelled, value)
+            }),
+            Value::Array(items) if normal(path) == APPS => {
+                // Two lists would be merged by the places of their apps.
+                if let Some(other) = self.apps.replace(spelled.to_owned()) {
+                    return Err(twice(&other, spelled));
+                }
+                items.iter().enumerate().try_for_each(|(at, item)| {
+                    let (path, spelled) = under(&at.to_string());
+                    self.gather(&path, &spelled, item)
+                })
+            }
+            value => {
+                let written =
+                    Written { path: path.to_owned(), spelled: spelled.to_owned(), value: value.clone() };
+                match self.values.insert(normal(path), written) {
+                    Some(other) => Err(twice(&other.spelled, spelled)),
+                    None => Ok(()),
+                }
+            }
         }
     }
 
     /// Adds a value at `path` that was written under `name`.
     pub(super) fn put(&mut self, path: &str, name: &str, value: Value) {
-        self.values.insert(normal(path), Written { path: name.to_owned(), value });
+        let written = Written { path: name.to_owned(), spelled: name.to_owned(), value };
+        self.values.insert(normal(path), written);
     }
 
     /// Takes the value at a path.
     pub(super) fn take(&mut self, path: &str) -> Option<Value> {
-        self.values.shift_remove(path).map(|written| written.value)
+        let written = self.values.shift_remove(path)?;
+        self.taken.insert(path.to_owned(), written.path);
+        Some(written.value)
+    }
+
+    /// Whether there is a value at a path that was not taken yet.
+    pub(super) fn says(&self, path: &str) -> bool {
+        self.values.contains_key(path)
+    }
+
+    /// How a path that was taken was written.
+    pub(super) fn name(&self, path: &str) -> String {
+        self.taken.get(path).map_or(path, String::as_str).to_owned()
+    }
+
+    /// Its last part, for what is said of one app.
+    pub(super) fn short_name(&self, path: &str) -> String {
+        self.name(path).rsplit('.').next().unwrap_or_default().to_owned()
     }
 
     /// Takes a text; a number counts as one.
@@ -88,6 +130,10 @@ impl Source {
     pub(super) fn left(self) -> Vec<String> {
         self.values.into_values().map(|written| written.path).collect()
     }
+}
+
+fn twice(one: &str, other: &str) -> String {
+    format!("it says the same twice, as {one} and as {other}: leave one of them out")
 }
 
 fn normal(path: &str) -> String {
@@ -150,6 +196,21 @@ mod tests {
             assert_eq!(source.apps().len(), 2);
             assert_eq!(source.take("appmanager.array.apps.1.maxconnections"), Some(5.into()));
             assert_eq!(source.left().len(), 1, "only the id is left");
+        }
+    }
+
+    #[test]
+    fn the_same_in_two_spellings_is_an_error_that_names_both() {
+        for (text, one, other) in [
+            (
+                r#"{"appManager.array.apps": [{"id": 1}], "appManager": {"array": {"apps": [{"key": "k"}]}}}"#,
+                r#""appManager.array.apps""#,
+                r#""appManager"."array"."apps""#,
+            ),
+            (r#"{"path_prefix": "/a", "pathPrefix": "/b"}"#, r#""path_prefix""#, r#""pathPrefix""#),
+        ] {
+            let fault = Source::json(text).err().expect("it is refused");
+            assert!(fault.contains(one) && fault.contains(other), "{fault}");
         }
     }
 

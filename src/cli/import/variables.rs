@@ -11,9 +11,12 @@ const SOKETI: &[(&str, &str)] = &[
     ("ADAPTER_NATS_SERVERS", "adapter.nats.servers"),
     ("ADAPTER_NATS_USER", "adapter.nats.user"),
     ("ADAPTER_NATS_PASSWORD", "adapter.nats.pass"),
+    ("ADAPTER_NATS_PREFIX", "adapter.nats.prefix"),
+    ("ADAPTER_REDIS_PREFIX", "adapter.redis.prefix"),
     ("APP_MANAGER_DRIVER", "appManager.driver"),
     ("CHANNEL_LIMITS_MAX_NAME_LENGTH", "channelLimits.maxNameLength"),
     ("CHANNEL_CACHE_TTL", "channelLimits.cacheTtl"),
+    ("CORS_ALLOWED_ORIGINS", "cors.origin"),
     ("DEBUG", "debug"),
     ("DEFAULT_APP_ID", "appManager.array.apps.0.id"),
     ("DEFAULT_APP_KEY", "appManager.array.apps.0.key"),
@@ -40,6 +43,8 @@ const SOKETI: &[(&str, &str)] = &[
     ("PRESENCE_MAX_MEMBER_SIZE", "presence.maxMemberSizeInKb"),
     ("PRESENCE_MAX_MEMBERS", "presence.maxMembersPerChannel"),
     ("SHUTDOWN_GRACE_PERIOD", "shutdownGracePeriod"),
+    ("SSL_CERT", "ssl.certPath"),
+    ("SSL_KEY", "ssl.keyPath"),
     ("USER_AUTHENTICATION_TIMEOUT", "userAuthenticationTimeout"),
     ("WEBHOOKS_BATCHING", "webhooks.batching.enabled"),
 ];
@@ -51,6 +56,7 @@ const REVERB: &[(&str, &str)] = &[
     ("REVERB_APP_SECRET", "appManager.array.apps.0.secret"),
     ("REVERB_APP_MAX_CONNECTIONS", "appManager.array.apps.0.maxConnections"),
     ("REVERB_APP_ACTIVITY_TIMEOUT", "activityTimeout"),
+    ("REVERB_APP_PING_INTERVAL", "reverb.pingInterval"),
     ("REVERB_APP_ACCEPT_CLIENT_EVENTS_FROM", "reverb.clientEvents"),
     ("REVERB_APP_MAX_MESSAGE_SIZE", "reverb.maxMessageBytes"),
     ("REVERB_MAX_REQUEST_SIZE", "reverb.maxRequestBytes"),
@@ -61,6 +67,7 @@ const REVERB: &[(&str, &str)] = &[
 
 const REVERB_SCALING: &str = "REVERB_SCALING_ENABLED";
 const REVERB_REDIS: &[(&str, &str)] = &[
+    ("REVERB_SCALING_CHANNEL", "adapter.redis.prefix"),
     ("REDIS_URL", "adapter.redis.redisPubOptions.url"),
     ("REDIS_HOST", "database.redis.host"),
     ("REDIS_PORT", "database.redis.port"),
