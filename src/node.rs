@@ -7,7 +7,7 @@ mod memory;
 mod others;
 mod terms;
 
-pub(crate) use apps::{is_new, open_store};
+pub(crate) use apps::{is_new, is_registered, may_make, open_store};
 pub(crate) use doors::certificate;
 pub(crate) use listeners::bind;
 pub(crate) use terms::verifier;

@@ -94,7 +94,7 @@ fn everything_that_does_not_work_is_told_at_once() {
         ("database", "fail", "set sqlfile"),
         ("cluster.public_pem_file", "fail", "keys.pem"),
         ("limits.sockets_max", "fail", "1000 sockets are wanted"),
-        ("bus", "fail", "nats does not let us in"),
+        ("bus", "fail", "nats cannot be reached within 1 s: 127.0.0.1:1: Connection refused"),
         ("logfile", "warn", "is a directory"),
     ] {
         let findings = found(&told, subject);
@@ -133,6 +133,69 @@ fn a_certificate_passes_with_its_own_key_alone() {
         let (outcome, told) = check(&directory, &[]);
         assert_eq!((outcome.code, found(&told, "tls.cert_file")[0].0), (Some(status), level), "{told}");
     }
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_a_warning() {
+    let directory = Directory::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["a.example.org".to_owned()]).unwrap();
+    (params.not_before, params.not_after) =
+        (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
+    directory.write("c.pem", &params.self_signed(&key).unwrap().pem());
+    directory.write("k.pem", &key.serialize_pem());
+    directory.configure("config.json", &[("tls", json!({ "cert_file": "c.pem", "key_file": "k.pem" }))]);
+    let (outcome, told) = check(&directory, &[]);
+    let (level, text) = found(&told, "tls.cert_file")[0];
+    assert!(outcome.code == Some(0) && level == "warn" && text.contains("has expired"), "{told}");
+}
+
+#[test]
+fn a_database_where_no_files_can_be_made_fails_even_for_root() {
+    let directory = Directory::new();
+    directory.configure("config.json", &[("sqlfile", json!("/proc/apps.sqlite"))]);
+    let (outcome, told) = check(&directory, &[]);
+    let (level, text) = found(&told, "database")[0];
+    assert!(outcome.code == Some(1) && level == "fail" && text.contains("/proc"), "{told}");
+}
+
+#[test]
+fn an_app_that_is_there_with_another_secret_fails_as_a_start_does() {
+    let directory = Directory::new();
+    directory.configure("config.json", &[("sqlfile", json!("apps.sqlite"))]);
+    let server = directory.serve(&["start"]);
+    let add = ["app", "add", "k", "--admin-account", "a", "--admin-password", "p", "--app-id", "5"];
+    let added = run(&mut server.ask(&directory, &[&add[..], &["--app-secret", "long-enough"]].concat()));
+    assert_eq!(added.code, Some(0), "{added:?}");
+    assert_eq!(server.stop().code, Some(0));
+    for (id, key, secret, status, part) in [
+        ("5", "k", "long-enough", 0, "it is registered"),
+        ("6", "other", "long-enough", 0, "a start registers it"),
+        ("5", "k", "another-one", 1, "is there with another id or secret"),
+        ("5", "other", "long-enough", 1, "another app has the id 5"),
+    ] {
+        let mut command = directory.gusher(&["check"]);
+        command.env("PUSHER_APP_ID", id).env("PUSHER_APP_KEY", key).env("PUSHER_APP_SECRET", secret);
+        let outcome = run(&mut command);
+        assert!(outcome.code == Some(status) && outcome.stdout.contains(part), "{part}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_make_no_tables_in_an_empty_database_fails() {
+    let url = Postgres::shared().database().await;
+    let mut server = support::postgres::connect(&url).await;
+    for line in ["REVOKE CREATE ON SCHEMA public FROM PUBLIC", "CREATE ROLE reader LOGIN PASSWORD 'Xreader'"]
+    {
+        sqlx::query(line).execute(&mut server).await.unwrap();
+    }
+    let (user, password) = Postgres::USER;
+    let reader = url.replace(&format!("{user}:{password}@"), "reader:Xreader@");
+    let directory = Directory::new();
+    directory.configure("config.json", &[("store", json!({ "url": reader }))]);
+    let (outcome, told) = check(&directory, &[]);
+    let (level, text) = found(&told, "store.url")[0];
+    assert!(outcome.code == Some(1) && level == "fail" && text.contains("grant it CREATE"), "{told}");
 }
 
 #[tokio::test]

@@ -28,9 +28,13 @@ pub mod wire;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
+use url::Url;
 
 use crate::config::{BusConfig, BusKind};
 
@@ -46,6 +50,9 @@ pub enum BusEvent {
     /// So many frames, at least, were dropped on their way to this node.
     Lost(u64),
 }
+
+/// How long one server may take to accept a connection when it is asked why there is no bus.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Events that may wait for the node; what does not fit is told as lost.
 const EVENTS_MAX: usize = 65_536;
@@ -71,6 +78,32 @@ pub async fn connect(config: &BusConfig) -> Result<(Arc<dyn Bus>, mpsc::Receiver
         BusKind::Nats => nats::NatsBus::connect(config, EVENTS_MAX).await,
         BusKind::Redis => redis::RedisBus::connect(config, EVENTS_MAX).await,
     }
+}
+
+/// The servers of `bus.url` to which no connection can be opened, with the reason: `host:port: Connection refused`.
+///
+/// Whether a server is the bus, and lets us in, is not asked.
+pub async fn unreachable(config: &BusConfig) -> Vec<String> {
+    let text = config.url.reveal();
+    let scheme = text.split("://").next().unwrap_or_default();
+    let default_port = match scheme {
+        "redis" | "rediss" => 6_379,
+        "redis-sentinel" | "rediss-sentinel" => 26_379,
+        _ => 4_222,
+    };
+    let mut reasons = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let url = if part.contains("://") { part.to_owned() } else { format!("{scheme}://{part}") };
+        let Ok(url) = Url::parse(&url) else { continue };
+        let Some(host) = url.host_str() else { continue };
+        let address = format!("{host}:{}", url.port().unwrap_or(default_port));
+        match timeout(REACHED_WITHIN, TcpStream::connect(&address)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => reasons.push(format!("{address}: {error}")),
+            Err(_) => reasons.push(format!("{address}: no answer within {REACHED_WITHIN:?}")),
+        }
+    }
+    reasons
 }
 
 /// Why a frame was not taken.

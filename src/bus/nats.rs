@@ -185,9 +185,10 @@ async fn options(
         None => options,
     };
     let events = events.clone();
-    let told = Arc::new(Mutex::new(String::new()));
+    let (told, config) = (Arc::new(Mutex::new(String::new())), config.clone());
     Ok(options.event_callback(move |event| {
         let (events, told, connections) = (events.clone(), Arc::clone(&told), connections.clone());
+        let config = config.clone();
         async move {
             match event {
                 Event::Connected => {
@@ -197,7 +198,15 @@ async fn options(
                 Event::Disconnected | Event::Closed => _ = connections.send(false),
                 Event::SlowConsumer(_) => events.lost(1),
                 Event::ServerError(error) => tracing::warn!(%error, "the NATS server says no"),
-                Event::ClientError(error) => tell(&told, error.to_string()),
+                Event::ClientError(error) => {
+                    // The client keeps the cause of this to itself.
+                    let mut reason = error.to_string();
+                    if reason.contains("IO error") {
+                        let causes = super::unreachable(&config).await;
+                        reason = [vec![reason], causes].concat().join(": ");
+                    }
+                    tell(&told, reason);
+                }
                 Event::LameDuckMode | Event::Draining => {}
             }
         }

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, Mode, OFlags, access, open, unlink};
+use rustix::io::Errno;
 use tokio::time::timeout;
 
 use super::finding::{self, Finding};
@@ -19,7 +20,11 @@ use crate::config::{
     AcmeConfig, BusConfig, CertificateSource, Config, ConfigError, Database, ListenAddress, LogTarget,
     TlsConfig,
 };
+use crate::model::App;
 use crate::node;
+
+/// The app that the environment names.
+const FIRST_APP: &str = "first app";
 
 /// How long a bus may take to answer, at the least.
 const BUS_TIME_MIN: Duration = Duration::from_secs(1);
@@ -46,10 +51,13 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
         Ok(effective) => effective.config,
         Err(error) => return unusable(&faults(&error), args.json),
     };
-    if let Err(Failure::Configuration(fault)) = FirstApp::find(start::variable) {
-        return unusable(&[Finding::fail("first app", fault)], args.json);
-    }
-    let findings = block_on(async { Ok(trials(&config, args.running).await) })?;
+    let first = match FirstApp::find(start::variable) {
+        Err(Failure::Configuration(fault)) => {
+            return unusable(&[Finding::fail(FIRST_APP, fault)], args.json);
+        }
+        found => found?.map(|app| app.into_app(&config)),
+    };
+    let findings = block_on(async { Ok(trials(&config, first.as_ref(), args.running).await) })?;
     finding::print(&findings, args.json)?;
     match finding::failures(&findings) {
         0 => Ok(()),
@@ -73,12 +81,15 @@ fn faults(error: &ConfigError) -> Vec<Finding> {
     }
 }
 
-async fn trials(config: &Config, is_running: bool) -> Vec<Finding> {
+async fn trials(config: &Config, first: Option<&App>, is_running: bool) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("configuration", "every setting is in its range")];
     findings.extend(config.warnings.iter().map(|warning| Finding::warn("configuration", warning)));
     findings.extend(listeners(config, is_running).await);
     findings.extend(config.tls.as_ref().map(|tls| certificate(tls, config)));
     findings.extend(databases(config).await);
+    if let Some(first) = first {
+        findings.extend(first_app(first, config).await);
+    }
     findings.push(log(&config.log.target));
     findings.push(cluster_keys(config));
     findings.push(way_out(config));
@@ -118,7 +129,10 @@ fn certificate(tls: &TlsConfig, config: &Config) -> Finding {
     let subject = if acme.is_some() { "tls.acme" } else { "tls.cert_file" };
     match (node::certificate(tls, &config.limits), acme) {
         (Err(error), _) => Finding::fail(subject, error.to_string()),
-        (Ok(_), None) => Finding::ok(subject, "certificate and key can be used"),
+        (Ok(certificate), None) => match certificate.fault() {
+            Some(what) => Finding::warn(subject, format!("the certificate {what}: clients will not connect")),
+            None => Finding::ok(subject, "certificate and key can be used"),
+        },
         (Ok(certificate), Some(acme)) => ordered(acme, certificate.is_there()),
     }
 }
@@ -167,8 +181,16 @@ async fn store(subject: &'static str, config: &Config) -> Finding {
         (Ok(true), None, Database::File(file)) => {
             return new_file(subject, file, "set sqlfile to a writable SQLite file");
         }
-        (Ok(true), Some(_), _) => {
-            return Finding::ok(subject, "the server lets us in; our tables are not there yet");
+        (Ok(true), Some(server), _) => {
+            return match node::may_make(server).await {
+                Ok(true) => Finding::ok(subject, "the server lets us in; our tables are not there yet"),
+                Ok(false) => Finding::fail(
+                    subject,
+                    "the server lets us in; our tables are not there yet, and this user may not make any: grant it \
+                     CREATE on the schema",
+                ),
+                Err(error) => Finding::fail(subject, error.to_string()),
+            };
         }
         (Err(error), ..) => Err(error),
         _ => node::open_store(config).await,
@@ -177,6 +199,18 @@ async fn store(subject: &'static str, config: &Config) -> Finding {
         Ok(_) => Finding::ok(subject, "it opens"),
         Err(error) => Finding::fail(subject, error.to_string()),
     }
+}
+
+/// Whether the app that the environment names can be had. Nothing is said of a store that does not open, nor of one that is
+/// still to be made.
+async fn first_app(app: &App, config: &Config) -> Option<Finding> {
+    let Ok(false) = node::is_new(config).await else { return None };
+    let store = node::open_store(config).await.ok()?;
+    Some(match node::is_registered(&store, app, config).await {
+        Ok(true) => Finding::ok(FIRST_APP, "it is registered"),
+        Ok(false) => Finding::ok(FIRST_APP, "a start registers it"),
+        Err(error) => Finding::fail(FIRST_APP, error.to_string()),
+    })
 }
 
 /// Without its file a node still starts, and logs to stderr.
@@ -215,11 +249,26 @@ fn new_file(subject: &'static str, file: &Path, advice: &str) -> Finding {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     };
-    match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+    match takes_files(directory) {
         Ok(()) => Finding::ok(subject, format!("{} is not there yet and can be made", file.display())),
         Err(error) => {
             let why = format!("cannot make {}: {}: {error}", file.display(), directory.display());
             Finding::fail(subject, format!("{why}: {advice}"))
+        }
+    }
+}
+
+/// Rights are not all: root has them under /proc, too. So a file without a name is made, which goes as it is closed; one with a
+/// name for a moment, where there are only such.
+fn takes_files(directory: &Path) -> Result<(), Errno> {
+    access(directory, Access::WRITE_OK | Access::EXEC_OK)?;
+    match open(directory, OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR) {
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let named = directory.join(format!(".gusher-check-{}", std::process::id()));
+            let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+            open(&named, new, Mode::RUSR | Mode::WUSR)?;
+            unlink(&named)
         }
     }
 }
@@ -258,17 +307,24 @@ async fn tried_bus(config: &BusConfig) -> Finding {
     };
     let finding = match timeout(time_max, up).await {
         Ok(true) => Finding::ok(SUBJECT, format!("{} answers", bus.name())),
-        _ => Finding::fail(
-            SUBJECT,
-            format!(
-                "{} does not let us in within {} s: see that it runs, that bus.url names it, and that it knows this user and password",
-                bus.name(),
-                time_max.as_secs()
-            ),
-        ),
+        _ => Finding::fail(SUBJECT, absent(bus.name(), config, time_max).await),
     };
     bus.close().await;
     finding
+}
+
+/// Why there is no bus: who names servers that cannot be reached need not look at user and password.
+async fn absent(name: &str, config: &BusConfig, time_max: Duration) -> String {
+    let seconds = time_max.as_secs();
+    match bus::unreachable(config).await {
+        reasons if reasons.is_empty() => format!(
+            "{name} does not let us in within {seconds} s: see that bus.url names it, and that it knows this user and password"
+        ),
+        reasons => format!(
+            "{name} cannot be reached within {seconds} s: {}: see that it runs, and that bus.url names it",
+            reasons.join("; ")
+        ),
+    }
 }
 
 fn sockets(wanted: Option<usize>, possible: usize) -> Finding {

@@ -32,8 +32,9 @@ impl FirstApp {
             let is_missing = |(name, value): (&'static str, &Option<String>)| value.is_none().then_some(name);
             let missing: Vec<_> = VARIABLES.into_iter().zip(&values).filter_map(is_missing).collect();
             let [one, two, three] = VARIABLES;
+            let verb = if missing.len() == 1 { "is" } else { "are" };
             return Err(Failure::Configuration(format!(
-                "set all of {one}, {two} and {three} or none: {} is not set",
+                "set all of {one}, {two} and {three} or none: {} {verb} not set",
                 missing.join(" and ")
             )));
         };
@@ -98,7 +99,7 @@ mod tests {
     fn what_is_missing_or_wrong_is_named_and_no_value_shown() {
         for (values, text) in [
             (["7", "", "12345678"], ": PUSHER_APP_KEY is not set"),
-            (["", "chat", ""], ": PUSHER_APP_ID and PUSHER_APP_SECRET is not set"),
+            (["", "chat", ""], ": PUSHER_APP_ID and PUSHER_APP_SECRET are not set"),
             (["seven", "chat", "12345678"], "PUSHER_APP_ID is not 1 to 18 digits"),
             (["7", "a/b", "12345678"], "PUSHER_APP_KEY is not 1 to 200 bytes"),
             (["7", "chat", "hidden"], "PUSHER_APP_SECRET is not 8 to 128 printable"),

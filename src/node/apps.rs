@@ -34,6 +34,29 @@ pub(crate) async fn is_new(config: &Config) -> Result<bool, StartError> {
     }
 }
 
+/// Whether our tables may be made where they are not; of a file that is another question.
+///
+/// # Errors
+/// As for [`open_store`].
+pub(crate) async fn may_make(server: &PostgresConfig) -> Result<bool, StartError> {
+    Store::may_make_on_server(server).await.map_err(|error| unusable_server(server, &error))
+}
+
+/// Whether an app that [`ensure`] is to make sure of is registered already, as the store tells.
+///
+/// # Errors
+/// Another app has its key or its id, or as for [`open_store`].
+pub(crate) async fn is_registered(store: &Store, app: &App, config: &Config) -> Result<bool, StartError> {
+    let there = store.apps(None).await.map_err(|error| unusable_store(config, &error))?;
+    if let Some(there) = there.iter().find(|there| there.key == app.key) {
+        return is_same(there, app).map(|()| true);
+    }
+    match there.iter().any(|there| there.id == app.id) {
+        true => Err(cannot_add(app, &format!("another app has the id {}", app.id))),
+        false => Ok(false),
+    }
+}
+
 /// The apps of the store.
 pub(super) async fn load(config: &Config) -> Result<Apps, StartError> {
     let store = open_store(config).await?;
@@ -56,14 +79,23 @@ pub(super) async fn ensure(hub: &Hub, app: &App) -> Result<(), StartError> {
         Err(Refusal::AppIdTaken) => format!("another app has the id {}", app.id),
         Err(_) => "the database failed; the log says why".to_owned(),
     };
-    Err(StartError(format!("cannot add the app {:?}: {reason}", app.key.as_str())))
+    Err(cannot_add(app, &reason))
+}
+
+fn cannot_add(app: &App, reason: &str) -> StartError {
+    StartError(format!("cannot add the app {:?}: {reason}", app.key.as_str()))
 }
 
 /// Whether an app is known, with the same id and secret.
 fn is_there(hub: &Hub, app: &App) -> Result<bool, StartError> {
     let Ok(there) = hub.app(app.key.as_str()) else { return Ok(false) };
-    let is_same = there.app.id == app.id && there.app.secret == app.secret;
-    is_same.then_some(true).ok_or_else(|| {
+    is_same(&there.app, app).map(|()| true)
+}
+
+/// Whether an app of the same key is the same.
+fn is_same(there: &App, app: &App) -> Result<(), StartError> {
+    let is_same = there.id == app.id && there.secret == app.secret;
+    is_same.then_some(()).ok_or_else(|| {
         StartError(format!(
             "the app {:?} is there with another id or secret: start with those, or with another key",
             app.key.as_str()

@@ -76,20 +76,16 @@ pub(crate) async fn bind(
     key: &str,
     node: &NodeSettings,
 ) -> Result<TcpListener, StartError> {
-    let failed = |error: io::Error| {
-        let what = if error.kind() == io::ErrorKind::AddrInUse {
-            "the port is in use".to_owned()
-        } else {
-            error.to_string()
-        };
+    let failed = |error: io::Error| cannot_listen(address, key, &error);
+    let unresolved = |error: io::Error| {
         StartError(format!(
-            "cannot listen on {address}: {what}: stop what uses it or set {key} to another address"
+            "cannot listen on {address}: {error}: set {key} to a name that resolves, or an address"
         ))
     };
     let candidates: Vec<SocketAddr> = match address.host() {
         // Every address of both families; of IPv4 alone where there is no IPv6.
         None => vec![([0; 16], address.port()).into(), ([0; 4], address.port()).into()],
-        Some(host) => tokio::net::lookup_host((host, address.port())).await.map_err(failed)?.collect(),
+        Some(host) => tokio::net::lookup_host((host, address.port())).await.map_err(unresolved)?.collect(),
     };
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in candidates {
@@ -101,4 +97,42 @@ pub(crate) async fn bind(
         }
     }
     Err(failed(last))
+}
+
+/// Why, and what to do about it.
+fn cannot_listen(address: &ListenAddress, key: &str, error: &io::Error) -> StartError {
+    /// The first that everybody may listen on, unless the kernel was told otherwise.
+    const OPEN_PORT_MIN: u16 = 1_024;
+    let reason = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("the port is in use: stop what uses it or set {key} to another address")
+        }
+        io::ErrorKind::PermissionDenied if address.port() < OPEN_PORT_MIN => format!(
+            "{error}: ports below {OPEN_PORT_MIN} need CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit), \
+             or set {key} to another port"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{error}: set {key} to an address of this machine")
+        }
+        _ => format!("{error}: set {key} to another address"),
+    };
+    StartError(format!("cannot listen on {address}: {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_fits_the_reason() {
+        let address = "127.0.0.1:80".parse().unwrap();
+        for (kind, part, foreign) in [
+            (io::ErrorKind::AddrInUse, "stop what uses it", "CAP_NET"),
+            (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE", "stop what uses it"),
+            (io::ErrorKind::AddrNotAvailable, "an address of this machine", "stop what uses it"),
+        ] {
+            let told = cannot_listen(&address, "listen", &kind.into()).to_string();
+            assert!(told.contains(part) && !told.contains(foreign), "{told}");
+        }
+    }
 }

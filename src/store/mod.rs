@@ -72,6 +72,14 @@ impl Store {
         Postgres::is_there(config).await
     }
 
+    /// Whether our tables may be made in a PostgreSQL database, which is left as it is.
+    ///
+    /// # Errors
+    /// As for [`Store::is_on_server`].
+    pub async fn may_make_on_server(config: &PostgresConfig) -> Result<bool, StoreError> {
+        Postgres::may_make(config).await
+    }
+
     /// The app of a key, or all apps in the order of their registration.
     ///
     /// # Errors

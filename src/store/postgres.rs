@@ -46,6 +46,7 @@ const MIGRATIONS: [&str; 1] = ["CREATE TABLE gusher_apps (\
     ordinal bigint GENERATED ALWAYS AS IDENTITY)"];
 
 /// Asked first, since whoever may not make tables may still use them.
+const MAY_MAKE: &str = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)";
 const HAS_SCHEMA: &str = "SELECT to_regclass('gusher_schema') IS NOT NULL";
 
 const SCHEMA: &str =
@@ -103,6 +104,17 @@ impl Postgres {
         in_time(async {
             let mut session = store.begin().await?;
             let asked = sqlx::query_scalar(HAS_SCHEMA).persistent(false);
+            Ok(asked.fetch_one(&mut session.connection).await?)
+        })
+        .await
+    }
+
+    /// Whether [`Postgres::connect`] may make its tables.
+    pub(super) async fn may_make(config: &PostgresConfig) -> Result<bool, StoreError> {
+        let store = Self { options: options(config)?, place: Mutex::default() };
+        in_time(async {
+            let mut session = store.begin().await?;
+            let asked = sqlx::query_scalar(MAY_MAKE).persistent(false);
             Ok(asked.fetch_one(&mut session.connection).await?)
         })
         .await

@@ -83,6 +83,11 @@ impl Certificate {
         self.shown.is_there()
     }
 
+    /// What is wrong with the dates of the one that is shown, as in `has expired`.
+    pub fn fault(&self) -> Option<&'static str> {
+        self.shown.life()?.fault(SystemTime::now())
+    }
+
     /// Returns when there is one.
     pub async fn there(&self) {
         self.shown.there().await;
