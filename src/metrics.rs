@@ -253,6 +253,8 @@ pub struct NodeMetrics {
     pub address_refusals: Labelled<&'static str>,
     /// Requests whose head did not come in time.
     pub slow_heads: Counter,
+    /// Connections reset because nothing of an answer was taken in time.
+    pub unread_answers: Counter,
     /// TLS handshakes that failed or did not come in time.
     pub tls_failures: Counter,
     /// When the certificate of the listeners ends, in seconds since 1970; zero without one (a gauge).
@@ -288,6 +290,7 @@ impl Default for NodeMetrics {
             refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 429, 500, 503]),
             address_refusals: Labelled::of(ADDRESS_REFUSALS),
             slow_heads: Counter::default(),
+            unread_answers: Counter::default(),
             tls_failures: Counter::default(),
             certificate_end_s: Counter::default(),
             certificate_failures: Counter::default(),

@@ -122,6 +122,11 @@ fn requests(metrics: &NodeMetrics) -> Vec<Family> {
             metrics.slow_heads.get(),
         ),
         Family::counter(
+            "gusher_unread_answers",
+            "Connections reset because nothing of an answer was taken in time",
+            metrics.unread_answers.get(),
+        ),
+        Family::counter(
             "gusher_tls_failures",
             "TLS handshakes that failed or did not come in time",
             metrics.tls_failures.get(),

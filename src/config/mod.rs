@@ -207,7 +207,7 @@ pub struct Limits {
     pub outbox_messages_max: usize,
     /// Most bytes that may wait for one socket.
     pub outbox_bytes_max: usize,
-    /// How long a socket may take no byte while some wait for it.
+    /// How long a socket, or a client of HTTP, may take no byte while some wait for it.
     pub write_stall_max: Duration,
     /// Most bytes that may wait for one shard before publishing is refused.
     pub mailbox_bytes_max: usize,

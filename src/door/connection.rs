@@ -28,6 +28,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::{self, Certificate};
 use super::client::{Client, Peer};
+use super::patience::Patient;
 use super::upgrade::{Handover, Upgraded};
 use super::{Door, http2};
 use crate::net::proxy_protocol::Told;
@@ -45,19 +46,19 @@ trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     fn hand_over(self, ahead: Bytes) -> io::Result<(Stream, Bytes)>;
 }
 
-impl Transport for TcpStream {
+impl Transport for Patient {
     fn hand_over(self, ahead: Bytes) -> io::Result<(Stream, Bytes)> {
-        Ok((Stream::new(self.into_std()?)?, ahead))
+        Ok((Stream::new(self.into_inner().into_std()?)?, ahead))
     }
 }
 
-impl Transport for TlsStream<TcpStream> {
+impl Transport for TlsStream<Patient> {
     fn hand_over(self, ahead: Bytes) -> io::Result<(Stream, Bytes)> {
-        let (tcp, mut connection) = self.into_inner();
+        let (patient, mut connection) = self.into_inner();
         let mut ahead = Vec::from(ahead);
         // What is decrypted is not in the kernel any more, which will not report it. The error says that it was all.
         let _ = connection.reader().read_to_end(&mut ahead);
-        Ok((Stream::new(tcp.into_std()?)?.under(connection.into()), ahead.into()))
+        Ok((Stream::new(patient.into_inner().into_std()?)?.under(connection.into()), ahead.into()))
     }
 }
 
@@ -97,6 +98,7 @@ pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: So
     let Told { client, is_secure } = told.unwrap_or_default();
     let address = client.unwrap_or(address);
     let peer = Peer { address, is_secure: is_secure || entrance.certificate.is_some(), is_nameless };
+    let stream = Patient::new(stream, Arc::clone(&entrance.door));
     let Some(certificate) = entrance.certificate.clone() else {
         return speak(entrance, stream, peer, deadline).await;
     };
@@ -114,9 +116,9 @@ pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: So
 async fn shake_hands(
     entrance: &Entrance,
     certificate: &Certificate,
-    stream: TcpStream,
+    stream: Patient,
     deadline: Instant,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Patient>> {
     let mut stopping = entrance.stopping.clone();
     let outcome = tokio::select! {
         outcome = timeout_at(deadline, certificate.acceptor().accept(stream)) => outcome,
@@ -210,7 +212,7 @@ fn strip_prefix(uri: &mut Uri, prefix: &str) {
 
 /// Ends a connection in such a way that a client which is still sending sees its answer: a stream that is dropped
 /// while bytes of it are unread is reset (RFC 9112 section 9.6).
-async fn end(mut stream: impl Transport) {
+async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     if stream.shutdown().await.is_ok() {
         let _ = timeout(LINGER_MAX, copy(&mut stream, &mut sink())).await;
     }

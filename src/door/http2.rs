@@ -13,7 +13,6 @@ use axum::response::IntoResponse;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
@@ -21,12 +20,13 @@ use tokio_rustls::server::TlsStream;
 use super::Door;
 use super::client::Peer;
 use super::connection::{Entrance, LINGER_MAX, answer, stop_asked};
+use super::patience::Patient;
 
 /// What may wait in one stream for a client that does not read, in bytes.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves it until it ends. The first call has to come before `deadline`.
-pub async fn speak(entrance: Entrance, stream: TlsStream<TcpStream>, peer: Peer, deadline: Instant) {
+pub async fn speak(entrance: Entrance, stream: TlsStream<Patient>, peer: Peer, deadline: Instant) {
     let (calls, own) = (Arc::new(Calls::default()), Arc::new(Semaphore::new(1)));
     let service = service_fn(|request| {
         let call = Call::begin(&calls);

@@ -15,6 +15,7 @@ mod credentials;
 mod http2;
 mod openapi;
 mod operation;
+mod patience;
 mod private;
 mod proxy;
 mod public;
@@ -72,6 +73,8 @@ pub struct DoorSettings {
     pub connections_max: usize,
     /// Calls at once on one connection over HTTP/2.
     pub http2_streams_max: u32,
+    /// How long a client may take no byte while an answer waits for it, before its connection is reset.
+    pub stall_time_max: Duration,
     /// What a user pattern may be.
     pub pattern: PatternLimits,
     /// Nothing but the dialect of Gusher Cluster is served, and requests are logged as there: with path and address.

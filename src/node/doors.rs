@@ -43,6 +43,7 @@ pub(super) fn door(
     let settings = DoorSettings {
         connections_max: limits.pending_connections_max,
         http2_streams_max: limits.http2_streams_max,
+        stall_time_max: limits.write_stall_max,
         pattern: PatternLimits {
             pattern_bytes_max: limits.pattern_bytes_max,
             compiled_bytes_max: limits.pattern_compiled_bytes_max,
