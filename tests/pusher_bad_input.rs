@@ -460,6 +460,30 @@ async fn what_is_too_long_on_a_socket_is_refused() {
 }
 
 #[tokio::test]
+async fn the_body_of_a_call_is_not_waited_for_where_the_rest_is_refused() {
+    let node = Node::start().await;
+    let now = jsonwebtoken::get_current_timestamp();
+    let query = |key: &str, time: u64, version: &str, more: &str| {
+        format!("auth_key={key}&auth_timestamp={time}&auth_version={version}&{more}")
+    };
+    let proven = "body_md5=0&auth_signature=s";
+    for (query, length, status, text) in [
+        (query("other", now, "1.0", proven), 2, 401, "Unknown auth_key"),
+        (query("key", now, "2.0", proven), 2, 401, "Version not supported"),
+        (query("key", 1, "1.0", proven), 2, 401, "Timestamp expired"),
+        (query("key", now, "1.0", "body_md5=0"), 2, 401, "auth_signature is required"),
+        (query("key", now, "1.0", "auth_signature=s"), 2, 401, "Invalid body_md5"),
+        (query("key", now, "1.0", proven), (1 << 20) + 1, 413, "request body too large"),
+    ] {
+        let mut raw = Raw::connect(node.server.public()).await;
+        let head = format!("POST /apps/77/events?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}");
+        raw.send(head + "\r\n\r\n").await;
+        let (told, body) = raw.response().await;
+        assert_eq!((told, body.starts_with(text)), (status, true), "{body}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_too_long_in_a_call_is_refused() {
     let node = Node::start().await;
     let event = |member: &str, value: Value| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -28,11 +29,14 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
     headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }
 
-/// A whole body.
+/// A whole body. One that is announced as too large is refused at once.
 ///
 /// # Errors
 /// [`Refusal::BodyTooLarge`], [`Refusal::TooSlow`], [`Refusal::ParametersInvalid`] when it breaks off.
 pub async fn read(body: Body, bytes_max: usize, time_max: Duration) -> Result<Bytes, Refusal> {
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Refusal::BodyTooLarge);
+    }
     timeout(time_max, gather(body, bytes_max)).await.map_err(|_| Refusal::TooSlow)?
 }
 

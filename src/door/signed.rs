@@ -1,5 +1,5 @@
 //! The routes of the signed API (pusher-channels 13, 14), the same on both listeners: a call proves itself by a
-//! signature over all of it, so the whole of it is read before anything is looked at.
+//! signature over all of it. What shows without its body is looked at before that is read.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Door, answer, body};
-use crate::dialect::pusher::api::{self, Fault, SignedCall, Wanted};
+use crate::dialect::pusher::api::{self, Claim, Fault, SignedCall, Wanted};
 use crate::hub::LiveApp;
 use crate::model::{AppRate, ChannelKind, ChannelName, Counts, Refusal, Target, UserId};
 
@@ -142,23 +142,24 @@ async fn respond(
 }
 
 async fn check(door: &Door, head: Parts, body: axum::body::Body) -> Result<Call, Fault> {
-    let refused = |refusal: Refusal| Fault::from(&refusal);
     let live = addressed_app(door, &head)?;
     let settings = live.settings();
-    let bytes_max = settings.max_body_bytes as usize;
-    let body = body::read(body, bytes_max, door.terms().limits.body_time_max).await.map_err(refused)?;
-    let signed = SignedCall {
-        method: head.method.as_str(),
-        path: head.uri.path(),
-        query: head.uri.query().unwrap_or_default(),
-        body: &body,
-    };
-    api::authenticate(&signed, &live.app, &settings, Timestamp::now().as_second())?;
+    let query = head.uri.query().unwrap_or_default();
+    let claim = Claim::read(query, &live.app, &settings, Timestamp::now().as_second())?;
+    // Without a digest, there must be none.
+    let bytes_max = if claim.has_digest() { settings.max_body_bytes as usize } else { 0 };
+    let body = body::read(body, bytes_max, door.terms().limits.body_time_max).await;
+    let body = body.map_err(|refusal| match refusal {
+        Refusal::BodyTooLarge if !claim.has_digest() => Fault::digest_wrong(),
+        refusal => Fault::from(&refusal),
+    })?;
+    let signed = SignedCall { method: head.method.as_str(), path: head.uri.path(), query, body: &body };
+    claim.prove(&signed)?;
     if !settings.enabled {
         return Err(Fault::from(&Refusal::AppDisabled));
     }
     // Last, so that nobody but the app itself uses up what it may.
-    live.take(AppRate::Calls, 1).map_err(refused)?;
+    live.take(AppRate::Calls, 1).map_err(|refusal| Fault::from(&refusal))?;
     Ok(Call { live, head, body })
 }
 

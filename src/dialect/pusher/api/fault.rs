@@ -36,6 +36,11 @@ impl Fault {
         Self { status: StatusCode::UNAUTHORIZED, text: text.into() }
     }
 
+    /// The body is not that of which the query holds the digest.
+    pub fn digest_wrong() -> Self {
+        Self::unauthorized("Invalid body_md5")
+    }
+
     /// What should be published is too long.
     pub(super) fn too_large(text: impl Into<String>) -> Self {
         Self { status: StatusCode::PAYLOAD_TOO_LARGE, text: text.into() }

@@ -13,7 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::Fault;
 use crate::dialect::signature::is_signed;
-use crate::model::{App, AppSettings};
+use crate::model::{App, AppSecret, AppSettings};
 
 /// What a signature covers.
 #[derive(Clone, Copy, Debug)]
@@ -38,20 +38,55 @@ pub fn authenticate(
     settings: &AppSettings,
     now_unix_seconds: i64,
 ) -> Result<(), Fault> {
-    let parameters = Parameters::read(call.query);
-    let key = parameters.required("auth_key")?;
-    let timestamp = parameters.required("auth_timestamp")?;
-    let version = parameters.required("auth_version")?;
-    let signature = parameters.required("auth_signature")?;
-    if version != "1.0" {
-        return Err(Fault::unauthorized("Version not supported"));
+    Claim::read(call.query, app, settings, now_unix_seconds)?.prove(call)
+}
+
+/// What a call says of itself before its body has come, which holds as far as it can be told by then.
+pub struct Claim<'a> {
+    parameters: Parameters,
+    secret: &'a AppSecret,
+}
+
+impl<'a> Claim<'a> {
+    /// Checks the query of a call.
+    ///
+    /// # Errors
+    /// 401 with the first of the checks that failed.
+    pub fn read(
+        query: &str,
+        app: &'a App,
+        settings: &'a AppSettings,
+        now_unix_seconds: i64,
+    ) -> Result<Self, Fault> {
+        let parameters = Parameters::read(query);
+        let key = parameters.required("auth_key")?;
+        let timestamp = parameters.required("auth_timestamp")?;
+        let version = parameters.required("auth_version")?;
+        parameters.required("auth_signature")?;
+        if version != "1.0" {
+            return Err(Fault::unauthorized("Version not supported"));
+        }
+        let further = settings.additional_keys.iter().map(|pair| (pair.key.as_str(), &pair.secret));
+        let mut pairs = std::iter::once((app.key.as_str(), &app.secret)).chain(further);
+        let (_, secret) = pairs.find(|(own, _)| *own == key).ok_or_else(Fault::key_unknown)?;
+        check_timestamp(timestamp, now_unix_seconds, settings.max_timestamp_skew)?;
+        Ok(Self { parameters, secret })
     }
-    let further = settings.additional_keys.iter().map(|pair| (pair.key.as_str(), &pair.secret));
-    let mut pairs = std::iter::once((app.key.as_str(), &app.secret)).chain(further);
-    let (_, secret) = pairs.find(|(own, _)| *own == key).ok_or_else(Fault::key_unknown)?;
-    check_timestamp(timestamp, now_unix_seconds, settings.max_timestamp_skew)?;
-    check_body(parameters.get("body_md5"), call.body)?;
-    check_signature(call, &parameters, &secret.0, signature)
+
+    /// Whether the call may have a body.
+    pub fn has_digest(&self) -> bool {
+        self.parameters.get("body_md5").is_some()
+    }
+
+    /// Checks the rest of the same call.
+    ///
+    /// # Errors
+    /// 401 with the first of the checks that failed.
+    pub fn prove(&self, call: &SignedCall<'_>) -> Result<(), Fault> {
+        check_body(self.parameters.get("body_md5"), call.body)?;
+        let signature = self.parameters.required("auth_signature")?;
+        check_signature(call, &self.parameters, &self.secret.0, signature)
+    }
 }
 
 /// The key that a call says it is signed with.
@@ -80,7 +115,7 @@ fn check_body(given: Option<&str>, body: &[u8]) -> Result<(), Fault> {
         None => body.is_empty(),
         Some(given) => given.eq_ignore_ascii_case(&md5_hex(body)),
     };
-    if matches { Ok(()) } else { Err(Fault::unauthorized("Invalid body_md5")) }
+    if matches { Ok(()) } else { Err(Fault::digest_wrong()) }
 }
 
 fn md5_hex(bytes: &[u8]) -> String {
