@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use reqwest::Method;
+use support::console::{Browser, Feed};
 use support::tls::{Authority, shake_hands};
 use support::{SUPER, Server, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -140,6 +142,69 @@ async fn calls_beside_the_first_count_as_connections_do() {
     for answer in slow {
         assert_eq!(answer.await.unwrap().expect("an answer").status(), StatusCode::REQUEST_TIMEOUT);
     }
+}
+
+/// Asks for the feed of the app `x`.
+fn feed(browser: &Browser) -> Request<Full<Bytes>> {
+    let mut request = get("/console/api/apps/x/feed");
+    request.headers_mut().insert("cookie", browser.cookie.parse().expect("a header"));
+    request
+}
+
+#[tokio::test]
+async fn an_answer_that_flows_keeps_its_connection_and_its_place() {
+    // One for the connection with its first call, one for its second, and one for who connects next.
+    let settings = [("limits.pending_connections_max", "3"), ("limits.idle_seconds_max", "1")];
+    let server = secure(&settings).await;
+    let browser = Browser::super_admin(&server).await;
+    let (mut sender, connection) = connect(&server, server.private()).await;
+    let mut first = sender.send_request(feed(&browser)).await.expect("an answer").into_body();
+    // It waits until the client that has signed in is idle for too long.
+    let second = soon("a place", sender.send_request(feed(&browser))).await.expect("an answer");
+    let _next = agreed(&server, server.private()).await;
+    let mut waiting = pin!(agreed(&server, server.private()));
+    let is_let_in = tokio::time::timeout(Duration::from_millis(100), &mut waiting).await;
+    assert!(is_let_in.is_err(), "there is no place for one more");
+    drop(second);
+    drop(soon("a place", waiting).await);
+    let ended = tokio::time::timeout(Duration::from_secs(4), connection).await;
+    assert!(ended.is_err(), "it is not idle");
+    server.push("x", "seen").await;
+    let mut shown = String::new();
+    while !shown.contains("seen") {
+        let frame = soon("the feed", first.frame()).await.expect("it goes on").expect("it is sound");
+        shown += &String::from_utf8_lossy(&frame.into_data().expect("data"));
+    }
+}
+
+#[tokio::test]
+async fn feeds_that_nobody_reads_do_not_keep_a_new_session_out() {
+    let settings = [("limits.write_stall_seconds_max", "1"), ("console.watchers_max", "8")];
+    let server = secure(&settings).await;
+    let browser = Browser::super_admin(&server).await;
+    let stream = agreed(&server, server.private()).await;
+    let mut narrow = http2::Builder::new(TokioExecutor::new());
+    // The first word of a feed is longer.
+    narrow.initial_stream_window_size(1);
+    let (mut sender, connection) =
+        narrow.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        unread.push(sender.send_request(feed(&browser)).await.expect("an answer"));
+    }
+    assert_eq!(server.node.metrics().feed_watchers.get(), 8);
+    assert_eq!(browser.delete(&server, "/session").await.status, 204);
+    let _ = soon("the end", connection).await.unwrap();
+    assert_eq!(server.node.metrics().unread_answers.get(), 1);
+    soon("feeds that are over", async {
+        while server.node.metrics().feed_watchers.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let browser = Browser::super_admin(&server).await;
+    Feed::watch(&server, &browser, "x").await;
 }
 
 /// A body that never comes.

@@ -1,19 +1,25 @@
 //! One connection on which TLS has agreed on HTTP/2 (RFC 9113): many calls at once, and no sockets, as those are not
 //! offered there (RFC 8441).
 //!
-//! Always: a call has a place of its listener, as a connection has, so calls together are as bounded as connections are;
-//! a connection on which nothing is asked ends, and a client that does not hear of it is left.
+//! Always: a call has a place of its listener until its answer is taken, as a connection has, so calls together are as bounded
+//! as connections are; a connection on which nothing is asked, or of one answer nothing taken, ends, and a client that does not
+//! hear of it is left.
 
-use std::pin::pin;
+use std::collections::HashMap;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
@@ -25,6 +31,9 @@ use super::patience::Patient;
 /// What may wait in one stream for a client that does not read, in bytes.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
+/// As much of an answer is given to its stream at a time, in bytes: who takes one has made room for the next.
+const PIECE_BYTES_MAX: usize = 16 * 1024;
+
 /// Serves it until it ends. The first call has to come before `deadline`.
 pub async fn speak(entrance: Entrance, stream: TlsStream<Patient>, peer: Peer, deadline: Instant) {
     let (calls, own) = (Arc::new(Calls::default()), Arc::new(Semaphore::new(1)));
@@ -32,30 +41,38 @@ pub async fn speak(entrance: Entrance, stream: TlsStream<Patient>, peer: Peer, d
         let call = Call::begin(&calls);
         let (entrance, own) = (entrance.clone(), Arc::clone(&own));
         async move {
-            let _call = call;
             // One call has the place of its connection; with none of both, it waits as connections do.
-            let _place = tokio::select! {
-                place = own.acquire() => place,
-                place = entrance.places.acquire() => place,
+            let place = tokio::select! {
+                place = own.acquire_owned() => place,
+                place = Arc::clone(&entrance.places).acquire_owned() => place,
             };
+            let told = |response: Response| response.map(|body| Told::begin(body, call, place.ok()));
             if request.headers().len() > entrance.door.terms().limits.headers_max {
-                return Ok(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response());
+                return Ok(told(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()));
             }
-            answer(&entrance, peer, request).await
+            answer(&entrance, peer, request).await.map(told)
         }
     });
     let mut connection = pin!(builder(&entrance.door).serve_connection(TokioIo::new(stream), service));
     let (mut stopping, mut is_ending) = (entrance.stopping.clone(), false);
-    let mut patience = pin!(sleep_until(deadline));
+    let stall_max = entrance.door.settings.stall_time_max;
+    let mut patience = pin!(sleep_until(deadline.min(calls.stall_end(stall_max))));
     loop {
         tokio::select! {
             _ = &mut connection => return,
             () = stop_asked(&mut stopping), if !is_ending => {}
             () = &mut patience => {
-                let idle_max = if is_ending { LINGER_MAX } else { entrance.door.terms().limits.idle_time_max };
-                match calls.patience(idle_max) {
+                if calls.stall_end(stall_max) <= Instant::now() {
+                    entrance.door.hub.metrics.unread_answers.add(1);
+                    return;
+                }
+                let (idle_max, deadline) = match is_ending {
+                    true => (LINGER_MAX, Instant::now()),
+                    false => (entrance.door.terms().limits.idle_time_max, deadline),
+                };
+                match calls.patience(idle_max, deadline) {
                     Some(later) => {
-                        patience.as_mut().reset(later);
+                        patience.as_mut().reset(later.min(calls.stall_end(stall_max)));
                         continue;
                     }
                     None if is_ending => return,
@@ -89,6 +106,10 @@ struct Asked {
     under_way: usize,
     /// When the last call began or ended; none before the first.
     last: Option<Instant>,
+    /// How many calls there were, by which they are numbered.
+    count: u64,
+    /// Since when answers wait to be taken, by the numbers of their calls.
+    waiting: HashMap<u64, Instant>,
 }
 
 impl Calls {
@@ -100,30 +121,105 @@ impl Calls {
         self.lock().last.is_none()
     }
 
-    /// Until when a connection may go on that may be idle for so long; none if that is over.
-    fn patience(&self, idle_max: Duration) -> Option<Instant> {
-        let asked = self.lock();
-        let since = if asked.under_way > 0 { Instant::now() } else { asked.last? };
-        Some(since + idle_max).filter(|until| *until > Instant::now())
+    /// Until when a connection may go on that may be idle for so long, or until `deadline` if nothing was asked; none if that is
+    /// over.
+    fn patience(&self, idle_max: Duration, deadline: Instant) -> Option<Instant> {
+        let (asked, now) = (self.lock(), Instant::now());
+        let until = match asked.last {
+            Some(_) if asked.under_way > 0 => now + idle_max,
+            Some(last) => last + idle_max,
+            None => deadline,
+        };
+        Some(until).filter(|until| *until > now)
+    }
+
+    /// Before when no answer has waited for so long.
+    fn stall_end(&self, stall_max: Duration) -> Instant {
+        self.lock().waiting.values().min().copied().unwrap_or_else(Instant::now) + stall_max
     }
 }
 
 /// A call under way, until it is dropped.
-struct Call(Arc<Calls>);
+struct Call {
+    calls: Arc<Calls>,
+    number: u64,
+}
 
 impl Call {
     fn begin(calls: &Arc<Calls>) -> Self {
         let mut asked = calls.lock();
         asked.under_way += 1;
         asked.last = Some(Instant::now());
-        Self(Arc::clone(calls))
+        asked.count += 1;
+        Self { calls: Arc::clone(calls), number: asked.count }
+    }
+
+    /// Something of its answer waits to be taken, or nothing does.
+    fn wait(&self, is_waiting: bool) {
+        let mut asked = self.calls.lock();
+        match is_waiting {
+            true => asked.waiting.insert(self.number, Instant::now()),
+            false => asked.waiting.remove(&self.number),
+        };
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let mut asked = self.0.lock();
+        let mut asked = self.calls.lock();
+        asked.waiting.remove(&self.number);
         asked.under_way -= 1;
         asked.last = Some(Instant::now());
+    }
+}
+
+/// The body of an answer, and what its call holds for as long as the answer flows.
+struct Told {
+    body: Body,
+    /// What of the body has come and was not given on yet.
+    rest: Bytes,
+    call: Call,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Told {
+    fn begin(body: Body, call: Call, place: Option<OwnedSemaphorePermit>) -> Self {
+        // A stream asks for nothing before its client has made room.
+        call.wait(true);
+        Self { body, rest: Bytes::new(), call, _place: place }
+    }
+}
+
+impl hyper::body::Body for Told {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.call.wait(false);
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(frame) => return Poll::Ready(Some(Ok(frame))),
+            }
+        }
+        self.call.wait(true);
+        let length = self.rest.len().min(PIECE_BYTES_MAX);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // It is asked before anything was taken.
+        if self.rest.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 }
