@@ -30,7 +30,7 @@ pub struct HealthcheckArgs {
 /// Prints the node's own word for being well.
 ///
 /// # Errors
-/// `Runtime` when it is not well, or does not answer within [`TIMEOUT`].
+/// `Runtime` when it is not well, or does not answer within three seconds.
 pub fn run(args: &HealthcheckArgs) -> Result<(), Failure> {
     // A file that is passed over may be the one of this node, and at the address of the defaults is another.
     let file = args.config.clone().or_else(address::usual_file);
