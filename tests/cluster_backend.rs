@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use support::cluster::{ClusterClient, ask, call, post, publish, serve, serve_with, token_for};
 use support::pusher::{self, PusherClient};
+use support::raw::Raw;
 use support::{ADMIN, SUPER, Server, send, soon};
 
 /// A socket of `app` that is in a channel.
@@ -446,5 +447,21 @@ async fn a_socket_sees_the_order_in_which_things_were_accepted() {
     for number in 0..50 {
         assert_eq!(client.next().await["channel"], "c");
         assert_eq!(client.next().await, json!({ "event": "e", "data": number }));
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_not_waited_for_where_its_head_is_refused() {
+    let (server, keyless) = (serve().await, Server::start().await);
+    let (public, private) = ((server.public(), "/v1/auth"), (server.private(), "/v1/auth/decode"));
+    for ((address, path), length, status) in [
+        (public, 8_193, 413),
+        (private, 2, 401),
+        ((keyless.public(), "/v1/auth"), 2, 404),
+        ((keyless.private(), "/v1/auth/decode"), 2, 404),
+    ] {
+        let mut raw = Raw::connect(address).await;
+        raw.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).await;
+        assert_eq!(raw.response().await.0, status, "{path}");
     }
 }

@@ -5,7 +5,6 @@ mod support;
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::cluster::{ClusterClient, call, post, publish, serve, serve_with, signed, token, token_for};
-use support::raw::Raw;
 use support::{ADMIN, Answer, Server, send, soon};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -101,22 +100,6 @@ async fn gc_017_a_token_is_decoded_for_backends() {
     let call = server.call(Method::POST, "/v1/auth/decode").body(body);
     let own = call.try_clone().unwrap().basic_auth(ADMIN.0, Some(ADMIN.1));
     assert_eq!((send(own).await.status.as_u16(), send(call).await.status.as_u16()), (200, 401));
-}
-
-#[tokio::test]
-async fn a_body_is_not_waited_for_where_its_head_is_refused() {
-    let (server, keyless) = (serve().await, Server::start().await);
-    let (public, private) = ((server.public(), "/v1/auth"), (server.private(), "/v1/auth/decode"));
-    for ((address, path), length, status) in [
-        (public, 8_193, 413),
-        (private, 2, 401),
-        ((keyless.public(), "/v1/auth"), 2, 404),
-        ((keyless.private(), "/v1/auth/decode"), 2, 404),
-    ] {
-        let mut raw = Raw::connect(address).await;
-        raw.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).await;
-        assert_eq!(raw.response().await.0, status, "{path}");
-    }
 }
 
 #[tokio::test]
