@@ -20,7 +20,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const NODES: usize = 3;
 const CLIENTS: usize = 9;
-const LAST: i64 = -1;
+
+/// The number of what a node publishes last. What one node publishes arrives in order, so behind that of each node nothing is
+/// still on its way.
+fn last(node: usize) -> i64 {
+    -1 - i64::try_from(node).expect("few nodes")
+}
 
 /// By node: where clients and backends go; none while it is stopped.
 type Addresses = Arc<Mutex<Vec<Option<(SocketAddr, SocketAddr)>>>>;
@@ -49,7 +54,7 @@ async fn enter(address: SocketAddr) -> Option<Socket> {
     }
 }
 
-/// Listens until it hears the last publication, on whichever node will have it.
+/// Listens until it hears the last publication of each node, on whichever node will have it.
 async fn listen(client: usize, addresses: Addresses) -> Vec<Stay> {
     let mut stays = Vec::new();
     for attempt in client.. {
@@ -66,7 +71,7 @@ async fn listen(client: usize, addresses: Addresses) -> Vec<Stay> {
             if message["event"] == "tick" {
                 let number = message["data"].as_str().and_then(|data| data.parse().ok()).expect("a number");
                 stay.heard.push(number);
-                if number == LAST {
+                if (0..NODES).all(|node| stay.heard.contains(&last(node))) {
                     stays.push(stay);
                     return stays;
                 }
@@ -80,29 +85,34 @@ async fn listen(client: usize, addresses: Addresses) -> Vec<Stay> {
 /// By number: when a publication was sent, and when it was accepted.
 type Accepted = BTreeMap<i64, (Instant, Instant)>;
 
-/// Publishes numbers until `is_over`, each on another node, and then the last.
+/// Publishes numbers until `is_over`, each on another node, and then the last of each.
 async fn publish(addresses: Addresses, is_over: Arc<std::sync::atomic::AtomicBool>) -> Accepted {
     let http = reqwest::Client::new();
-    let mut accepted = BTreeMap::new();
-    for number in 0.. {
-        let is_last = is_over.load(std::sync::atomic::Ordering::SeqCst);
-        let address = addresses.lock().unwrap()[number as usize % NODES];
-        let Some((_, private)) = address else { continue };
-        let data = if is_last { LAST } else { number };
+    let tick = async |node: usize, number: i64| {
+        let (_, private) = addresses.lock().unwrap()[node]?;
         let call = http
             .request(Method::POST, format!("http://{private}/v1/apps/key/channels/ticker/messages"))
             .basic_auth(SUPER.0, Some(SUPER.1))
-            .body(json!({ "event": "tick", "data": data }).to_string());
+            .body(json!({ "event": "tick", "data": number }).to_string());
         let sent = Instant::now();
         // Whether one that fails reached anybody, nobody knows; it is not sent again.
-        if call.send().await.is_ok_and(|answer| answer.status() == 200) {
-            accepted.insert(data, (sent, Instant::now()));
-            if is_last {
-                return accepted;
-            }
+        let is_accepted = call.send().await.is_ok_and(|answer| answer.status() == 200);
+        is_accepted.then(|| (number, (sent, Instant::now())))
+    };
+    let mut accepted = BTreeMap::new();
+    let mut node = 0;
+    for number in 0.. {
+        if is_over.load(std::sync::atomic::Ordering::SeqCst) {
+            break;
         }
+        accepted.extend(tick(node, number).await);
+        node = (node + 1) % NODES;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    for node in 0..NODES {
+        accepted.extend(tick(node, last(node)).await);
+    }
+    assert!((0..NODES).all(|node| accepted.contains_key(&last(node))), "all nodes are there");
     accepted
 }
 
