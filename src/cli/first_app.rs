@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::Failure;
+use super::place::{DEMO_KEY, DEMO_SECRET};
 use crate::config::Config;
 use crate::model::{Admin, App, AppKey, AppSecret, Hash, Registered};
 
@@ -55,7 +56,7 @@ impl FirstApp {
 
     /// The app of a trial run: known to everybody, like the password there.
     pub(super) fn demo() -> Self {
-        Self { id: "1".to_owned(), key: AppKey::stored("demo"), secret: AppSecret("demo-secret".to_owned()) }
+        Self { id: "1".to_owned(), key: AppKey::stored(DEMO_KEY), secret: AppSecret(DEMO_SECRET.to_owned()) }
     }
 
     /// Without a connect hook, and administered by whoever administers the node.

@@ -15,33 +15,27 @@ const BODY_BYTES: u32 = 10 << 20;
 
 /// Of each app.
 pub(super) fn of_apps(product: Product) -> Map<String, Value> {
-    let defaults = match product {
-        Product::Soketi => json!({
+    let mut defaults = match product {
+        Product::Soketi | Product::Sockudo => json!({
             "client_events": false,
             "max_client_events_per_second": CLIENT_EVENTS_MAX,
             "cache_ttl": 3_600,
             "max_event_bytes": 100 << 10,
             "max_user_info_bytes": 2 << 10,
             "max_body_bytes": BODY_BYTES,
-            "activity_timeout": 30,
-        }),
-        Product::Sockudo => json!({
-            "client_events": false,
-            "max_client_events_per_second": CLIENT_EVENTS_MAX,
-            "cache_ttl": 3_600,
-            "max_event_bytes": 100 << 10,
-            "max_user_info_bytes": 2 << 10,
-            "max_body_bytes": BODY_BYTES,
-            "authorization_timeout": 3_600,
         }),
         // A message bounds what is said of a member, and nothing how many they are.
         Product::Reverb => json!({
             "max_client_events_per_second": CLIENT_EVENTS_MAX,
             "max_presence_members": 1_000_000,
             "max_user_info_bytes": 10_000,
-            "activity_timeout": 30,
         }),
     };
+    let (timeout, seconds) = match product {
+        Product::Soketi | Product::Reverb => ("activity_timeout", 30),
+        Product::Sockudo => ("authorization_timeout", 3_600),
+    };
+    defaults[timeout] = seconds.into();
     match defaults {
         Value::Object(defaults) => defaults,
         _ => Map::new(),
