@@ -3,8 +3,11 @@
 
 use serde_json::Value;
 
-/// How much a mistyped name must resemble a known one (Jaro-Winkler, 0 to 1) to be taken for it.
-const LIKENESS_MIN: f64 = 0.75;
+/// How much of a mistyped name must be right (1 less the edits per letter) to be taken for a known one.
+const LIKENESS_MIN: f64 = 0.7;
+
+/// What all variables begin with.
+const VARIABLE_PREFIX: &str = "GUSHER_";
 
 /// The paths of all settings of `tree`, those of nested objects joined by dots.
 pub(super) fn all(tree: &Value) -> Vec<String> {
@@ -27,7 +30,7 @@ pub(super) fn at<'a>(tree: &'a mut Value, key: &str) -> Option<&'a mut Value> {
 
 /// The environment variable that sets `key`.
 pub(super) fn variable(key: &str) -> String {
-    format!("GUSHER_{}", key.replace('.', "_").to_ascii_uppercase())
+    format!("{VARIABLE_PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
 /// The flag that sets `key`.
@@ -37,18 +40,32 @@ pub(super) fn flag(key: &str) -> String {
 
 /// The known name that resembles `name` most, if any does.
 ///
-/// A setting typed outside its object (`shards` for `node.shards`) is recognized by its last part.
+/// A setting typed outside its object (`shards` for `node.shards`) is recognized by its last part. The rest of the path
+/// counts for nothing: it is the same for many settings, so it makes strangers look alike.
 pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
-    let likeness = |key: &str| {
-        let whole = strsim::jaro_winkler(name, key);
-        whole.max(strsim::jaro_winkler(&last(name), &last(key)))
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    most_like(known.map(|key| (strsim::normalized_damerau_levenshtein(&last(name), &last(&key)), key)))
+}
+
+/// The variable of a known setting that resembles the variable `name` most, if any does. One that lacks the name of the
+/// object (`GUSHER_SHARDS` for `GUSHER_NODE_SHARDS`) is recognized.
+pub(super) fn nearest_variable(name: &str, known: &[String]) -> Option<String> {
+    let name = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name).to_ascii_uppercase();
+    let likeness = |key: &String| {
+        let variable = variable(key);
+        let own = &variable[VARIABLE_PREFIX.len()..];
+        let is_end = own.strip_suffix(&name).is_some_and(|object| object.ends_with('_'));
+        let likeness = if is_end { 1.0 } else { strsim::normalized_damerau_levenshtein(&name, own) };
+        (likeness, variable)
     };
-    known
-        .map(|key| (likeness(&key), key))
+    most_like(known.iter().map(likeness))
+}
+
+fn most_like(names: impl Iterator<Item = (f64, String)>) -> Option<String> {
+    names
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, key)| key)
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -77,5 +94,18 @@ mod tests {
         assert_eq!(nearest("apiListen", known()).unwrap(), "api_listen");
         assert_eq!(nearest("shards", known()).unwrap(), "node.shards");
         assert_eq!(nearest("colour", known()), None);
+    }
+
+    #[test]
+    fn a_name_in_the_right_object_alone_resembles_nothing() {
+        let known = ["limits.sockets_max", "limits.ping_seconds", "node.shards"].map(String::from);
+        let nearest_of = |name: &str| nearest(name, known.clone().into_iter());
+        assert_eq!(nearest_of("limits.ping_second").unwrap(), "limits.ping_seconds");
+        assert_eq!(nearest_of("limits.colour"), None);
+        let variable = |name: &str| nearest_variable(name, &known);
+        assert_eq!(variable("GUSHER_LIMITS_SOCKET_MAX").unwrap(), "GUSHER_LIMITS_SOCKETS_MAX");
+        assert_eq!(variable("GUSHER_SHARDS").unwrap(), "GUSHER_NODE_SHARDS");
+        assert_eq!(variable("GUSHER_LIMITS_COLOUR"), None);
+        assert_eq!(variable("GUSHER_HOME"), None);
     }
 }

@@ -4,7 +4,7 @@
 //! defaults which also says what is known and of which type; what does not fit is a finding, and reading goes on.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -116,16 +116,15 @@ fn effective_of(
     flags: &Overlay,
 ) -> Result<Effective, ConfigError> {
     let mut layers = Layers::over(Typed::default());
-    let effective = match layers.lay_file(bytes) {
-        // What lies over a file that makes no sense as a whole is not worth a word.
-        Err(finding) => Err(vec![finding]),
-        Ok(()) => {
-            layers.lay_environment(environment);
-            layers.lay_flags(flags);
-            layers.effective(|_, _| Role::Whole)
-        }
-    };
-    effective.map_err(|findings| ConfigError::Invalid { file: Some(file.to_owned()), findings })
+    let at_fault = |findings| ConfigError::Invalid { file: Some(file.to_owned()), findings };
+    // What lies over a file that makes no sense as a whole is not worth a word.
+    layers.lay_file(bytes).map_err(|finding| at_fault(vec![finding]))?;
+    layers.lay_environment(environment);
+    layers.lay_flags(flags);
+    layers.effective(|_, _| Role::Whole).map_err(|invalid| match invalid.is_file_at_fault {
+        true => at_fault(invalid.findings),
+        false => ConfigError::Invalid { file: None, findings: invalid.findings },
+    })
 }
 
 /// The configuration of a trial run without a file: loopback, a database in memory, and the admin `account` with the
@@ -155,7 +154,7 @@ pub fn effective_dev(
         }
         Role::Whole
     });
-    effective.map_err(|findings| ConfigError::Invalid { file: None, findings })
+    effective.map_err(|invalid| ConfigError::Invalid { file: None, findings: invalid.findings })
 }
 
 /// The configuration of a role of Gusher Cluster, by the variables of its original (spec 2.1). All other settings may be
@@ -173,12 +172,16 @@ pub fn role(
     }
     let mut layers = Layers::over(defaults);
     layers.lay_environment(std::mem::take(&mut variables.others));
-    layers.lay_flags(&Overlay(std::mem::take(&mut variables.settings)));
+    for (key, value) in std::mem::take(&mut variables.settings) {
+        layers.lay_text(&key, &keys::flag(&key), &value);
+        // The role knows which of its variables that was.
+        layers.origins.remove(&key);
+    }
     layers.lay_flags(flags);
     let effective =
         layers.effective(|typed, findings| variables.role(!typed.auth_password.is_empty(), findings));
-    effective.map(|effective| effective.config).map_err(|findings| {
-        let findings = findings.into_iter().map(|finding| name.in_its_words(finding)).collect();
+    effective.map(|effective| effective.config).map_err(|invalid| {
+        let findings = invalid.findings.into_iter().map(|finding| name.in_its_words(finding)).collect();
         ConfigError::Invalid { file: None, findings }
     })
 }
@@ -209,21 +212,32 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 /// The defaults and whatever was laid over them so far. The tree keeps the shape of [`Typed`] throughout.
 struct Layers {
     tree: Value,
+    /// The settings that a variable or flag gave, each with the name of that variable or flag.
+    origins: HashMap<String, String>,
     findings: Vec<String>,
     warnings: Vec<String>,
+}
+
+/// All that is wrong with the layers together.
+struct Invalid {
+    findings: Vec<String>,
+    /// A finding concerns a value that no variable or flag gave.
+    is_file_at_fault: bool,
 }
 
 impl Layers {
     fn over(defaults: Typed) -> Self {
         let tree = serde_json::to_value(defaults)
             .expect("a struct of texts, integers and truth values is always JSON");
-        Self { tree, findings: Vec::new(), warnings: Vec::new() }
+        Self { tree, origins: HashMap::new(), findings: Vec::new(), warnings: Vec::new() }
     }
 
     /// Lays the content of a file over the tree. Fails if it is not JSON with remarks at all.
     fn lay_file(&mut self, bytes: &[u8]) -> Result<(), String> {
         let not_json = |reason: String| format!("this is no JSON: {reason} (`gusher init` makes a new one)");
         let text = std::str::from_utf8(bytes).map_err(|reason| not_json(reason.to_string()))?;
+        // Editors on Windows begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let parsed = parse_to_ast(text, &CollectOptions::default(), &syntax())
             .map_err(|reason| not_json(reason.to_string()))?;
         match parsed.value {
@@ -248,7 +262,7 @@ impl Layers {
                 Some(key) if !value.is_empty() => self.lay_text(key, &name, &value),
                 Some(_) => {}
                 None => {
-                    let near = keys::nearest(&name, known.iter().map(|key| keys::variable(key)));
+                    let near = keys::nearest_variable(&name, &known);
                     let near = near.map(|near| format!(", did you mean {near}?")).unwrap_or_default();
                     self.warnings.push(format!("unknown environment variable {}{near}", quoted(&name)));
                 }
@@ -264,6 +278,7 @@ impl Layers {
 
     /// Lays one value, given as text, over the setting at `key`. `origin` is how its source calls it.
     fn lay_text(&mut self, key: &str, origin: &str, text: &str) {
+        self.origins.insert(key.to_owned(), origin.to_owned());
         match keys::at(&mut self.tree, key) {
             Some(Value::String(below)) => *below = text.to_owned(),
             Some(below @ Value::Number(_)) => match text.trim().parse::<i64>() {
@@ -281,15 +296,38 @@ impl Layers {
     /// The checked settings, to which `complete` adds what no layer had, of the role that it says; or all that is wrong
     /// with them.
     fn effective(
-        mut self,
+        self,
         complete: impl FnOnce(&mut Typed, &mut Vec<String>) -> Role,
-    ) -> Result<Effective, Vec<String>> {
+    ) -> Result<Effective, Invalid> {
         let settings = shown(&self.tree);
-        let mut typed = serde_json::from_value(self.tree).map_err(|reason| vec![reason.to_string()])?;
-        let role = complete(&mut typed, &mut self.findings);
-        let config = validate::validate(typed, role, self.findings, self.warnings)?;
+        let Self { tree, origins, mut findings, warnings } = self;
+        let broken = |reason: serde_json::Error| blame(vec![reason.to_string()], 0, &origins);
+        let mut typed = serde_json::from_value(tree).map_err(broken)?;
+        let of_layers = findings.len();
+        let role = complete(&mut typed, &mut findings);
+        let validated = validate::validate(typed, role, findings, warnings);
+        let config = validated.map_err(|findings| blame(findings, of_layers, &origins))?;
         Ok(Effective { config, settings })
     }
+}
+
+/// Names in each finding the variable or flag that gave the value. The first `of_layers` findings do so already: they come
+/// from reading the layers one by one. Those that concern the file come first, as they stand behind its name.
+fn blame(mut findings: Vec<String>, of_layers: usize, origins: &HashMap<String, String>) -> Invalid {
+    for finding in findings.iter_mut().skip(of_layers) {
+        if let Some((key, rest)) = finding.split_once(' ')
+            && let Some(origin) = origins.get(key)
+        {
+            *finding = format!("{origin} {rest}");
+        }
+    }
+    let is_of_file = |finding: &String| {
+        let subject = finding.split(' ').next();
+        !origins.values().any(|origin| subject == Some(origin))
+    };
+    let is_file_at_fault = findings.iter().any(is_of_file);
+    findings.sort_by_key(|finding| !is_of_file(finding));
+    Invalid { findings, is_file_at_fault }
 }
 
 /// JSON with remarks and trailing commas, and nothing else that is lax (D12).

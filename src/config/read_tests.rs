@@ -196,11 +196,14 @@ fn every_number_has_a_permitted_range_and_is_named_when_outside() {
         numbers.iter().filter(|key| keys::at(&mut defaults(), key).is_some_and(|value| value.is_number()));
     for key in numbers {
         let error = parsed(MANUAL_SAMPLE, &[], &[(key, &i64::MAX.to_string())]).unwrap_err();
-        assert!(error.contains(&format!("{key} must be ")), "{key}: {error}");
+        assert!(error.contains(&format!("{} must be ", keys::flag(key))), "{key}: {error}");
         let error = parsed(MANUAL_SAMPLE, &[(&keys::variable(key), "many")], &[]).unwrap_err();
         assert!(error.contains(&format!("{} must be a whole number", keys::variable(key))), "{key}: {error}");
         let low = parsed(MANUAL_SAMPLE, &[], &[(key, "-1")]);
-        assert!(key == "max_wait_hook" || low.unwrap_err().contains(&format!("{key} must be ")), "{key}");
+        assert!(
+            key == "max_wait_hook" || low.unwrap_err().contains(&format!("{} must be ", keys::flag(key))),
+            "{key}"
+        );
     }
 }
 
@@ -343,12 +346,35 @@ fn all_that_is_wrong_is_said_in_one_line() {
         "GUSHER_DRAIN_SECONDS must be a whole number",
         "listen must be [host]:port",
         "auth_password must be a bcrypt hash",
-        "node.shards must be 0 to 64, found 65",
+        "--node-shards must be 0 to 64, found 65",
         "limits.pong_seconds_max must be more than limits.ping_seconds",
     ] {
         assert_eq!(error.matches(part).count(), 1, "{part} in {error}");
     }
     assert!(!error.contains('\n'));
+}
+
+#[test]
+fn a_value_is_blamed_on_where_it_came_from() {
+    let file = format!(r#"{{ "auth_password": "{HASH}" }}"#);
+    let flag = parsed(&file, &[], &[("listen", "nowhere")]).unwrap_err();
+    assert!(flag.starts_with("--listen must be [host]:port"), "{flag}");
+    let variable = parsed(&file, &[("GUSHER_NODE_SHARDS", "65")], &[]).unwrap_err();
+    assert_eq!(variable, "GUSHER_NODE_SHARDS must be 0 to 64, found 65");
+    let both = parsed(r#"{ "listen": "x" }"#, &[("GUSHER_NODE_SHARDS", "65")], &[]).unwrap_err();
+    assert!(
+        both.starts_with("config.json: ") && both.ends_with("; GUSHER_NODE_SHARDS must be 0 to 64, found 65")
+    );
+}
+
+#[test]
+fn a_missing_password_is_not_called_a_wrong_one() {
+    assert!(error("{}").contains("auth_password is missing"));
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    assert!(parsed(&format!("\u{feff}{{ \"auth_password\": \"{HASH}\" }}"), &[], &[]).is_ok());
 }
 
 #[test]

@@ -113,7 +113,11 @@ impl Check {
                 "auth_account must be shorter than 72 bytes: bcrypt would not look at the password behind it",
             );
         }
-        if (is_needed || !password_hash.is_empty()) && !is_bcrypt_hash(&password_hash) {
+        if is_needed && password_hash.is_empty() {
+            self.find(
+                "auth_password is missing: it must be a bcrypt hash, as `gusher init` writes and `gusher hash` prints",
+            );
+        } else if !password_hash.is_empty() && !is_bcrypt_hash(&password_hash) {
             self.find(
                 "auth_password must be a bcrypt hash of the account directly followed by the password, \
                  and not the password itself (`gusher init` makes one)",
