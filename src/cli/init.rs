@@ -15,7 +15,11 @@ use std::{
 use serde::Serialize;
 
 use super::hash::hash;
-use crate::config::MAX_WAIT_HOOK_MAX;
+use crate::config::{ListenAddress, MAX_WAIT_HOOK_MAX};
+
+/// The file that is made, and its name while it is being written.
+const FILE: &str = "config.json";
+const DRAFT: &str = "config.json.new";
 
 const HOOK_WORKERS: i64 = 100;
 const ENVIRONMENTS: [&str; 3] = ["DEBUG", "DEVELOPMENT", "PRODUCTION"];
@@ -39,9 +43,27 @@ struct Settings {
 /// Asks the eight questions and writes `config.json` into `directory` with mode 0600; an old one becomes
 /// `config.json.bak` (D31). The end of input counts as empty lines, and an empty line means the default.
 ///
-/// Fails with `InvalidInput` if account and password together are longer than bcrypt can look at: the status to exit with
-/// is then 78. A script could not answer a repeated question, so there is no second try.
+/// # Errors
+/// `InvalidInput` for an address that is none, or if account and password together are longer than bcrypt can look at: the
+/// status to exit with is then 78. A script could not answer a repeated question, so there is no second try. A directory
+/// that cannot be written fails before the first question.
 pub fn run(input: &mut dyn BufRead, output: &mut dyn Write, directory: &Path) -> io::Result<()> {
+    write_draft(&directory.join(DRAFT), "")?;
+    let written = ask_and_write(input, output, directory);
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = fs::remove_file(directory.join(DRAFT));
+    }
+    written
+}
+
+fn ask_and_write(input: &mut dyn BufRead, output: &mut dyn Write, directory: &Path) -> io::Result<()> {
+    if directory.join(FILE).exists() {
+        writeln!(
+            output,
+            "{FILE} is there already: the new one replaces it, and the old one becomes {FILE}.bak"
+        )?;
+    }
     let mut dialogue = Dialogue { input, output };
     let settings = dialogue.ask_all()?;
     let text = serde_json::to_string_pretty(&settings)?;
@@ -58,8 +80,8 @@ struct Dialogue<'a> {
 
 impl Dialogue<'_> {
     fn ask_all(&mut self) -> io::Result<Settings> {
-        let listen = self.ask_text("Public listen address", ":8001")?;
-        let api_listen = self.ask_text("API listen address", ":8002")?;
+        let listen = self.ask_address("Public listen address", ":8001")?;
+        let api_listen = self.ask_address("API listen address", ":8002")?;
         let auth_account = self.ask_text("Admin account", "account")?;
         let auth_password = self.ask_password(&auth_account)?;
         let sqlfile = self.ask_text("SQLite file", "./appdata.sqlite")?;
@@ -76,6 +98,15 @@ impl Dialogue<'_> {
             sqlfile,
             max_wait_hook,
         })
+    }
+
+    /// Takes what a start takes.
+    fn ask_address(&mut self, question: &str, default: &str) -> io::Result<String> {
+        let answer = self.ask(question, default)?;
+        match answer.parse::<ListenAddress>() {
+            Ok(_) => self.echo(&answer).map(|()| answer),
+            Err(reason) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{question} {reason}"))),
+        }
     }
 
     fn ask_text(&mut self, question: &str, default: &str) -> io::Result<String> {
@@ -126,18 +157,12 @@ impl Dialogue<'_> {
 
 /// Puts `text` in the place of `config.json`, of which the old content stays as `config.json.bak`.
 fn replace(directory: &Path, text: &str) -> io::Result<()> {
-    let file = directory.join("config.json");
-    let draft = directory.join("config.json.new");
+    let (file, draft) = (directory.join(FILE), directory.join(DRAFT));
     write_draft(&draft, text)?;
-    let replaced = match fs::rename(&file, directory.join("config.json.bak")) {
+    match fs::rename(&file, directory.join("config.json.bak")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => fs::rename(&draft, &file),
-    };
-    if replaced.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&draft);
     }
-    replaced
 }
 
 /// Writes a new file that only its owner may read. Whatever is in the way, a link perhaps, is removed and not followed.
@@ -245,7 +270,8 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         fs::write(path("config.json"), "old").unwrap();
         fs::write(path("config.json.new"), "left over").unwrap();
-        init_in(directory.path(), "").unwrap();
+        let output = init_in(directory.path(), "").unwrap();
+        assert!(output.starts_with("config.json is there already"), "{output}");
         assert_eq!(fs::read_to_string(path("config.json.bak")).unwrap(), "old");
         assert_eq!(fs::metadata(path("config.json")).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!path("config.json.new").exists());
@@ -261,6 +287,24 @@ mod tests {
         assert!(error.to_string().contains("72 bytes"));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         init_in(directory.path(), &answers(71)).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_a_start_would_refuse_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        for answers in ["foo\n", ":1\n:x\n"] {
+            let error = init_in(directory.path(), answers).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("listen address must be [host]:port"), "{error}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_written_fails_before_the_first_question() {
+        let mut output = Vec::new();
+        assert!(run(&mut "".as_bytes(), &mut output, Path::new("/proc")).is_err());
+        assert!(output.is_empty());
     }
 
     #[test]
