@@ -247,6 +247,19 @@ fn gu_011_a_plain_password_in_the_configuration_is_refused_and_not_shown() {
 }
 
 #[test]
+fn what_to_type_next_works_where_a_trial_run_listens_on_all_addresses() {
+    for (any, loopback) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "[::1]")] {
+        let directory = Directory::new();
+        let words = ["start", "--dev", "--listen", any, "--api-listen", any];
+        let mut server = Process::start(&mut directory.gusher(&words));
+        let line = server.prints("gusher listen");
+        assert!(line.contains(&format!("ws://{loopback}:")), "{line}");
+        server.signal(Signal::TERM);
+        server.ended();
+    }
+}
+
+#[test]
 fn gu_012_in_production_warnings_are_logged_and_nothing_below() {
     for environment in ["PRODUCATION", "PRODUCTION"] {
         let directory = Directory::new();
@@ -254,6 +267,7 @@ fn gu_012_in_production_warnings_are_logged_and_nothing_below() {
         let server = trial(&directory, &["--environment", environment, "--logfile", "./"]);
         server.signal(Signal::TERM);
         let outcome = server.ended();
+        assert!(outcome.stdout.contains("listening"), "a person sees that it serves: {}", outcome.stdout);
         assert!(outcome.stderr.contains("level=warning"), "{}", outcome.stderr);
         assert!(!outcome.stderr.contains("level=info"), "{}", outcome.stderr);
     }

@@ -30,6 +30,17 @@ async fn the_page_may_load_nothing_but_its_own_files_and_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn the_bare_address_leads_to_the_page() {
+    let server = Server::start().await;
+    for path in ["/", "/console/"] {
+        let answer = send(server.call(Method::GET, path)).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.header("content-type").starts_with("text/html"), "{path}");
+    }
+    assert_eq!(send(server.public_call(Method::GET, "/")).await.status, 404, "not for everybody");
+}
+
+#[tokio::test]
 async fn its_files_come_compressed_to_those_who_take_that() {
     let server = Server::start().await;
     let ask = async |accepted: &'static str| {

@@ -438,6 +438,28 @@ async fn our_own_clients_trust_the_authority_that_they_are_told_of() {
         assert_eq!(outcome.code, Some(1), "{outcome:?}");
         assert!(outcome.stderr.to_lowercase().contains("certificate"), "{outcome:?}");
     }
+    for (words, variable, url) in [
+        (&["listen", "demo", "alice"][..], "GUSHER_URL", public.replace("wss", "ws")),
+        (&["push", "demo", "hello"], "GUSHER_API", private.replace("https", "http")),
+    ] {
+        let outcome = run(told(words).env(variable, url));
+        assert!(outcome.stderr.contains("if this port speaks TLS"), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn our_own_clients_say_where_a_port_does_not_speak_tls() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let mut start = directory.gusher(&[&["start", "--dev"], &FREE_PORTS[..]].concat());
+    let serving = Serving::new(Process::start(&mut start));
+    for (words, variable, url) in [
+        (&["listen", "demo", "alice"][..], "GUSHER_URL", format!("wss://{}", serving.public)),
+        (&["push", "demo", "hello"], "GUSHER_API", format!("https://{}", serving.private)),
+    ] {
+        let mut command = serving.ask(&directory, words);
+        let outcome = run(command.env(variable, url).env("GUSHER_CA_FILE", authority.ca_file()));
+        assert!(outcome.stderr.contains("does not speak TLS"), "{outcome:?}");
+    }
 }
 
 #[tokio::test]

@@ -176,7 +176,20 @@ fn cause(error: reqwest::Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    explain_tls(innermost.to_string())
+}
+
+/// What a library says of a connection; where one side speaks TLS and the other does not, in words that say so.
+pub(super) fn explain_tls(reason: String) -> String {
+    if reason.contains("InvalidContentType") {
+        return "this port does not speak TLS: give a URL that begins with http:// or ws://".to_owned();
+    }
+    // A server under TLS answers a plain request with an alert, which is no HTTP.
+    if reason.contains("invalid HTTP version") || reason.contains("httparse error") {
+        return "the answer is not HTTP; if this port speaks TLS, give a URL that begins with https:// or wss://"
+            .to_owned();
+    }
+    reason
 }
 
 #[cfg(test)]

@@ -106,8 +106,14 @@ fn not_connected(url: &Url, error: Error) -> Failure {
             let body = response.body().as_deref().unwrap_or_default();
             api::refusal(response.status(), &String::from_utf8_lossy(body))
         }
-        Error::Io(error) => Failure::Runtime(format!("cannot reach {}: {error}", address::shown(url))),
-        other => Failure::Runtime(format!("cannot connect to {}: {other}", address::shown(url))),
+        Error::Io(error) => {
+            let reason = api::explain_tls(error.to_string());
+            Failure::Runtime(format!("cannot reach {}: {reason}", address::shown(url)))
+        }
+        other => {
+            let reason = api::explain_tls(other.to_string());
+            Failure::Runtime(format!("cannot connect to {}: {reason}", address::shown(url)))
+        }
     }
 }
 

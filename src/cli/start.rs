@@ -1,7 +1,7 @@
 //! `gusher start`: reads the settings, serves, and stops when told to.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::first_app::FirstApp;
 use super::log::{self, Logging};
 use super::{Failure, StartArgs, service};
 use crate::config::read::{self, DEV_PASSWORD, Effective, Overlay};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Level};
 use crate::model::App;
 use crate::node::{Inherited, Node, StartError};
 
@@ -40,6 +40,12 @@ pub fn run(args: &StartArgs) -> Result<(), Failure> {
     let reread = hears_hangup.then_some(&reread as _);
     serve(&Serving { config: &config, first: first.as_ref(), reread }, |node| {
         tracing::info!(listen = told(node.public), api_listen = told(node.private), "listening");
+        if config.log.level == Level::Warn {
+            let fields = [("listen", told(node.public).into()), ("api_listen", told(node.private).into())];
+            let line = log::Form::of(&config.log).line("info", "listening", fields);
+            // The log holds warnings only; a person who starts a node still wants to know. Perhaps nobody reads it.
+            let _ = std::io::stdout().write_all(line.as_bytes());
+        }
         if let (Some(app), true) = (&first, args.dev) {
             // Nobody may be reading; then there is nobody to be told what to type.
             let _ = std::io::stdout().write_all(invitation(node, &config, app).as_bytes());
@@ -214,6 +220,16 @@ fn failed(error: StartError) -> Failure {
     Failure::Runtime(error.to_string())
 }
 
+/// Where a client on this machine reaches a listener: one that listens on all addresses is reached on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
+
 /// What to type next; each line works as it stands. A password that somebody chose is known here by its hash alone, so
 /// curl is left to ask for it.
 fn invitation(node: &Node, config: &Config, app: &App) -> String {
@@ -225,7 +241,9 @@ fn invitation(node: &Node, config: &Config, app: &App) -> String {
         Some(_) => account.clone(),
         None => format!("{account}:{DEV_PASSWORD}"),
     };
-    let (Some(public), Some(private)) = (node.public, node.private) else { return String::new() };
+    let (Some(public), Some(private)) = (node.public.map(reachable), node.private.map(reachable)) else {
+        return String::new();
+    };
     let (ws, scheme) = if config.tls.is_some() { ("wss", "https") } else { ("ws", "http") };
     let api = if config.tls.as_ref().is_some_and(|tls| tls.is_private_too) { "https" } else { "http" };
     let console = match config.console.is_enabled {

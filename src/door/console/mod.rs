@@ -20,7 +20,7 @@ use axum::Router;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, delete, get, patch, post};
 use tokio::time::Instant;
 
@@ -78,7 +78,12 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/console/api/", any(unknown))
         .route("/console/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(|| async { Refused(Refusal::MethodNotAllowed.into()) });
-    pages::routes().merge(calls)
+    // A person who opens the bare address in a browser looks for the page. The paths are relative, for proxies that serve
+    // this listener below a path of their own.
+    pages::routes()
+        .merge(calls)
+        .route("/", get(|| async { Redirect::temporary("console") }))
+        .route("/console/", get(|| async { Redirect::temporary("../console") }))
 }
 
 async fn unknown() -> Refused {
