@@ -70,17 +70,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// All of them, also behind a failure, so that one run names everything that fails.
 fn test() -> Outcome {
-    run(cargo(&["test", "--workspace", "--all-targets"]))?;
-    run(again(DELIVERY_TESTS, "TEST_SEND", "send"))?;
-    run(again(TLS_TESTS, "TEST_TLS", "true"))?;
-    // `--all-targets` leaves these out.
-    run(cargo(&["test", "--workspace", "--doc"]))
+    let outcomes = [
+        run(cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"])),
+        run(again(DELIVERY_TESTS, "TEST_SEND", "send")),
+        run(again(TLS_TESTS, "TEST_TLS", "true")),
+        // `--all-targets` leaves these out.
+        run(cargo(&["test", "--workspace", "--doc"])),
+    ];
+    outcomes.into_iter().collect()
 }
 
 /// Some tests, with a variable in their environment.
 fn again(tests: &[&str], variable: &str, value: &str) -> Command {
-    let mut command = cargo(&["test"]);
+    let mut command = cargo(&["test", "--no-fail-fast"]);
     tests.iter().for_each(|test| {
         command.args(["--test", test]);
     });
