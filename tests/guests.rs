@@ -46,6 +46,7 @@ macro_rules! guests {
 guests! {
     asyncpusher: "asyncpusher",
     laravel_echo: "laravel-echo",
+    php_webhooks: "php-webhooks",
     pusher_http_go: "pusher-http-go",
     pusher_http_java: "pusher-http-java",
     pusher_http_node: "pusher-http-node",

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use gusher::config::read::{self, Overlay};
 use reqwest::Method;
-use support::hook::Hook;
+use support::hook::{Hook, RawHook};
 use support::raw::{Raw, frame, upgrade};
 use support::{Client, Server, soon};
 
@@ -43,6 +43,17 @@ async fn gu_074_a_hook_that_answers_the_tag_admits() {
     assert_eq!((&asked[0].method, asked[0].target.as_str()), (&Method::POST, "/hook"));
     assert_eq!(asked[0].header("content-type"), "application/x-www-form-urlencoded");
     assert_eq!(asked[0].body, "token=a+b%26c%3D%C3%A9");
+}
+
+#[tokio::test]
+async fn gu_074_names_of_headers_leave_in_the_usual_case() {
+    let backend = RawHook::start(|_| 403).await;
+    let server = Server::start().await;
+    server.register_hooked("x", &backend.url()).await;
+    refusal(&server).await;
+    let mut names = backend.until_asked(1).await[0].names();
+    names.sort();
+    assert_eq!(names.join(", "), "Accept, Content-Length, Content-Type, Host");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use gusher::store::{Lane, Outbox};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::hook::{Asked, Hook};
+use support::hook::{Asked, Hook, RawHook};
 use support::{ADMIN, Server, soon};
 use tempfile::TempDir;
 use tracing_subscriber::filter::Targets;
@@ -226,6 +226,20 @@ async fn pc_175_headers_tell_who_signed_what() {
         let values: Vec<_> = asked.headers.get_all(name).iter().collect();
         assert_eq!(values, [value], "{name}");
     }
+}
+
+/// Backends in PHP see the names as they were sent, and compare their case.
+#[tokio::test]
+async fn pc_175_names_of_headers_leave_as_pusher_writes_them() {
+    let backend = RawHook::start(|_| 200).await;
+    let webhook = json!({ "url": backend.url(), "headers": { "x-our-header": "1" } });
+    let apps = Apps::with("x", json!({ "webhooks": [webhook] }));
+    let (_directory, _telling) = telling(&apps, [occupied("x", "my-channel")]).await;
+    let heads = backend.until_asked(1).await;
+    let mut names = heads[0].names();
+    names.sort();
+    let expected = "Accept, Content-Length, Content-Type, Host, User-Agent, X-Our-Header, X-Pusher-Key, X-Pusher-Signature";
+    assert_eq!(names.join(", "), expected);
 }
 
 #[tokio::test]

@@ -38,7 +38,10 @@ impl ConnectHook {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(limits: ConnectHookLimits) -> Result<Self, reqwest::Error> {
-        let client = || reqwest::Client::builder().redirect(redirect::Policy::custom(follow));
+        let client = || {
+            // As for webhooks: some backends compare the case of a name.
+            reqwest::Client::builder().http1_title_case_headers().redirect(redirect::Policy::custom(follow))
+        };
         let client = client().build().or_else(|error| {
             // No reason not to start: hooks over plain HTTP need none.
             tracing::warn!(%error, "this system has no root certificates: connect hooks over https will fail");

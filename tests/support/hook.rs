@@ -9,7 +9,8 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::soon;
@@ -158,5 +159,101 @@ impl Drop for Question<'_> {
     fn drop(&mut self) {
         self.stage.under_way.fetch_sub(1, Ordering::SeqCst);
         self.stage.abandoned.fetch_add(usize::from(!self.is_answered), Ordering::SeqCst);
+    }
+}
+
+/// A request as its bytes came, and on which connection.
+#[derive(Clone, Debug)]
+pub struct RawAsked {
+    /// Connections count from one, in the order in which they were accepted.
+    pub connection: usize,
+    /// The request line and the headers, letter by letter.
+    pub head: Vec<String>,
+}
+
+impl RawAsked {
+    /// The names of the headers in their case.
+    pub fn names(&self) -> Vec<String> {
+        let named = self.head.iter().skip(1).filter_map(|line| line.split_once(':'));
+        named.map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+/// A backend that sees bytes and connections, and keeps each connection open. It ends with the test's runtime.
+pub struct RawHook {
+    /// Where it listens.
+    pub address: SocketAddr,
+    asked: Arc<Mutex<Vec<RawAsked>>>,
+}
+
+impl RawHook {
+    /// Answers each connection with the status that `script` gives for its number.
+    pub async fn start(script: impl Fn(usize) -> u16 + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (asked, script) = (Arc::<Mutex<Vec<RawAsked>>>::default(), Arc::new(script));
+        let notes = Arc::clone(&asked);
+        tokio::spawn(async move {
+            for connection in 1.. {
+                let (stream, _) = listener.accept().await.expect("it accepts");
+                let (notes, script) = (Arc::clone(&notes), Arc::clone(&script));
+                tokio::spawn(async move { serve_raw(stream, connection, &notes, &*script).await });
+            }
+        });
+        Self { address, asked }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    /// All it was asked, once that is so often.
+    pub async fn until_asked(&self, times: usize) -> Vec<RawAsked> {
+        soon("questions", async {
+            loop {
+                let asked = self.asked.lock().expect("no test panics under the lock").clone();
+                if asked.len() >= times {
+                    return asked;
+                }
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+    }
+}
+
+/// Serves one connection until the other side ends it.
+async fn serve_raw(
+    stream: TcpStream,
+    connection: usize,
+    asked: &Mutex<Vec<RawAsked>>,
+    script: &(dyn Fn(usize) -> u16 + Send + Sync),
+) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut head, mut body_bytes) = (Vec::new(), 0);
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return;
+            }
+            let line = line.trim_end().to_owned();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(length) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                body_bytes = length.trim().parse().expect("a length");
+            }
+            head.push(line);
+        }
+        if stream.read_exact(&mut vec![0; body_bytes]).await.is_err() {
+            return;
+        }
+        asked.lock().expect("no test panics under the lock").push(RawAsked { connection, head });
+        let answer = format!("HTTP/1.1 {} Said\r\nContent-Length: 0\r\n\r\n", script(connection));
+        if stream.get_mut().write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
     }
 }

@@ -65,6 +65,8 @@ impl Poster {
             let builder = reqwest::Client::builder()
                 .redirect(redirect::Policy::none())
                 .no_proxy()
+                // PHP's getallheaders() hands on the case, and its users ask for the name as Pusher writes it.
+                .http1_title_case_headers()
                 .pool_idle_timeout(IDLE_TIME_MAX)
                 .timeout(request_time_max)
                 .user_agent(concat!("gusher/", env!("CARGO_PKG_VERSION")));
