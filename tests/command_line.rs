@@ -254,9 +254,25 @@ fn what_to_type_next_works_where_a_trial_run_listens_on_all_addresses() {
         let mut server = Process::start(&mut directory.gusher(&words));
         let line = server.prints("gusher listen");
         assert!(line.contains(&format!("ws://{loopback}:")), "{line}");
+        server.logs("the super admin has the default password");
         server.signal(Signal::TERM);
         server.ended();
     }
+}
+
+#[test]
+fn the_default_password_is_warned_of_by_all_who_see_it() {
+    let directory = Directory::new();
+    let made = run(&mut directory.gusher(&["init"]));
+    assert_eq!((made.code, made.stderr.lines().count()), (Some(0), 1), "{made:?}");
+    assert!(made.stderr.contains("default password"), "{made:?}");
+    for words in [&["check", "--listen", "127.0.0.1:0", "--api-listen", "0.0.0.0:0"][..], &["doctor"]] {
+        let outcome = run(&mut directory.gusher(words));
+        assert!(outcome.stdout.contains("warn  auth_password: "), "{words:?}: {outcome:?}");
+    }
+    let local =
+        run(&mut directory.gusher(&["check", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"]));
+    assert!(!local.stdout.contains("auth_password"), "{local:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::finding::{self, Finding};
 use super::first_app::FirstApp;
-use super::{Failure, StartArgs, block_on, start};
+use super::{Failure, StartArgs, block_on, known_password, start};
 use crate::bus::{self, BusEvent};
 use crate::config::{
     AcmeConfig, BusConfig, CertificateSource, Config, ConfigError, Database, ListenAddress, LogTarget,
@@ -84,6 +84,7 @@ fn faults(error: &ConfigError) -> Vec<Finding> {
 async fn trials(config: &Config, first: Option<&App>, is_running: bool) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("configuration", "every setting is in its range")];
     findings.extend(config.warnings.iter().map(|warning| Finding::warn("configuration", warning)));
+    findings.extend(known_password::warning(config).map(|text| Finding::warn("auth_password", text)));
     findings.extend(listeners(config, is_running).await);
     findings.extend(config.tls.as_ref().map(|tls| certificate(tls, config)));
     findings.extend(databases(config).await);

@@ -1,6 +1,6 @@
 //! `gusher hash`: what `auth_password` of the configuration holds for an account and a password.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 
@@ -36,7 +36,11 @@ pub fn run(args: &HashArgs) -> Result<(), Failure> {
     print_line(&hash(&args.account, &password).map_err(Failure::Usage)?)
 }
 
+/// A person types it where the terminal does not show it.
 fn first_line() -> Result<String, Failure> {
+    if io::stdin().is_terminal() {
+        return Ok(rpassword::prompt_password("Password: ")?);
+    }
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())

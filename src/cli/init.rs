@@ -15,6 +15,8 @@ use std::{
 use serde::Serialize;
 
 use super::hash::hash;
+use super::known_password;
+use crate::config::read::DEV_PASSWORD;
 use crate::config::{ListenAddress, MAX_WAIT_HOOK_MAX};
 
 /// The file that is made, and its name while it is being written.
@@ -47,9 +49,16 @@ struct Settings {
 /// `InvalidInput` for an address that is none, or if account and password together are longer than bcrypt can look at: the
 /// status to exit with is then 78. A script could not answer a repeated question, so there is no second try. A directory
 /// that cannot be written fails before the first question.
-pub fn run(input: &mut dyn BufRead, output: &mut dyn Write, directory: &Path) -> io::Result<()> {
+///
+/// Returns a warning, if the default password was taken where other hosts may reach the API.
+pub fn run(
+    input: &mut dyn BufRead,
+    read_hidden: Option<ReadHidden>,
+    output: &mut dyn Write,
+    directory: &Path,
+) -> io::Result<Option<String>> {
     write_draft(&directory.join(DRAFT), "")?;
-    let written = ask_and_write(input, output, directory);
+    let written = ask_and_write(Dialogue { input, read_hidden, output, is_known: false }, directory);
     if written.is_err() {
         // The first error is the one to report.
         let _ = fs::remove_file(directory.join(DRAFT));
@@ -57,25 +66,32 @@ pub fn run(input: &mut dyn BufRead, output: &mut dyn Write, directory: &Path) ->
     written
 }
 
-fn ask_and_write(input: &mut dyn BufRead, output: &mut dyn Write, directory: &Path) -> io::Result<()> {
+fn ask_and_write(mut dialogue: Dialogue<'_>, directory: &Path) -> io::Result<Option<String>> {
     if directory.join(FILE).exists() {
-        writeln!(
-            output,
-            "{FILE} is there already: the new one replaces it, and the old one becomes {FILE}.bak"
-        )?;
+        let text = "is there already: the new one replaces it, and the old one becomes";
+        writeln!(dialogue.output, "{FILE} {text} {FILE}.bak")?;
     }
-    let mut dialogue = Dialogue { input, output };
     let settings = dialogue.ask_all()?;
     let text = serde_json::to_string_pretty(&settings)?;
     replace(directory, &text)?;
+    let address: Option<ListenAddress> = settings.api_listen.parse().ok();
+    let risk = address.filter(|address| dialogue.is_known && known_password::is_reachable(address));
     let shown = Settings { auth_password: MASK.to_owned(), ..settings };
-    writeln!(dialogue.output, "{}\nScuess", serde_json::to_string_pretty(&shown)?)
+    writeln!(dialogue.output, "{}\nScuess", serde_json::to_string_pretty(&shown)?)?;
+    Ok(risk.as_ref().map(known_password::text))
 }
+
+/// Reads one line that the terminal does not show.
+pub type ReadHidden = fn() -> io::Result<String>;
 
 /// Whoever answers, and where the questions go.
 struct Dialogue<'a> {
     input: &'a mut dyn BufRead,
+    /// Reads the password, where a person types it.
+    read_hidden: Option<ReadHidden>,
     output: &'a mut dyn Write,
+    /// The password is the default, which everybody knows.
+    is_known: bool,
 }
 
 impl Dialogue<'_> {
@@ -117,7 +133,13 @@ impl Dialogue<'_> {
 
     /// Returns the hash of account and password.
     fn ask_password(&mut self, account: &str) -> io::Result<String> {
-        let password = self.ask("Admin password", "password")?;
+        self.prompt("Admin password", DEV_PASSWORD)?;
+        let line = match self.read_hidden {
+            Some(read_hidden) => read_hidden()?,
+            None => self.line()?,
+        };
+        let password = or_default(&line, DEV_PASSWORD);
+        self.is_known = password == DEV_PASSWORD;
         self.echo(MASK)?;
         hash(account, &password).map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))
     }
@@ -141,18 +163,30 @@ impl Dialogue<'_> {
 
     /// One question, one line of answer without the blanks around it.
     fn ask(&mut self, question: &str, default: &str) -> io::Result<String> {
+        self.prompt(question, default)?;
+        Ok(or_default(&self.line()?, default))
+    }
+
+    fn prompt(&mut self, question: &str, default: &str) -> io::Result<()> {
         write!(self.output, "{question} [{default}]: ")?;
-        self.output.flush()?;
+        self.output.flush()
+    }
+
+    fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         self.input.read_line(&mut line)?;
-        let answer = line.trim();
-        Ok(if answer.is_empty() { default } else { answer }.to_owned())
+        Ok(line)
     }
 
     /// The prompt ends without a newline and a piped answer brings none, so the echo begins its own line.
     fn echo(&mut self, accepted: &str) -> io::Result<()> {
         writeln!(self.output, "\nInput: {accepted}")
     }
+}
+
+fn or_default(line: &str, default: &str) -> String {
+    let answer = line.trim();
+    if answer.is_empty() { default } else { answer }.to_owned()
 }
 
 /// Puts `text` in the place of `config.json`, of which the old content stays as `config.json.bak`.
@@ -193,7 +227,7 @@ mod tests {
 
     fn init_in(directory: &Path, answers: &str) -> io::Result<String> {
         let mut output = Vec::new();
-        run(&mut answers.as_bytes(), &mut output, directory)?;
+        run(&mut answers.as_bytes(), None, &mut output, directory)?;
         Ok(String::from_utf8(output).unwrap())
     }
 
@@ -258,6 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn a_person_types_the_password_where_the_terminal_does_not_show_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let hidden: ReadHidden = || Ok("swordfish".to_owned());
+        let mut output = Vec::new();
+        run(&mut "\n\nboss\nx.db\n".as_bytes(), Some(hidden), &mut output, directory.path()).unwrap();
+        let text = fs::read_to_string(directory.path().join(FILE)).unwrap();
+        let mut settings: Value = serde_json::from_str(&text).unwrap();
+        check_hash(&mut settings, "bossswordfish");
+        assert_eq!(settings["sqlfile"], "x.db");
+    }
+
+    #[test]
+    fn the_default_password_within_reach_of_others_is_warned_of() {
+        let warning = |answers: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            run(&mut answers.as_bytes(), None, &mut Vec::new(), directory.path()).unwrap()
+        };
+        assert!(warning("").unwrap().contains(":8002"));
+        assert_eq!(warning("\n127.0.0.1:8002\n"), None);
+        assert_eq!(warning("\n\n\nswordfish\n"), None);
+    }
+
+    #[test]
     fn every_answer_is_echoed_on_its_own_line() {
         let (output, _) = init(":1\n\nboss\nswordfish\n\n\nfoo\nabc\n");
         let echoes: Vec<&str> = output.lines().filter_map(|line| line.strip_prefix("Input: ")).collect();
@@ -303,7 +360,7 @@ mod tests {
     #[test]
     fn a_directory_that_cannot_be_written_fails_before_the_first_question() {
         let mut output = Vec::new();
-        assert!(run(&mut "".as_bytes(), &mut output, Path::new("/proc")).is_err());
+        assert!(run(&mut "".as_bytes(), None, &mut output, Path::new("/proc")).is_err());
         assert!(output.is_empty());
     }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
@@ -28,6 +28,7 @@ pub mod hash;
 pub mod healthcheck;
 pub mod import;
 pub mod init;
+mod known_password;
 pub mod listen;
 pub mod log;
 pub mod log_level;
@@ -354,11 +355,19 @@ impl From<io::Error> for Failure {
 pub fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Init => {
-            let written = init::run(&mut io::stdin().lock(), &mut io::stdout(), Path::new("."));
-            written.map_err(|error| match error.kind() {
-                io::ErrorKind::InvalidInput => Failure::Configuration(error.to_string()),
-                _ => Failure::from(error),
-            })
+            let typed: Option<init::ReadHidden> =
+                io::stdin().is_terminal().then_some(rpassword::read_password as _);
+            let written = init::run(&mut io::stdin().lock(), typed, &mut io::stdout(), Path::new("."));
+            match written {
+                Ok(warning) => {
+                    warning.into_iter().for_each(|warning| tell(&format!("gusher: WARNING: {warning}")));
+                    Ok(())
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    Err(Failure::Configuration(error.to_string()))
+                }
+                Err(error) => Err(Failure::from(error)),
+            }
         }
         Command::Hash(args) => hash::run(args),
         Command::Start(args) => start::run(args),

@@ -11,9 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::app::shell_word;
 use super::first_app::FirstApp;
 use super::log::{self, Logging};
-use super::{Failure, StartArgs, service};
+use super::{Failure, StartArgs, known_password, service, tell};
 use crate::config::read::{self, DEV_PASSWORD, Effective, Overlay};
-use crate::config::{Config, ConfigError, Level};
+use crate::config::{Config, ConfigError, Level, LogTarget};
 use crate::model::App;
 use crate::node::{Inherited, Node, StartError};
 
@@ -46,11 +46,27 @@ pub fn run(args: &StartArgs) -> Result<(), Failure> {
             // The log holds warnings only; a person who starts a node still wants to know. Perhaps nobody reads it.
             let _ = std::io::stdout().write_all(line.as_bytes());
         }
+        warn_of_known_password(&config);
         if let (Some(app), true) = (&first, args.dev) {
             // Nobody may be reading; then there is nobody to be told what to type.
             let _ = std::io::stdout().write_all(invitation(node, &config, app).as_bytes());
         }
     })
+}
+
+/// In the log, and on standard error where the log goes to a file that nobody may look at today. On a thread of its own, so
+/// that bcrypt delays no client.
+fn warn_of_known_password(config: &Config) {
+    let config = config.clone();
+    let warn = move || {
+        let Some(warning) = known_password::warning(&config) else { return };
+        tracing::warn!("{warning}");
+        if config.log.target != LogTarget::Console {
+            tell(&format!("gusher: WARNING: {warning}"));
+        }
+    };
+    // Without a thread the node serves on, unwarned.
+    let _ = std::thread::Builder::new().name("password".to_owned()).spawn(warn);
 }
 
 /// An address that a node listens on.

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::clock::Clock;
-use super::Failure;
 use super::finding::{self, Finding};
+use super::{Failure, known_password};
+use crate::config::read;
 use crate::model::AppSettings;
 use crate::net::stream::BACKLOG;
 use crate::shard::Batch;
@@ -53,6 +54,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         None => {
             let mut findings = findings(&Machine(Path::new("/")));
             findings.extend([io_uring(), kept(clock::ask())]);
+            findings.extend(known_password());
             findings
         }
     };
@@ -61,6 +63,12 @@ pub fn run(args: &DoctorArgs) -> Result<(), Failure> {
         0 => Ok(()),
         _ => Err(Failure::Runtime("this machine needs to be mended first".to_owned())),
     }
+}
+
+/// The default password, in the configuration of this folder and environment. `check` says what else is wrong with it.
+fn known_password() -> Option<Finding> {
+    let config = read::load(None, read::environment(), &read::Overlay::default()).ok()?;
+    known_password::warning(&config).map(|text| Finding::warn("auth_password", text))
 }
 
 /// The files of a machine, below its root directory.
