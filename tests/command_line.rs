@@ -356,6 +356,23 @@ async fn gu_018_hooks_work_without_a_number_of_hook_workers() {
     }
 }
 
+#[tokio::test]
+async fn hooks_are_asked_through_the_proxy_of_the_environment_where_a_setting_says_so() {
+    let hook = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = format!("http://{}", hook.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(hook, Router::new().route("/", post(async || "alice"))).await });
+    let nobody = "http://127.0.0.1:1";
+    for (uses_proxy, proxy, url) in [(false, nobody, &*here), (true, &*here, "http://backend.invalid/")] {
+        let directory = Directory::new();
+        let node = json!({ "bcrypt_cost": 4, "use_proxy": uses_proxy });
+        directory.configure("config.json", &[("node", node)]);
+        let mut command = directory.gusher(&["start"]);
+        let server = Serving::new(Process::start(command.env("HTTP_PROXY", proxy).env("http_proxy", proxy)));
+        add(&directory, &server, &["--connect-hook", url]);
+        server.connect("x", "alice").await;
+    }
+}
+
 #[test]
 fn a_port_in_use_is_told_with_its_address_and_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -398,3 +398,59 @@ async fn a_hook_that_answers_while_the_node_stops_admits_nobody() {
     drop(raw);
     stopping.await.expect("it stops");
 }
+
+#[tokio::test]
+async fn a_slow_backend_of_one_app_keeps_out_no_clients_of_another() {
+    let slow = Hook::held(|_| "A:1".into_response()).await;
+    let server = asking(&slow, &[("max_wait_hook", "4"), ("limits.hook_wait_seconds_max", "60")]).await;
+    let quick = Hook::answering(200, "A:1").await;
+    server.register_hooked("y", &quick.url()).await;
+    let crowd = futures_util::future::join_all((0..6).map(|_| connect(&server)));
+    let others = async {
+        slow.until_asked(3).await;
+        for _ in 0..4 {
+            server.connect("y", "A:1").await.settle().await;
+        }
+        assert_eq!(slow.asked().len(), 3, "those of the other app wait meanwhile");
+        slow.release(6);
+    };
+    let (crowd, ()) = futures_util::join!(crowd, others);
+    assert_eq!(crowd.len(), 6);
+}
+
+/// Answers a question on a connection that is kept.
+async fn answer_one(stream: &mut tokio::net::TcpStream) {
+    read_question(stream).await;
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nA:1";
+    tokio::io::AsyncWriteExt::write_all(stream, answer).await.expect("it is heard");
+}
+
+async fn read_question(stream: &mut tokio::net::TcpStream) {
+    let mut question = Vec::new();
+    while !question.ends_with(b"token=t") {
+        let read = tokio::io::AsyncReadExt::read_buf(stream, &mut question).await;
+        assert_ne!(read.expect("a question"), 0, "a whole question");
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_asked_once_more_where_the_backend_closed_the_kept_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let server = Server::start().await;
+    server.register_hooked("x", &format!("http://{}/", listener.local_addr().expect("an address"))).await;
+    let backend = async {
+        let (mut first, _) = listener.accept().await.expect("it is asked");
+        answer_one(&mut first).await;
+        // What looks kept is closed when it is used again.
+        read_question(&mut first).await;
+        drop(first);
+        let (mut second, _) = listener.accept().await.expect("it is asked again");
+        answer_one(&mut second).await;
+        second
+    };
+    let clients = async {
+        let first = server.connect("x", "A:1?token=t").await;
+        (first, server.connect("x", "A:1?token=t").await)
+    };
+    let _ = futures_util::join!(clients, backend);
+}

@@ -242,6 +242,8 @@ pub struct NodeSettings {
     pub send: SendWay,
     /// Others may listen on the same addresses at the same time, such as the process that takes over from this one.
     pub reuses_port: bool,
+    /// Connect hooks and the authority for certificates are asked through the proxies that the environment names.
+    pub uses_proxy: bool,
 }
 
 /// How a push to many sockets leaves.

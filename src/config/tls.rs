@@ -50,6 +50,8 @@ pub struct AcmeConfig {
     pub ca_file: Option<PathBuf>,
     /// The directory in which the account's key and the certificate with its key are kept.
     pub cache: PathBuf,
+    /// It is asked through the proxy that the environment names.
+    pub uses_proxy: bool,
 }
 
 impl TlsConfig {
@@ -111,6 +113,7 @@ impl AcmeConfig {
             directory: typed.directory,
             ca_file: Some(PathBuf::from(typed.ca_file)).filter(|file| !file.as_os_str().is_empty()),
             cache: typed.cache.into(),
+            uses_proxy: false,
         }
     }
 }

@@ -185,6 +185,7 @@ pub(super) struct TypedNode {
     pub send_buffer_bytes: i64,
     pub send: String,
     pub reuse_port: bool,
+    pub use_proxy: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -240,6 +241,7 @@ impl Default for Typed {
                 send_buffer_bytes: 65_536,
                 send: "auto".into(),
                 reuse_port: false,
+                use_proxy: false,
             },
             drain: TypedDrain { seconds: 10, delay_seconds: 0 },
             pusher: TypedPusher {

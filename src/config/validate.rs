@@ -46,7 +46,7 @@ pub(super) fn validate(
     let is_whole = matches!(role, Role::Whole);
     let (listen, api_listen) = check.listeners(&typed, is_whole);
     let (trusted_proxies, proxy_protocol) = check.proxies(&typed);
-    let tls = check.tls(typed.tls, &role);
+    let tls = check.tls(typed.tls, &role, typed.node.use_proxy);
     let config = Config {
         role,
         admin: check.admin(typed.auth_account, typed.auth_password, is_whole),
@@ -235,11 +235,14 @@ impl Check {
     }
 
     /// A master is not reached by sockets, and so not by an authority either, unless its only listener speaks TLS.
-    fn tls(&mut self, typed: TypedTls, role: &Role) -> Option<TlsConfig> {
-        let tls = TlsConfig::read(typed, &mut self.findings)?;
+    fn tls(&mut self, typed: TypedTls, role: &Role, uses_proxy: bool) -> Option<TlsConfig> {
+        let mut tls = TlsConfig::read(typed, &mut self.findings)?;
         let is_served = !matches!(role, Role::Master(_)) || tls.is_private_too;
         if matches!(tls.source, CertificateSource::Acme(_)) && !is_served {
             self.find("tls.acme.domains needs tls.private in a master, which has no public listener");
+        }
+        if let CertificateSource::Acme(acme) = &mut tls.source {
+            acme.uses_proxy = uses_proxy;
         }
         Some(tls)
     }
@@ -475,6 +478,7 @@ impl Check {
             ),
             send: self.send_way(&typed.send),
             reuses_port: typed.reuse_port,
+            uses_proxy: typed.use_proxy,
         }
     }
 

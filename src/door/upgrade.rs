@@ -86,7 +86,7 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
     if !app.app.connect_hook.is_empty() {
         let query = Form::read(false, head.uri.query(), None, &[])?;
         let token = query.get("token")?.unwrap_or_default();
-        let asked = door.hook.ask(&app.app.connect_hook, token, &user).await;
+        let asked = door.hook.ask(app.number, &app.app.connect_hook, token, &user).await;
         let result = asked.as_ref().err().map_or("accepted", Refusal::reason);
         door.hub.metrics.connect_hooks.add(result, 1);
         asked?;

@@ -1,14 +1,17 @@
 //! Asks an app's backend whether a user may connect (spec 1.9). Never names the URL, the token or the user in
 //! what it answers or logs.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
-use reqwest::{StatusCode, redirect};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use reqwest::{Response, StatusCode, redirect};
 use tokio::time::timeout;
 
+use super::client::Clients;
+use super::line::Line;
 use crate::dialect::gusher::hook;
-use crate::model::{Refusal, UserId};
+use crate::model::{AppNumber, Refusal, UserId};
 
 /// How many redirects of a kind that repeats the request are followed (spec D21).
 const REDIRECTS_MAX: usize = 3;
@@ -16,7 +19,7 @@ const REDIRECTS_MAX: usize = 3;
 /// What bounds the asking.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectHookLimits {
-    /// Exchanges in flight at once; further ones wait in line.
+    /// Exchanges in flight at once, those of one app a part of them when others want any; further ones wait in line.
     pub exchanges_max: usize,
     /// The whole exchange, body included.
     pub exchange_time_max: Duration,
@@ -24,13 +27,15 @@ pub struct ConnectHookLimits {
     pub wait_max: Duration,
     /// The answer, in bytes.
     pub answer_bytes_max: usize,
+    /// Hooks are asked through the proxies that the environment names.
+    pub uses_proxy: bool,
 }
 
 /// Asks connect hooks, so many at a time.
 #[derive(Debug)]
 pub struct ConnectHook {
-    client: reqwest::Client,
-    line: Semaphore,
+    clients: Clients,
+    line: Line,
     limits: ConnectHookLimits,
 }
 
@@ -38,24 +43,19 @@ impl ConnectHook {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(limits: ConnectHookLimits) -> Result<Self, reqwest::Error> {
-        let client = || {
-            // As for webhooks: some backends compare the case of a name.
-            reqwest::Client::builder().http1_title_case_headers().redirect(redirect::Policy::custom(follow))
-        };
-        let client = client().build().or_else(|error| {
-            // No reason not to start: hooks over plain HTTP need none.
-            tracing::warn!(%error, "this system has no root certificates: connect hooks over https will fail");
-            client().tls_certs_only([]).build()
+        let clients = Clients::build("connect hooks", limits.uses_proxy, |builder| {
+            builder.redirect(redirect::Policy::custom(follow))
         })?;
-        Ok(Self { client, line: Semaphore::new(limits.exchanges_max), limits })
+        Ok(Self { clients, line: Line::new(limits.exchanges_max), limits })
     }
 
-    /// Asks `url` whether the bearer of `token` is `user`. Dropping the future cancels the exchange.
+    /// Asks `url`, the hook of an app, whether the bearer of `token` is `user`. Dropping the future cancels the
+    /// exchange.
     ///
     /// # Errors
     /// [`Refusal::HookBusy`], [`Refusal::HookTimeout`], [`Refusal::HookFailed`], [`Refusal::HookRefused`].
-    pub async fn ask(&self, url: &str, token: &str, user: &UserId) -> Result<(), Refusal> {
-        let _place = self.stand_in_line().await?;
+    pub async fn ask(&self, app: AppNumber, url: &str, token: &str, user: &UserId) -> Result<(), Refusal> {
+        let _place = self.line.stand(app, self.limits.wait_max).await.ok_or(Refusal::HookBusy)?;
         let exchange = timeout(self.limits.exchange_time_max, self.exchange(url, token));
         let (is_success, body) = exchange.await.map_err(|_| Refusal::HookTimeout)??;
         if hook::differs_by_blanks_only(&body, user) {
@@ -64,20 +64,13 @@ impl ConnectHook {
         hook::verdict(is_success, &body, user)
     }
 
-    async fn stand_in_line(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        match timeout(self.limits.wait_max, self.line.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(Refusal::HookBusy),
-        }
-    }
-
     async fn exchange(&self, url: &str, token: &str) -> Result<(bool, Vec<u8>), Refusal> {
-        let request = self
-            .client
-            .post(url)
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .body(hook::question(token));
-        let mut answer = request.send().await.map_err(failed)?;
+        let mut asked = post(self.clients.kept(), url, token).await;
+        if asked.as_ref().is_err_and(broke_unanswered) {
+            // A backend may close a connection in the moment in which it is used again. A question may be asked twice.
+            asked = post(self.clients.fresh(), url, token).await;
+        }
+        let mut answer = asked.map_err(failed)?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > self.limits.answer_bytes_max {
@@ -87,6 +80,22 @@ impl ConnectHook {
         }
         Ok((answer.status().is_success(), body))
     }
+}
+
+async fn post(client: &reqwest::Client, url: &str, token: &str) -> Result<Response, reqwest::Error> {
+    let request = client.post(url).header("Content-Type", "application/x-www-form-urlencoded");
+    request.body(hook::question(token)).send().await
+}
+
+/// Whether a connection ended before an answer came.
+fn broke_unanswered(error: &reqwest::Error) -> bool {
+    std::iter::successors(error.source(), |&cause| cause.source()).any(|cause| {
+        let broke = |error: &hyper::Error| error.is_incomplete_message() || error.is_closed();
+        let was_reset = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+        };
+        cause.downcast_ref().is_some_and(broke) || cause.downcast_ref().is_some_and(was_reset)
+    })
 }
 
 /// Follows a redirect only when it repeats the POST as it was (spec D21).

@@ -1,7 +1,10 @@
 //! To the backends: the connect hook, which is asked before a socket is admitted, and the notices of what happened,
 //! which webhooks tell.
 
+mod client;
 mod connect;
+mod line;
+mod names;
 mod notices;
 mod webhook;
 

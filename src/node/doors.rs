@@ -30,6 +30,7 @@ pub(super) fn door(
         exchange_time_max: limits.hook_time_max,
         wait_max: limits.hook_wait_max,
         answer_bytes_max: limits.hook_answer_bytes_max,
+        uses_proxy: config.node.uses_proxy,
     });
     let checking = CredentialSettings {
         bcrypt_cost: config.node.bcrypt_cost,

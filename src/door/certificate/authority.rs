@@ -53,7 +53,7 @@ impl Authority {
     /// # Errors
     /// `tls.acme.ca_file` cannot be used.
     pub(super) fn of(config: &AcmeConfig) -> Result<Self, String> {
-        let client = Client::trusting(config.ca_file.as_deref())?;
+        let client = Client::trusting(config.ca_file.as_deref(), config.uses_proxy)?;
         Ok(Self { config: config.clone(), client })
     }
 

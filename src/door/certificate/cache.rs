@@ -152,6 +152,7 @@ mod tests {
             directory: authority.to_owned(),
             ca_file: None,
             cache: directory.join("acme"),
+            uses_proxy: false,
         })
     }
 

@@ -26,15 +26,16 @@ type Fault = Box<dyn StdError + Send + Sync>;
 pub(super) struct Client(reqwest::Client);
 
 impl Client {
-    /// One that trusts the web's roots, or those of a file and no others.
+    /// One that trusts the web's roots, or those of a file and no others. It uses the environment's proxies or none.
     ///
     /// # Errors
     /// The file cannot be used; what to do about it.
-    pub(super) fn trusting(ca_file: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn trusting(ca_file: Option<&Path>, uses_proxy: bool) -> Result<Self, String> {
         let builder = reqwest::Client::builder()
             .https_only(true)
             .redirect(redirect::Policy::none())
             .timeout(EXCHANGE_TIME_MAX);
+        let builder = if uses_proxy { builder } else { builder.no_proxy() };
         let Some(file) = ca_file else {
             let client = builder.build().map_err(|_| {
                 "this system has no root certificates, so no authority can be asked: install them (ca-certificates)"

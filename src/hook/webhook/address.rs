@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
+use crate::hook::names::Names;
+
 /// What is told of it.
 pub(super) const FORBIDDEN: &str = "the host has no public address";
 
@@ -34,14 +36,15 @@ pub(super) fn check(url: &Url) -> Result<(), Forbidden> {
 
 /// Resolves names to public addresses only. The connection goes to what comes out of here, so between the check and
 /// the use no name can change its meaning.
-#[derive(Debug)]
-pub(super) struct PublicOnly;
+#[derive(Clone, Debug, Default)]
+pub(super) struct PublicOnly(Names);
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let names = self.0.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            let mut public: Vec<SocketAddr> = names.addresses(name.as_str()).await?;
+            public.retain(|address| is_public(address.ip()));
             if public.is_empty() {
                 return Err(Forbidden.into());
             }
@@ -151,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_this_machine_resolves_to_nothing() {
-        let resolved = PublicOnly.resolve("localhost".parse().unwrap()).await;
+        let resolved = PublicOnly::default().resolve("localhost".parse().unwrap()).await;
         assert!(resolved.err().unwrap().is::<Forbidden>());
     }
 }

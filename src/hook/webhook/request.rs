@@ -12,14 +12,12 @@ use url::Url;
 use super::address::{self, FORBIDDEN, Forbidden, PublicOnly};
 use crate::dialect::pusher::webhook;
 use crate::dialect::signature::hmac_hex;
+use crate::hook::client::Clients;
 use crate::model::{AppKey, AppSecret, Webhook};
 use crate::store::Waiting;
 
 /// How much of an answer is read, in bytes. Nobody looks at it; read to its end, it leaves the connection free.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
-
-/// How long a connection is kept for the next request.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What is posted, the same however often it is tried.
 pub(super) struct Request {
@@ -53,7 +51,7 @@ pub(super) struct Failure {
 /// Makes attempts. Follows no redirects, and uses no proxy: it would go where nobody checked.
 #[derive(Debug)]
 pub(super) struct Poster {
-    client: reqwest::Client,
+    clients: Clients,
     allows_private: bool,
 }
 
@@ -61,23 +59,15 @@ impl Poster {
     /// # Errors
     /// The TLS library cannot be set up.
     pub fn new(allows_private: bool, request_time_max: Duration) -> Result<Self, reqwest::Error> {
-        let client = || {
-            let builder = reqwest::Client::builder()
+        let public = PublicOnly::default();
+        let clients = Clients::build("webhooks", false, |builder| {
+            let builder = builder
                 .redirect(redirect::Policy::none())
-                .no_proxy()
-                // PHP's getallheaders() hands on the case, and its users ask for the name as Pusher writes it.
-                .http1_title_case_headers()
-                .pool_idle_timeout(IDLE_TIME_MAX)
                 .timeout(request_time_max)
                 .user_agent(concat!("gusher/", env!("CARGO_PKG_VERSION")));
-            if allows_private { builder } else { builder.dns_resolver(PublicOnly) }
-        };
-        let client = client().build().or_else(|error| {
-            // No reason not to start: webhooks over plain HTTP need none.
-            tracing::warn!(%error, "this system has no root certificates: webhooks over https will fail");
-            client().tls_certs_only([]).build()
+            if allows_private { builder } else { builder.dns_resolver(public.clone()) }
         })?;
-        Ok(Self { client, allows_private })
+        Ok(Self { clients, allows_private })
     }
 
     /// Posts a request, and says with which status it was accepted.
@@ -87,7 +77,7 @@ impl Poster {
         if !self.allows_private {
             address::check(&url).map_err(|_| failure(FORBIDDEN))?;
         }
-        let posting = self.client.post(url).headers(headers(webhook, app, request));
+        let posting = self.clients.kept().post(url).headers(headers(webhook, app, request));
         let posting = posting.body(request.body.clone()).send().await;
         let mut answer = posting.map_err(|error| failure(words(&error)))?;
         let mut bytes_left = ANSWER_BYTES_MAX;
