@@ -19,3 +19,4 @@ pub mod net;
 pub mod node;
 pub mod shard;
 pub mod store;
+pub mod turns;

@@ -196,8 +196,15 @@ const SOCKET_REFUSALS: &[&str] = &[
 ];
 
 /// Why a publication may be refused once it was understood; others may come up.
-const PUBLICATION_REFUSALS: &[&str] =
-    &["app_disabled", "app_unknown", "body_too_large", "bus_down", "overloaded", "too_many_publications"];
+const PUBLICATION_REFUSALS: &[&str] = &[
+    "app_disabled",
+    "app_unknown",
+    "body_too_large",
+    "bus_down",
+    "overloaded",
+    "pattern_too_slow",
+    "too_many_publications",
+];
 
 /// What may be refused for the address it came from.
 const ADDRESS_REFUSALS: &[&str] =
@@ -245,6 +252,10 @@ pub struct NodeMetrics {
     pub facts_lost: Counter,
     /// Publications delivered here alone because the bus was down.
     pub facts_unsent: Counter,
+    /// Publications of other nodes dropped as too much waited for the shards, or for patterns.
+    pub relays_shed: Counter,
+    /// Publications of other nodes dropped as their pattern could not be matched here: beyond a bound of this node.
+    pub relays_unmatched: Counter,
     /// Times that clients were told they are there before the bus had said that it follows what is for them.
     pub follows_late: Counter,
     /// Requests answered with a refusal, by statuses.
@@ -286,6 +297,8 @@ impl Default for NodeMetrics {
             facts_skipped: Counter::default(),
             facts_lost: Counter::default(),
             facts_unsent: Counter::default(),
+            relays_shed: Counter::default(),
+            relays_unmatched: Counter::default(),
             follows_late: Counter::default(),
             refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 429, 500, 503]),
             address_refusals: Labelled::of(ADDRESS_REFUSALS),

@@ -146,6 +146,7 @@ impl Node {
         if let Some(app) = first {
             apps::ensure(&hub, app).await?;
         }
+        hub.serve_turns(walkers()).map_err(system)?;
         let (shards, shard_metrics) = start_shards(config, &hub, prepared, origin)?;
         let (warden, mut housekeeping) = keep_house(&hub, config);
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
@@ -358,6 +359,7 @@ fn hub_limits(config: &Config, sockets_max: usize) -> HubLimits {
         sockets_max,
         mailbox_bytes_max: config.limits.mailbox_bytes_max,
         kept_bytes_max: config.pusher.cache_bytes_max,
+        pattern_time_max: config.limits.pattern_time_max,
     }
 }
 
@@ -404,6 +406,11 @@ fn system(error: io::Error) -> StartError {
 pub(crate) fn sockets_possible() -> usize {
     let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
     usize::try_from(sockets).unwrap_or(usize::MAX)
+}
+
+/// Threads that match patterns and look at many: they take their time, and leave most cores to all else.
+fn walkers() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, 4)
 }
 
 /// What is done from time to time, as long as the node runs.

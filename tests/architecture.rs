@@ -17,6 +17,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Of `model` only the dialects, by which sockets are counted.
     ("metrics", &["model"]),
     ("feed", &["model"]),
+    // Knows nothing of what it does.
+    ("turns", &[]),
     ("config", &["model"]),
     // `feed` for what the console is told of it.
     ("dialect", &["model", "feed"]),
@@ -25,12 +27,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // `store` for the outbox: what webhooks tell is kept until it is told.
     ("hook", &["model", "dialect", "store", "config", "metrics", "feed"]),
     // Of `net` only the stream and of `dialect` only the session that travel in a mailbox.
-    ("hub", &["model", "net", "dialect", "bus", "store", "hook", "config", "metrics", "feed"]),
+    ("hub", &["model", "net", "dialect", "bus", "store", "hook", "config", "metrics", "feed", "turns"]),
     ("shard", &["model", "net", "dialect", "hub", "config", "metrics", "feed"]),
     // `hook` for the figures of webhooks.
     ("admin", &["model", "hook", "hub", "config", "metrics"]),
     // `hook` to ask before admitting: asking waits, and the hub never does.
-    ("door", &["model", "net", "dialect", "hub", "hook", "admin", "config", "metrics", "feed"]),
+    ("door", &["model", "net", "dialect", "hub", "hook", "admin", "config", "metrics", "feed", "turns"]),
     // A load tester is a client: it shares the bytes with a server, and the signature.
     ("bench", &["net", "dialect"]),
     ("node", ALL_BUT_CLI),
@@ -40,12 +42,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 const ALL_BUT_CLI: &[&str] = &[
     "model", "net", "metrics", "feed", "config", "dialect", "bus", "store", "hook", "hub", "shard", "admin",
-    "door",
+    "door", "turns",
 ];
 
 const EVERYTHING: &[&str] = &[
     "model", "net", "metrics", "feed", "config", "dialect", "bus", "store", "hook", "hub", "shard", "admin",
-    "door", "node", "bench", "cli",
+    "door", "node", "bench", "cli", "turns",
 ];
 
 /// Modules that never wait: no runtime, no lock, no disk.

@@ -28,10 +28,15 @@ struct Stage {
 
 impl Stage {
     async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(more: &[(&str, &str)]) -> Self {
         let nats = BusServer::start(BusKind::Nats);
         let settings = nats.settings();
         let settings = settings.iter().map(|(key, value)| (*key, value.as_str()));
-        let settings: Vec<_> = [KEY_SETTING].into_iter().chain(settings).collect();
+        let settings: Vec<_> =
+            [KEY_SETTING].into_iter().chain(settings).chain(more.iter().copied()).collect();
         let server = Server::with(&settings).await;
         pusher::register(&server, json!({})).await;
         let bus = async_nats::connect(nats.url()).await.expect("the server is there");
@@ -44,7 +49,8 @@ impl Stage {
     }
 
     fn skipped(&self) -> u64 {
-        self.server.node.metrics().facts_skipped.get()
+        let metrics = self.server.node.metrics();
+        metrics.facts_skipped.get() + metrics.relays_unmatched.get()
     }
 
     /// How many subscribe to a channel, as the node tells it.
@@ -226,4 +232,28 @@ async fn nobody_who_listens_on_the_bus_hears_a_secret() {
         let leak = heard.iter().find(|text| text.contains(secret));
         assert!(leak.is_none(), "{secret:?} was heard in {leak:?}");
     }
+}
+
+#[tokio::test]
+async fn a_node_whose_shards_are_full_goes_on_hearing_and_counts_what_it_drops() {
+    let stage = Stage::with(&[("limits.mailbox_bytes_max", "1024")]).await;
+    let mut client = PusherClient::connect(&stage.server).await;
+    client.subscribe("news").await;
+    let relay = json!({ "relay": { "app": "key", "to": { "channel": "news" }, "event": "e" } }).to_string();
+    let large = frame(&relay, format!("\"{}\"", "x".repeat(8_000)).as_bytes());
+    let metrics = stage.server.node.metrics();
+    until("what has no room is dropped", async || {
+        for _ in 0..100 {
+            stage.say("gusher.channel.a2V5.bmV3cw", large.clone()).await;
+        }
+        metrics.relays_shed.get() > 0
+    })
+    .await;
+    let broken = json!({ "relay": { "app": "key", "to": { "users_matching": "(" }, "event": "" } });
+    // One that comes while there is no room is dropped as well.
+    until("a pattern beyond this node's bounds is counted", async || {
+        stage.say("gusher.nodes", frame(&broken.to_string(), b"x")).await;
+        metrics.relays_unmatched.get() > 0
+    })
+    .await;
 }

@@ -276,3 +276,24 @@ async fn what_is_not_utf_8_is_refused() {
     assert_eq!(server.post("/api/push/x?content=%FF", &[]).await.status, 400);
     assert_eq!(received(&server, &mut clients).await, [[""; 0]]);
 }
+
+#[tokio::test]
+async fn a_pattern_that_takes_too_long_is_refused_and_reaches_nobody() {
+    let server = Server::with(&[("limits.pattern_seconds_max", "1")]).await;
+    server.register("slow").await;
+    server.register("other").await;
+    let mut clients = Vec::new();
+    for number in 0..250 {
+        clients.push(server.connect("slow", &format!("{}{number}", "a".repeat(1_000))).await);
+    }
+    let mut other = server.connect("other", "b").await;
+    let (refused, answered) = tokio::join!(server.push_to("slow", "(?:a?){900}[bc]", "x"), async {
+        server.push_to("other", "b+", "y").await
+    });
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    assert_eq!(answered.status, 200, "{}", answered.text);
+    assert_eq!(refused.text, "user_tag regex error: matching takes too long\n");
+    assert_eq!(other.text().await, "y");
+    assert_eq!(server.push("slow", "next").await.status, 200);
+    assert_eq!(clients[0].text().await, "next");
+}

@@ -441,7 +441,7 @@ impl History {
             client.check_settled();
             client.streams.clear();
         }
-        assert!(self.world.hub.occupied(&self.app, "").is_empty());
+        assert_eq!(self.app.census().channels, 0);
         self.rooms.clear();
         self.number += 1;
     }

@@ -793,3 +793,73 @@ fn what_is_done_to_an_app_while_nobody_can_be_told_is_told_later() {
     nodes.pass(Duration::from_secs(2));
     assert_eq!(nodes.nodes[&2].stale.last(), Some(&Stale::AnyApp));
 }
+
+fn to_channel(data: &str, except: Option<SocketId>) -> Publication {
+    let target = Target::Channels(vec![named("news")]);
+    Publication { target, event: "e".into(), data: data.into(), except }
+}
+
+#[test]
+fn what_others_publish_waits_for_slow_shards_in_bounded_room_and_they_are_heard_meanwhile() {
+    const COUNT: u64 = 80;
+    let mut nodes = Nodes::new(2, settings());
+    let subscribe = json!({ "event": "pusher:subscribe", "data": { "channel": "news" } }).to_string();
+    let there = nodes.nodes.get_mut(&2).unwrap();
+    let (mut peer, _) = there.world.connect_pusher(&there.app, 7);
+    peer.send(TEXT, subscribe.as_bytes());
+    nodes.settle();
+    let pushes = |node: &nodes::Node| node.world.count(|metrics| metrics.pushes.get());
+    let before = pushes(&nodes.nodes[&2]);
+    // The socket is spared all of it, so that it is not cut off as a slow one.
+    let large = to_channel(&"x".repeat(900_000), Some(SocketId { high: 1, low: 7 }));
+    let here = nodes.nodes.get_mut(&1).unwrap();
+    for _ in 0..COUNT {
+        here.world.hub.publish(&here.app, &large).unwrap();
+    }
+    let (mut other, _) = here.world.connect_pusher(&here.app, 8);
+    other.send(TEXT, subscribe.as_bytes());
+    here.world.settle();
+    here.world.tell_changes();
+    let there = nodes.nodes.get_mut(&2).unwrap();
+    there.hear_only();
+    let hub = &there.world.hub;
+    assert_eq!(hub.counts(&there.app, &named("news")).subscriptions, 2, "it was heard behind all that waits");
+    let shed = hub.metrics.relays_shed.get();
+    assert!(shed > 0 && hub.relays_waiting_bytes() > 0);
+    assert!(hub.mailbox_bytes().iter().all(|bytes| *bytes < 34 << 20), "{:?}", hub.mailbox_bytes());
+    assert!(hub.relays_waiting_bytes() <= 16 << 20);
+    // Nothing goes past what waits, however small.
+    let here = nodes.nodes.get_mut(&1).unwrap();
+    here.world.hub.publish(&here.app, &to_channel("last", None)).unwrap();
+    nodes.nodes.get_mut(&2).unwrap().hear_only();
+    while nodes.nodes[&2].world.hub.relays_waiting_bytes() > 0 {
+        nodes.settle();
+        nodes.nodes[&2].world.hub.work_off();
+    }
+    nodes.settle();
+    assert_eq!(pushes(&nodes.nodes[&2]) - before, COUNT - shed + 1);
+    assert_eq!(peer.texts().iter().filter(|text| text.contains(r#""e""#)).count(), 1);
+}
+
+#[test]
+fn what_is_published_behind_a_pattern_waits_for_it_and_other_apps_do_not() {
+    let mut nodes = Nodes::new(2, settings());
+    let others = [1, 2].map(|node| nodes.nodes[&node].world.register("y"));
+    let there = nodes.nodes.get_mut(&2).unwrap();
+    let mut peer = there.world.connect(&there.app, "a1");
+    let mut other = there.world.connect(&others[1], "a1");
+    nodes.settle();
+    let world = &nodes.nodes[&1].world;
+    world.push_to(&nodes.nodes[&1].app, "a.", "first").unwrap();
+    world.push(&nodes.nodes[&1].app, "second").unwrap();
+    world.push_to(&others[0], "^a1$", "other").unwrap();
+    let there = nodes.nodes.get_mut(&2).unwrap();
+    there.hear_only();
+    there.world.settle();
+    assert_eq!(other.texts(), ["other"], "one user is looked up at once");
+    assert!(peer.texts().is_empty());
+    there.world.hub.work_off();
+    there.world.settle();
+    assert_eq!(peer.texts(), ["first", "second"]);
+    assert_eq!(there.world.hub.relays_waiting_bytes(), 0);
+}

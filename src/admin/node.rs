@@ -213,6 +213,16 @@ fn bus(hub: &Hub) -> Vec<Family> {
             metrics.facts_unsent.get(),
         ),
         Family::counter(
+            "gusher_bus_publications_shed",
+            "Publications of other nodes dropped because too much waited for the shards of this one, or for patterns",
+            metrics.relays_shed.get(),
+        ),
+        Family::counter(
+            "gusher_bus_patterns_unmatched",
+            "Publications of other nodes dropped because this one could not match their pattern within its bounds",
+            metrics.relays_unmatched.get(),
+        ),
+        Family::counter(
             "gusher_bus_follows_late",
             "Times that clients were told they are there before the bus confirmed that it follows what is for them",
             metrics.follows_late.get(),

@@ -38,7 +38,12 @@ mod tests {
     async fn one_shard_that_stands_still_is_noticed() {
         let apps = Apps::load(Store::in_memory().await.unwrap()).await.unwrap();
         let (mut polls, mailboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| Shard::prepare().unwrap()).unzip();
-        let limits = HubLimits { sockets_max: 1, mailbox_bytes_max: 1, kept_bytes_max: 1 };
+        let limits = HubLimits {
+            sockets_max: 1,
+            mailbox_bytes_max: 1,
+            kept_bytes_max: 1,
+            pattern_time_max: Duration::from_secs(1),
+        };
         let (notices, _posted) = Notices::queue(1);
         let hub = Hub::new(apps, mailboxes, limits, Instant::now(), notices, None);
         let shards: Vec<Arc<ShardMetrics>> = vec![Arc::default(), Arc::default()];

@@ -215,6 +215,8 @@ pub struct Limits {
     pub pattern_bytes_max: usize,
     /// Largest compiled pattern, in bytes.
     pub pattern_compiled_bytes_max: usize,
+    /// How long matching one pattern may take in all.
+    pub pattern_time_max: Duration,
     /// How often a socket is pinged.
     pub ping_interval: Duration,
     /// How long a socket may be silent; longer than `ping_interval`.

@@ -444,6 +444,7 @@ impl Check {
                 typed.pattern_compiled_bytes_max,
                 KIB..=64 * MIB,
             ),
+            pattern_time_max: self.seconds("limits.pattern_seconds_max", typed.pattern_seconds_max, 1..=60),
             ping_interval: self.seconds("limits.ping_seconds", typed.ping_seconds, 1..=3_600),
             pong_wait_max: self.seconds("limits.pong_seconds_max", typed.pong_seconds_max, 2..=7_200),
             hook_time_max: self.seconds("limits.hook_seconds_max", typed.hook_seconds_max, 1..=300),

@@ -24,7 +24,7 @@ use super::{Door, answer, body, private};
 use crate::dialect::cluster::api::{self, AppRow, Fault};
 use crate::dialect::cluster::socket;
 use crate::hub::{Addressee, LiveApp};
-use crate::model::{AppRate, ChannelName, PermissionChange, Refusal, UserId, ValueEvent};
+use crate::model::{AppRate, ChannelName, PermissionChange, Refusal, UserId};
 
 /// Where the app, and what of it is meant, stand in a path such as `/v1/apps/{app_key}/channels/{channel}/messages`.
 const APP_PLACE: usize = 3;
@@ -202,17 +202,8 @@ async fn publish_matching(State(door): State<Arc<Door>>, request: Request) -> An
     let call = Call::read(&door, request).await?;
     let wanted = api::pattern_event(&call.body)?;
     let pattern = door.pattern(&wanted.pattern)?;
-    let (hub, live) = (Arc::clone(&door.hub), Arc::clone(&call.live));
-    // Matching takes its time with many channels, and must not hold up the other requests of this thread.
-    let matching = tokio::task::spawn_blocking(move || hub.channels_matching(&live, &pattern));
-    let channels = matching.await.map_err(|_| Refusal::Internal)?;
-    let event = |channel| {
-        let (event, value) = (Arc::clone(&wanted.name), Arc::clone(&wanted.value));
-        ValueEvent { channel, event, value }
-    };
-    let events: Vec<ValueEvent> = channels.into_iter().map(event).collect();
-    door.hub.publish_values(&call.live, &events)?;
-    Ok(json(api::pattern_told(events.len(), &wanted.pattern)))
+    let total = door.hub.publish_values_matching(&call.live, pattern, wanted.name, wanted.value).await?;
+    Ok(json(api::pattern_told(total, &wanted.pattern)))
 }
 
 async fn publish_batch(State(door): State<Arc<Door>>, request: Request) -> Answer {

@@ -1,8 +1,9 @@
-//! Who may do what: bcrypt off the async threads, a short memory of what it proved, and a wait for who fails too often.
+//! Who may do what: bcrypt on threads of its own, a short memory of what it proved, and a wait for who fails too often.
 //!
 //! A verified credential is remembered under a keyed hash of itself and of the hash it was verified against, so a
 //! changed or unregistered app forgets it at once, and the memory holds nothing that opens anything.
 
+use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,13 @@ use quick_cache::sync::Cache;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 use super::throttle::{Attempt, RetryAfter, Throttle, ThrottleLimits};
 use crate::config::Secret;
 use crate::dialect::cluster;
 use crate::dialect::gusher::api;
 use crate::model::{Admin, Hash, Refusal};
+use crate::turns::Turns;
 
 /// How many verified credentials are remembered.
 const REMEMBERED_MAX: usize = 10_000;
@@ -83,19 +84,23 @@ pub struct Credentials {
     key: [u8; 32],
     remembered: Cache<Digest, Instant>,
     computing: Semaphore,
+    /// Nothing else runs on these threads, so nothing else can keep a right password out.
+    threads: Turns,
     /// Counts who fails.
     pub throttle: Throttle,
 }
 
 impl Credentials {
     /// # Errors
-    /// The system has no randomness.
-    pub fn new(settings: CredentialSettings, sign_ins: ThrottleLimits) -> Result<Self, getrandom::Error> {
+    /// The system has no randomness, or gives no threads.
+    pub fn new(settings: CredentialSettings, sign_ins: ThrottleLimits) -> io::Result<Self> {
         let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        let threads = Turns::new();
+        threads.serve("bcrypt", settings.computations_max)?;
         let computing = Semaphore::new(settings.computations_max);
         let (remembered, throttle) = (Cache::new(REMEMBERED_MAX), Throttle::new(sign_ins));
-        Ok(Self { settings, key, remembered, computing, throttle })
+        Ok(Self { settings, key, remembered, computing, threads, throttle })
     }
 
     /// How far the credentials of an `Authorization` header from `address` reach: those for everything first, then the
@@ -160,8 +165,8 @@ impl Credentials {
                 let (secret, cost) = (format!("{account}{secret}"), self.settings.bcrypt_cost);
                 let _place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
                 check()?;
-                let hashed = spawn_blocking(move || drop(bcrypt::hash(secret, cost))).await;
-                hashed.map(|()| false).map_err(|_| Refusal::Internal)?
+                self.compute(move || drop(bcrypt::hash(secret, cost))).await?;
+                false
             }
         };
         if is_proven { Ok(()) } else { Err(self.fail(attempt)) }
@@ -205,8 +210,8 @@ impl Credentials {
         let (secret, cost) = (format!("{account}{password}"), self.settings.bcrypt_cost);
         // The caller has checked the length. The variant that checks it too refuses 72 bytes.
         let _place = self.computing.acquire().await.map_err(|_| Refusal::Internal)?;
-        let hashed = spawn_blocking(move || bcrypt::hash(secret, cost)).await;
-        hashed.map_err(|_| Refusal::Internal)?.map(Hash).map_err(|error| {
+        let hashed = self.compute(move || bcrypt::hash(secret, cost)).await?;
+        hashed.map(Hash).map_err(|error| {
             tracing::error!(%error, "a password could not be hashed");
             Refusal::Internal
         })
@@ -237,9 +242,8 @@ impl Credentials {
         }
         // An old secret of more than 72 bytes was cut when it was hashed, and `verify` cuts alike (spec D16).
         let (secret, hash) = (format!("{account}{password}"), admin.hash.0.clone());
-        let verified = spawn_blocking(move || bcrypt::verify(secret, &hash).unwrap_or(false)).await;
+        let is_proven = self.compute(move || bcrypt::verify(secret, &hash).unwrap_or(false)).await?;
         drop(place);
-        let is_proven = verified.map_err(|_| Refusal::Internal)?;
         // Guesses beside this one may have become too many while it was computed. Then it is not told what it was, not even
         // if it was right.
         check()?;
@@ -247,6 +251,14 @@ impl Credentials {
             self.remembered.insert(digest, Instant::now());
         }
         Ok(is_proven)
+    }
+
+    /// Computes where that may take its time. What is not begun when the caller leaves is not computed.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.threads.run(0, work).await.ok_or(Refusal::Internal)
     }
 
     fn remembers(&self, digest: &Digest) -> bool {

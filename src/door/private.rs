@@ -20,7 +20,7 @@ use super::{Door, answer, body, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{
-    Admin, App, AppKey, AppRate, AppSecret, Refusal, Registered, Registration, Target, WebhookReport,
+    Admin, App, AppKey, AppRate, AppSecret, Refusal, Registered, Registration, WebhookReport,
 };
 
 /// All of them but those of operation, which answer to the end. An app may be called `push`; the router takes that word as the call, so the two paths that can mean
@@ -87,15 +87,7 @@ async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Respons
     live.take(AppRate::Calls, 1)?;
     let form = body::form(&head, body, &door.terms().limits).await?;
     let publication = api::push(&form, |source| door.pattern(source))?;
-    let reach = match &publication.target {
-        Target::Everyone | Target::Channels(_) => door.hub.publish(&live, &publication)?,
-        // Matching takes its time with many users, and must not hold up the other requests of this thread.
-        Target::UsersMatching(_) => {
-            let (hub, live, publication) = (Arc::clone(&door.hub), Arc::clone(&live), publication.clone());
-            let matching = tokio::task::spawn_blocking(move || hub.publish(&live, &publication));
-            matching.await.map_err(|_| Refusal::Internal)??
-        }
-    };
+    let reach = door.hub.publish_soon(&live, publication.clone()).await?;
     Ok(answer::json(api::pushed(&live.app.key, &publication, reach)))
 }
 

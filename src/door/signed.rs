@@ -79,12 +79,14 @@ async fn batch(State(door): State<Arc<Door>>, request: Request) -> Response {
 }
 
 async fn channels(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, request, |call| {
+    let answer = async |call: &Call| {
         let (prefix, info) = api::channels_query(call.query())?;
-        let occupied = door.hub.occupied(&call.live, prefix.as_deref().unwrap_or_default());
-        Ok(api::channels(&occupied, info))
-    })
-    .await
+        let prefix = prefix.as_deref().unwrap_or_default();
+        let told =
+            door.hub.occupied(&call.live, prefix, move |occupied| api::channels(&occupied, info)).await;
+        told.map_err(|refusal| Fault::from(&refusal))
+    };
+    respond_soon(&door, request, answer).await
 }
 
 async fn channel(State(door): State<Arc<Door>>, request: Request) -> Response {
@@ -126,9 +128,22 @@ async fn respond(
     request: Request,
     answer: impl FnOnce(&Call) -> Result<String, Fault>,
 ) -> Response {
+    respond_soon(door, request, async |call: &Call| answer(call)).await
+}
+
+/// The same where answering takes its time.
+async fn respond_soon(
+    door: &Door,
+    request: Request,
+    answer: impl AsyncFnOnce(&Call) -> Result<String, Fault>,
+) -> Response {
     let (head, body) = request.into_parts();
     let accept = head.headers.get(ACCEPT).cloned();
-    match check(door, head, body).await.and_then(|call| answer(&call)) {
+    let answered = match check(door, head, body).await {
+        Ok(call) => answer(&call).await,
+        Err(fault) => Err(fault),
+    };
+    match answered {
         Ok(json) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response(),
         Err(fault) => {
             let accept = accept.as_ref().and_then(|value| value.to_str().ok());

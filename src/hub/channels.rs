@@ -1,6 +1,8 @@
 //! Who is in which channel of one app, and what channels keep: up to date by each join and leave, never by a scan.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use indexmap::IndexMap;
 
 use super::agenda::Millis;
 use super::attendance::{Attendance, Sitter};
@@ -93,7 +95,9 @@ struct Channel {
 /// The channels of one app.
 #[derive(Debug, Default)]
 pub struct Channels {
-    occupied: HashMap<ChannelName, Channel>,
+    occupied: IndexMap<ChannelName, Channel>,
+    /// How many of them are channels of single users, which are nobody's business.
+    of_users: usize,
     /// What is kept, whether somebody subscribes or not.
     pub kept: KeptEvents,
     /// Channels whose count is to be told, by when.
@@ -120,7 +124,7 @@ impl Channels {
         {
             return Err(Refusal::RosterFull);
         }
-        let channel = self.occupied.entry(name.clone()).or_default();
+        let channel = enter(&mut self.occupied, &mut self.of_users, name);
         channel.shards.insert(subscriber.shard);
         let before = channel.subscriptions;
         channel.subscriptions.here += 1;
@@ -157,7 +161,7 @@ impl Channels {
         let is_gone = subscriber.member.is_some_and(|user| channel.attendance.leave(sitter, user));
         let (is_last, is_last_here) = (channel.subscriptions.is_zero(), channel.subscriptions.here == 0);
         if is_last {
-            self.occupied.remove(name);
+            self.vacate(name);
         }
         self.revision += u64::from(is_gone);
         Left { member_gone: is_gone.then_some(self.revision), is_last, is_last_here }
@@ -165,11 +169,11 @@ impl Channels {
 
     /// Another node's share of a channel is `to` instead of `from`. Whether nobody subscribes any more.
     pub fn learn(&mut self, name: &ChannelName, from: &Share, to: &Share) -> bool {
-        let channel = self.occupied.entry(name.clone()).or_default();
+        let channel = enter(&mut self.occupied, &mut self.of_users, name);
         channel.subscriptions.learn(from, to);
         let is_vacant = channel.subscriptions.is_zero();
         if is_vacant {
-            self.occupied.remove(name);
+            self.vacate(name);
         }
         is_vacant
     }
@@ -293,18 +297,48 @@ impl Channels {
 
     /// How many channels are occupied, those of single users not counted.
     pub fn len(&self) -> usize {
-        self.occupied.keys().filter(|name| name.kind() != ChannelKind::User).count()
+        self.occupied.len() - self.of_users
     }
 
-    /// The occupied channels whose names begin with `prefix`, sorted. Those of single users are not told.
-    pub fn occupied(&self, prefix: &str) -> Vec<(ChannelName, Counts)> {
-        let is_told =
-            |name: &ChannelName| name.as_str().starts_with(prefix) && name.kind() != ChannelKind::User;
-        let told = self.occupied.iter().filter(|(name, _)| is_told(name));
-        let mut found: Vec<_> = told.map(|(name, channel)| (name.clone(), channel.counts())).collect();
-        found.sort_by(|(one, _), (other, _)| one.cmp(other));
-        found
+    /// How many are occupied at all: the places that a walk looks at.
+    pub fn places(&self) -> usize {
+        self.occupied.len()
     }
+
+    /// Of the channels from place `end - count` up to `end`, those whose names begin with `prefix`, without those of single
+    /// users; for a walk from the end down (`hub/walk.rs`).
+    pub fn page(
+        &self,
+        end: usize,
+        count: usize,
+        prefix: &str,
+    ) -> impl Iterator<Item = (&ChannelName, Counts)> {
+        let end = end.min(self.occupied.len());
+        let page = self.occupied.as_slice().get_range(end.saturating_sub(count)..end);
+        let page = page.into_iter().flat_map(|page| page.iter());
+        let is_told =
+            move |name: &ChannelName| name.as_str().starts_with(prefix) && name.kind() != ChannelKind::User;
+        page.filter(move |(name, _)| is_told(name)).map(|(name, channel)| (name, channel.counts()))
+    }
+
+    /// Nobody subscribes to a channel any more.
+    fn vacate(&mut self, name: &ChannelName) {
+        if self.occupied.swap_remove(name).is_some() {
+            self.of_users -= usize::from(name.kind() == ChannelKind::User);
+        }
+    }
+}
+
+/// A channel that is occupied, or is from now on.
+fn enter<'c>(
+    occupied: &'c mut IndexMap<ChannelName, Channel>,
+    of_users: &mut usize,
+    name: &ChannelName,
+) -> &'c mut Channel {
+    occupied.entry(name.clone()).or_insert_with(|| {
+        *of_users += usize::from(name.kind() == ChannelKind::User);
+        Channel::default()
+    })
 }
 
 impl Channel {
@@ -346,7 +380,7 @@ mod tests {
         assert_eq!((join(1), join(2)), (true, false));
         let mut leave = |low| channels.unsubscribe(&name, &subscriber(low, None), low == 2).is_last;
         assert_eq!((leave(1), leave(2)), (false, true));
-        assert!(channels.occupied("").is_empty());
+        assert_eq!((channels.len(), channels.places()), (0, 0));
     }
 
     #[test]

@@ -187,12 +187,15 @@ impl Directory {
         shards
     }
 
-    /// The users in `wanted` that are online, what they add up to, and the shards that hold them.
+    /// The users in `wanted` that are online, each once, what they add up to, and the shards that hold them.
     pub fn resolve(&self, wanted: impl IntoIterator<Item = UserId>) -> (Vec<UserId>, Reach, ShardSet) {
-        let mut found = Vec::new();
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
         let (mut sockets, mut shards) = (0, ShardSet::default());
         for user in wanted {
-            let Some(online) = self.users.get(&user) else { continue };
+            let Some((index, _, online)) = self.users.get_full(&user) else { continue };
+            if !seen.insert(index) {
+                continue;
+            }
             sockets += online.sockets.total();
             shards.add_all(online.shards);
             found.push(user);

@@ -3,7 +3,6 @@
 //!
 //! Always: the order of locks is peers, then a directory, then the rest of the link.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,13 +12,12 @@ use super::counting::{Tidings, holdings, pages};
 use super::directory::Directory;
 use super::link::lock;
 use super::peers::{Heard, Peers, Pulse, Rank};
-use super::publish::matching;
 use super::tasks::TOLD_MAX;
 use super::{FollowNumber, Hub, Link, LiveApp, Message, Stale, WhenDown};
 use crate::bus::{BusEvent, NotSent, wire};
 use crate::model::{
-    AppHoldings, AppKey, Audience, Content, Fact, Item, Kept, KeptEvent, NodeId, Pattern, Push, Recipients,
-    Refusal, Relay, Share,
+    AppHoldings, AppKey, Audience, Content, Fact, Item, Kept, KeptEvent, NodeId, Push, Recipients, Refusal,
+    Relay, Share, UserId,
 };
 
 /// How often a node shows that it lives, in milliseconds.
@@ -47,7 +45,7 @@ impl Hub {
     }
 
     /// Something happened on the bus, and is heard `now`. Returns what is to be read again from the store.
-    pub fn hear(&self, event: &BusEvent, now: Instant) -> Option<Stale> {
+    pub fn hear(self: &Arc<Self>, event: &BusEvent, now: Instant) -> Option<Stale> {
         let link = self.link.as_ref()?;
         self.notice_standstill(link, now);
         match event {
@@ -111,12 +109,6 @@ impl Hub {
             // A probe that cannot be sent, or is lost, is sent again.
             let _ = self.probe(link, link.follows.drawn());
         }
-    }
-
-    /// Whether the shards can take more. While they cannot, whoever calls [`Hub::hear`] should wait: what other nodes
-    /// accepted is not dropped here.
-    pub fn has_room(&self) -> bool {
-        self.check_mailboxes().is_ok()
     }
 
     /// Takes leave of the others: this node holds nothing any more.
@@ -255,10 +247,10 @@ impl Hub {
         let _ = link.send(&link.everybody(), &beat);
     }
 
-    fn learn(&self, link: &Link, sender: NodeId, fact: Fact) -> Option<Stale> {
+    fn learn(self: &Arc<Self>, link: &Link, sender: NodeId, fact: Fact) -> Option<Stale> {
         let now = self.agenda.now();
         match fact {
-            Fact::Relay(relay) => self.deliver(link, relay, sender),
+            Fact::Relay(relay) => self.take_relay(link, relay, sender),
             Fact::Kept(kept) => self.learn_kept(kept, sender),
             Fact::AppChanged(app) => return Some(Stale::App(app)),
             Fact::Terminate(app, user) => {
@@ -398,24 +390,13 @@ impl Hub {
         self.share_tasks(link, peers);
     }
 
-    /// Delivers to the sockets of this node what was published on another.
-    fn deliver(&self, link: &Link, relay: Relay, sender: NodeId) {
-        let Ok(app) = self.apps.find(relay.app.as_str()) else {
-            self.metrics.facts_skipped.add(1);
-            return;
-        };
+    /// Delivers to the sockets of this node what was published on another; to these users, if it is for users.
+    pub(super) fn deliver(&self, app: &Arc<LiveApp>, relay: Relay, sender: NodeId, users: Vec<UserId>) {
         let Relay { to, event, is_value, user, except, data, kept_ms, .. } = relay;
         let (kept, text) = (Arc::clone(&event), Arc::clone(&data));
         let content = match is_value {
             true => Content::Value { event, value: data },
             false => Content::Event { event, data, user },
-        };
-        let matched = match &to {
-            Recipients::UsersMatching(pattern) => match Pattern::parse(pattern, link.pattern_limits()) {
-                Ok(pattern) => matching(&app, &pattern),
-                Err(_) => return self.metrics.facts_skipped.add(1),
-            },
-            _ => HashSet::new(),
         };
         let mut directory = app.directory();
         let (audience, shards) = match to {
@@ -423,12 +404,12 @@ impl Hub {
                 let revision = kept_ms.map_or(0, |kept_ms| {
                     let text = if is_value { crate::model::text_of_json(&text).into() } else { text };
                     let event = Kept { event: kept, data: text };
-                    self.keep(&app, &mut directory, &channel, event, (kept_ms, sender))
+                    self.keep(app, &mut directory, &channel, event, (kept_ms, sender))
                 });
-                return self.post_to_channel(&app, &directory, &channel, content, except, revision);
+                return self.post_to_channel(app, &directory, &channel, content, except, revision);
             }
             Recipients::UsersMatching(_) => {
-                let (users, _, shards) = directory.resolve(matched);
+                let (users, _, shards) = directory.resolve(users);
                 (Audience::Users(users.into()), shards)
             }
             Recipients::Everyone => (Audience::Everyone, directory.shards()),

@@ -10,6 +10,7 @@ mod apps;
 mod asked;
 mod attendance;
 mod bearers;
+mod burst;
 mod census;
 mod channels;
 mod counting;
@@ -19,6 +20,7 @@ mod follows;
 mod holders;
 mod inherited;
 mod kept;
+mod lanes;
 mod learn;
 mod ledger;
 mod link;
@@ -35,6 +37,7 @@ mod tasks;
 mod unregistered;
 mod users;
 mod values;
+mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -50,6 +53,7 @@ pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
 pub use figures::BusState;
 pub use follows::FollowNumber;
+use lanes::Lanes;
 pub use learn::GATHER;
 pub use link::{Link, LinkSettings, WhenDown};
 pub use mailbox::{Arrival, Mailbox, Message, SocketNumber};
@@ -68,6 +72,7 @@ use crate::model::{
 use crate::net::stream::Stream;
 use crate::store::StoreError;
 pub use crate::store::new_identity;
+use crate::turns::Turns;
 
 /// What bounds the hub.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +83,8 @@ pub struct HubLimits {
     pub mailbox_bytes_max: usize,
     /// What the kept events of one app may weigh, in bytes.
     pub kept_bytes_max: usize,
+    /// How long matching one pattern may take in all.
+    pub pattern_time_max: Duration,
 }
 
 /// A shard as the hub sees it.
@@ -105,6 +112,10 @@ pub struct Hub {
     short_of_memory: std::sync::atomic::AtomicBool,
     /// To the other nodes, if there may be any.
     link: Option<Link>,
+    /// What other nodes published and waits.
+    lanes: Lanes,
+    /// What takes its time.
+    turns: Turns,
     /// An app was refused, and the log says so; until there is room again.
     is_full_of_apps: std::sync::atomic::AtomicBool,
     /// Something is to be told to them.
@@ -139,6 +150,8 @@ impl Hub {
             draining: Default::default(),
             short_of_memory: Default::default(),
             link: link.map(Link::new),
+            lanes: Lanes::default(),
+            turns: Turns::new(),
             is_full_of_apps: Default::default(),
             changes: Default::default(),
             metrics: NodeMetrics::default(),
@@ -467,11 +480,6 @@ impl Hub {
         directory.signed_in.shards(user).iter().for_each(|shard| {
             self.posts[shard].mailbox.post(Message::CloseUser(app.number, user.clone()));
         });
-    }
-
-    /// The occupied channels whose names begin with `prefix`.
-    pub fn occupied(&self, app: &LiveApp, prefix: &str) -> Vec<(ChannelName, Counts)> {
-        app.directory().channels.occupied(prefix)
     }
 
     /// The users of an app that are online, in no order.

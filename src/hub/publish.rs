@@ -3,14 +3,15 @@
 //! Always: the directory of the app is held while something is posted, and what other nodes are to get was handed to
 //! the bus before anybody here gets it: what is refused reached nobody.
 
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::agenda::Millis;
 use super::directory::{Directory, ShardSet};
 use super::kept::Published;
+use super::walk::{Matching, Walk};
 use super::{Hub, Link, LiveApp, Message, Post};
 use crate::feed::{Happening, excerpt};
 use crate::model::{
@@ -18,26 +19,27 @@ use crate::model::{
     Refusal, Relay, SocketId, Target, UserId,
 };
 
-/// How many user ids are looked at while the directory of their app is held.
-const PAGE_USERS: usize = 1024;
-
 /// How many channels of one publication are named to those who look on.
 const CHANNELS_SHOWN: usize = 5;
 
 impl Hub {
     /// Sends a publication to the sockets of its target, and says whom it was addressed to.
     ///
-    /// Matching a pattern takes time in proportion to the users of the app; call it where that may wait.
+    /// Matching a pattern takes time in proportion to the users of the app: [`Hub::publish_soon`] does it elsewhere.
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when a shard's mailbox is full or the bus does not keep up; [`Refusal::AppUnknown`] when the
     /// app went away, [`Refusal::AppDisabled`] while it is switched off; [`Refusal::RateExceeded`] when it publishes faster
     /// than it may; [`Refusal::BusDown`] and
-    /// [`Refusal::BodyTooLarge`] when the bus cannot carry it.
+    /// [`Refusal::BodyTooLarge`] when the bus cannot carry it; [`Refusal::PatternTooSlow`].
     pub fn publish(&self, app: &Arc<LiveApp>, publication: &Publication) -> Result<Reach, Refusal> {
-        let may =
-            self.check_publishing(app).and_then(|()| app.take(AppRate::Publications, weight(publication)));
+        let may = self.may_publish(app, publication);
         self.count_published(app, 1, may.and_then(|()| self.publish_accepted(app, publication)))
+    }
+
+    /// Whether that may be published now; it counts against the app's rate.
+    pub(super) fn may_publish(&self, app: &LiveApp, publication: &Publication) -> Result<(), Refusal> {
+        self.check_publishing(app).and_then(|()| app.take(AppRate::Publications, weight(publication)))
     }
 
     /// Sends several publications in this order. The app's rate takes all of them or none; any other fault ends it there,
@@ -68,7 +70,10 @@ impl Hub {
         let published = match &publication.target {
             Target::Everyone => self.publish_to_everyone(app, &publication.data),
             Target::Channels(channels) => self.publish_to_channels(app, channels, publication),
-            Target::UsersMatching(pattern) => self.publish_to_users(app, pattern, &publication.data),
+            Target::UsersMatching(pattern) => {
+                let users = matching(app, pattern, self.limits.pattern_time_max);
+                users.and_then(|users| self.publish_to_users(app, pattern, users, &publication.data))
+            }
         };
         if let Ok(reach) = &published {
             app.feed.show(|| shown(publication, *reach));
@@ -100,8 +105,27 @@ impl Hub {
         Ok(directory.reach())
     }
 
-    fn publish_to_users(&self, app: &LiveApp, pattern: &Pattern, data: &Arc<str>) -> Result<Reach, Refusal> {
-        let users = matching(app, pattern);
+    /// Sends a publication for users that match a pattern to these, who do.
+    pub(super) fn publish_to_matched(
+        &self,
+        app: &LiveApp,
+        publication: &Publication,
+        users: Vec<UserId>,
+    ) -> Result<Reach, Refusal> {
+        self.check_publishing(app)?;
+        let Target::UsersMatching(pattern) = &publication.target else { return Err(Refusal::Internal) };
+        let reach = self.publish_to_users(app, pattern, users, &publication.data)?;
+        app.feed.show(|| shown(publication, reach));
+        Ok(reach)
+    }
+
+    fn publish_to_users(
+        &self,
+        app: &LiveApp,
+        pattern: &Pattern,
+        users: Vec<UserId>,
+        data: &Arc<str>,
+    ) -> Result<Reach, Refusal> {
         let directory = app.open_directory()?;
         self.relay(|| plain(app, Recipients::UsersMatching(pattern.source().to_owned()), data))?;
         let (users, reach, shards) = directory.resolve(users);
@@ -256,18 +280,11 @@ pub(super) fn plain(app: &LiveApp, to: Recipients, data: &Arc<str>) -> Relay {
     }
 }
 
-/// The users whose ids match, looked at page by page: the directory is let go while the pattern works, so that a
-/// slow pattern delays neither joins nor other publications. A user counts once however often the walk saw it.
-pub(super) fn matching(app: &LiveApp, pattern: &Pattern) -> HashSet<UserId> {
+/// The users whose ids match, perhaps one of them twice.
+fn matching(app: &Arc<LiveApp>, pattern: &Pattern, time_max: Duration) -> Result<Vec<UserId>, Refusal> {
     if let Some(name) = pattern.literal() {
-        return app.directory().find(name).into_iter().collect();
+        return Ok(app.directory().find(name).into_iter().collect());
     }
-    let mut users = HashSet::new();
-    let mut end = app.directory().len();
-    while end > 0 {
-        let page = app.directory().page(end, PAGE_USERS);
-        users.extend(page.into_iter().filter(|user| pattern.matches(user.as_str())));
-        end = end.saturating_sub(PAGE_USERS);
-    }
-    users
+    let mut walk = Walk::new(app, Matching(pattern.clone()), time_max);
+    if walk.advance(Instant::now() + time_max)? { Ok(walk.found()) } else { Err(Refusal::PatternTooSlow) }
 }

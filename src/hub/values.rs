@@ -10,9 +10,12 @@ use super::directory::Directory;
 use super::publish::{plain, published};
 use super::{Hub, LiveApp, Message};
 use crate::model::{
-    AppKey, AppRate, Audience, ChannelName, Content, Fact, Kept, Pattern, PermissionChange, Push, Recipients,
-    Refusal, Relay, SocketId, UserId, ValueEvent, text_of_json,
+    AppKey, AppRate, Audience, ChannelName, Content, Fact, Kept, PermissionChange, Push, Recipients, Refusal,
+    Relay, SocketId, UserId, ValueEvent, text_of_json,
 };
+
+/// How many events are delivered while the directory of their app is held.
+const EVENTS_AT_ONCE: usize = 256;
 
 /// Whom a value without an event goes to.
 #[derive(Clone, Debug)]
@@ -60,6 +63,11 @@ impl Hub {
     fn deliver_values(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
         self.check_publishing(app)?;
         app.take(AppRate::Publications, events.len())?;
+        // With many events, others get their turn in between.
+        events.chunks(EVENTS_AT_ONCE).try_for_each(|events| self.deliver_some(app, events))
+    }
+
+    fn deliver_some(&self, app: &Arc<LiveApp>, events: &[ValueEvent]) -> Result<(), Refusal> {
         let mut directory = app.open_directory()?;
         for event in events {
             let (name, value) = (Arc::clone(&event.event), Arc::clone(&event.value));
@@ -78,14 +86,6 @@ impl Hub {
             self.post_to_channel(app, &directory, &event.channel, content, None, revision);
         }
         Ok(())
-    }
-
-    /// The occupied channels whose names match. Takes time in proportion to the channels of the app; call it where that
-    /// may wait.
-    pub fn channels_matching(&self, app: &LiveApp, pattern: &Pattern) -> Vec<ChannelName> {
-        let occupied = app.directory().channels.occupied("");
-        let names = occupied.into_iter().map(|(channel, _)| channel);
-        names.filter(|channel| pattern.matches(channel.as_str())).collect()
     }
 
     /// Delivers a value to a user or to a socket. That nobody is there is no error.

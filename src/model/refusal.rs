@@ -28,6 +28,8 @@ pub enum Refusal {
     ParametersInvalid(String),
     /// The user pattern could not be compiled; with the parser's short reason.
     PatternInvalid(String),
+    /// Matching the user pattern takes longer than it may.
+    PatternTooSlow,
     /// Nothing is at this path.
     PathUnknown,
     /// The path does not take this method.
@@ -125,6 +127,7 @@ impl Refusal {
             Self::FieldInvalid { .. } => "field_invalid",
             Self::ParametersInvalid(_) => "parameters_invalid",
             Self::PatternInvalid(_) => "pattern_invalid",
+            Self::PatternTooSlow => "pattern_too_slow",
             Self::PathUnknown => "path_unknown",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::BodyTooLarge => "body_too_large",

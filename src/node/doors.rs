@@ -40,7 +40,7 @@ pub(super) fn door(
     let credentials = Credentials::new(checking, terms.sign_ins);
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
-        credentials.map_err(|error| StartError(format!("the system gives no randomness: {error}")))?;
+        credentials.map_err(|error| StartError(format!("the system refuses what a node needs: {error}")))?;
     let settings = DoorSettings {
         connections_max: limits.pending_connections_max,
         http2_streams_max: limits.http2_streams_max,

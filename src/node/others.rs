@@ -51,19 +51,15 @@ pub(super) async fn join(hub: &Hub, stales: &Stales, time_max: Duration) {
     }
 }
 
-/// Hears the other nodes, on a thread of its own: a pattern takes its time, and while the shards have too much mail,
-/// what comes waits.
+/// Hears the other nodes, on a thread of its own. It carries their signs of life, so it waits for nothing but them: what
+/// takes its time, or finds no room, waits in lanes (`hub/lanes.rs`).
 pub(super) fn hear(
     hub: Arc<Hub>,
     mut facts: mpsc::Receiver<BusEvent>,
     stales: Arc<Stales>,
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Handle::current();
     let listen = move || {
         while let Some(event) = facts.blocking_recv() {
-            while !hub.has_room() {
-                runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
-            }
             hub.hear(&event, Instant::now()).into_iter().for_each(|stale| stales.note(stale));
         }
     };

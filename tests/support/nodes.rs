@@ -142,6 +142,13 @@ impl Node {
         heard
     }
 
+    /// Hears all that is there, while its shards do nothing, and what takes its time is still to be done.
+    pub fn hear_only(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.stale.extend(self.world.hear_only(&event));
+        }
+    }
+
     fn told(&mut self) -> Vec<String> {
         let told = std::iter::from_fn(|| self.notices.try_recv().ok());
         told.map(|notice| match notice.event {

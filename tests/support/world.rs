@@ -103,7 +103,12 @@ impl World {
         };
         let prepared: Vec<_> = (0..shards).map(|_| Shard::prepare().unwrap()).collect();
         let mailboxes: Vec<_> = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
-        let limits = HubLimits { sockets_max: 100_000, mailbox_bytes_max: 32 << 20, kept_bytes_max: 1 << 20 };
+        let limits = HubLimits {
+            sockets_max: 100_000,
+            mailbox_bytes_max: 32 << 20,
+            kept_bytes_max: 1 << 20,
+            pattern_time_max: Duration::from_secs(2),
+        };
         let now = Instant::now();
         let hub = Hub::new(apps, mailboxes.clone(), limits, now, notices, link);
         let shards = prepared.into_iter().enumerate().map(|(index, (poll, mailbox))| {
@@ -264,6 +269,13 @@ impl World {
 
     /// Hears what happened on the bus, and returns what is to be read again from the store.
     pub fn hear(&self, event: &BusEvent) -> Option<Stale> {
+        let stale = self.hear_only(event);
+        self.hub.work_off();
+        stale
+    }
+
+    /// The same, and what takes its time is still to be done.
+    pub fn hear_only(&self, event: &BusEvent) -> Option<Stale> {
         self.hub.hear(event, self.now)
     }
 

@@ -74,6 +74,7 @@ impl From<&Refusal> for Fault {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
             Refusal::PatternInvalid(_) => Self::invalid("channel_pattern cant regex"),
+            Refusal::PatternTooSlow => Self::invalid("channel_pattern takes too long to match"),
             Refusal::Overloaded | Refusal::BusDown => {
                 Self { status: StatusCode::SERVICE_UNAVAILABLE, text: "push error".to_owned() }
             }

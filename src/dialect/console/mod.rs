@@ -83,6 +83,7 @@ impl From<Refusal> for Fault {
             Refusal::AppUnknown => Self::app_unknown(),
             Refusal::AppExists => Self::new(status, "there is an app with this key"),
             Refusal::PatternInvalid(reason) => Self::new(status, format!("pattern error: {reason}")),
+            Refusal::PatternTooSlow => Self::new(status, "pattern error: matching takes too long"),
             Refusal::PathUnknown => Self::new(status, "there is nothing at this path"),
             Refusal::MethodNotAllowed => Self::new(status, "this method is not allowed here"),
             _ => Self::new(status, text.replace("auth_", "")),

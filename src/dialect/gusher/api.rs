@@ -187,6 +187,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::PatternInvalid(reason) => {
             return (StatusCode::BAD_REQUEST, format!("user_tag regex error: {reason}"));
         }
+        Refusal::PatternTooSlow => (StatusCode::BAD_REQUEST, "user_tag regex error: matching takes too long"),
         Refusal::PathUnknown => (StatusCode::NOT_FOUND, "404 page not found"),
         Refusal::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
         Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request body too large"),

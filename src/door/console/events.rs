@@ -23,10 +23,7 @@ pub async fn publish(State(door): State<Arc<Door>>, request: Request) -> Answer 
         }
         Wanted::User { user, event, value } => words::published(None, door.tell(&live, &user, event, value)?),
         Wanted::Tags(publication) => {
-            let (hub, live) = (Arc::clone(&door.hub), Arc::clone(&live));
-            // Matching takes its time with many users.
-            let published = tokio::task::spawn_blocking(move || hub.publish(&live, &publication));
-            let reach = published.await.map_err(|_| Refusal::Internal)??;
+            let reach = door.hub.publish_soon(&live, publication).await?;
             words::published(Some(reach.users), reach.sockets)
         }
     })

@@ -14,8 +14,8 @@ use crate::model::{ChannelName, Refusal};
 pub async fn channels(State(door): State<Arc<Door>>, head: Parts) -> Answer {
     let live = door.enter_app(&head)?.1;
     let page = Page::read(head.uri.query())?;
-    let hub = Arc::clone(&door.hub);
-    ok(look(move || words::channels(&hub.occupied(&live, &page.prefix), page.limit)).await?)
+    let Page { prefix, limit } = page;
+    ok(door.hub.occupied(&live, &prefix, move |found| words::channels(&found, limit)).await?)
 }
 
 /// `GET /console/api/apps/{app_key}/channels/{channel}/members`, in the order they joined.

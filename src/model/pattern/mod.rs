@@ -66,6 +66,15 @@ impl Pattern {
         Ok(Pattern(Arc::new(Parsed { source: source.to_owned(), matcher })))
     }
 
+    /// The one text that a pattern matches, if it is written as `^literal$`: found without compiling anything.
+    pub fn read_literal(source: &str, limits: PatternLimits) -> Option<String> {
+        let is_anchored = source.starts_with('^') || source.starts_with(r"\A") || source.starts_with("(?");
+        if !is_anchored || source.len() > limits.pattern_bytes_max {
+            return None;
+        }
+        go_syntax::translate(source).ok()?.literal
+    }
+
     /// The pattern as it was written.
     pub fn source(&self) -> &str {
         &self.0.source
