@@ -66,6 +66,15 @@ const WEBHOOK_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long requests to webhooks may go on when everything else has ended.
 const WEBHOOK_GRACE: Duration = Duration::from_secs(1);
 
+/// A node whose sockets are closed, and all else is done, by then can end before the first client is back.
+const OVER_SOON: Duration = Duration::from_millis(600);
+
+/// How long after the last socket was closed all clients are back: they wait for a second.
+const BACK_BY: Duration = Duration::from_millis(1300);
+
+/// How long it takes to send away who has come meanwhile.
+const AWAY_TIME: Duration = Duration::from_millis(100);
+
 /// Why a node cannot start, in one line that says what to do.
 #[derive(Debug)]
 pub struct StartError(String);
@@ -96,6 +105,8 @@ pub struct Node {
     housekeeping: Vec<JoinHandle<()>>,
     /// Kept from other nodes until this one ends.
     _outbox_place: Option<OutboxPlace>,
+    /// Somebody else has the public listener, too: who connects when this process has ended waits there.
+    is_listener_kept: bool,
     stopping: watch::Sender<bool>,
     /// The last socket is closed, or the time for it is over: nobody has to be told any more that the node stops.
     over: watch::Sender<bool>,
@@ -156,6 +167,7 @@ impl Node {
             others::hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
             others::join(&hub, &stales, bus.join_time_max).await;
         }
+        let is_listener_kept = inherited.public.is_some();
         let (public, private) = listeners::open(inherited, config).await?;
         let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
         let webhooks = Arc::new(webhooks);
@@ -175,6 +187,7 @@ impl Node {
             private: listeners::address(private.as_ref())?,
             housekeeping,
             _outbox_place: outbox_place,
+            is_listener_kept,
             notices,
             webhooks,
             hub,
@@ -225,27 +238,32 @@ impl Node {
         Ok(())
     }
 
-    /// Stops: is not ready any more, and `drain.delay_seconds` later accepts nothing more, closes every socket after what was
+    /// Stops: is not ready any more, and `drain.delay_seconds` later lets nobody in, closes every socket after what was
     /// accepted for it, and waits for all to end. All of it takes at most as long as `drain.seconds` says.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.hub.announce_stop();
         let Drain { time_max, delay } = **self.drain.load();
         tokio::time::sleep(delay).await;
-        self.stopping.send_replace(true);
-        let time = time_max.saturating_sub(delay);
-        self.hub.drain(time);
-        let over = self.over.clone();
-        let ended = async move {
-            while self.shards.iter().any(|shard| !shard.is_finished()) {
+        let (begun, time) = (Instant::now(), time_max.saturating_sub(delay));
+        let restarts = self.begin_drain(time);
+        // Who comes meanwhile is to find somebody, to the end.
+        let public = restarts.then(|| self.doors.remove(0));
+        let shards = &self.shards;
+        let closed = async {
+            while shards.iter().any(|shard| !shard.is_finished()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            self.over.send_replace(true);
-            for door in self.doors {
+        };
+        let is_in_time = tokio::time::timeout(time, closed).await.is_ok();
+        let closed = Instant::now();
+        self.over.send_replace(true);
+        let ended = async {
+            for door in std::mem::take(&mut self.doors) {
                 let _ = door.await;
             }
         };
-        if tokio::time::timeout(time, ended).await.is_err() {
-            over.send_replace(true);
+        let ended = tokio::time::timeout(time.saturating_sub(begun.elapsed()), ended).await;
+        if !is_in_time || ended.is_err() {
             tracing::warn!("stopped before every socket was closed");
         }
         // Last, since sockets that close are news.
@@ -253,6 +271,9 @@ impl Node {
         self.hub.flush();
         self.hub.close().await;
         self.webhooks.stop(WEBHOOK_GRACE).await;
+        if let Some(public) = public {
+            self.send_away(public, begun, closed, time).await;
+        }
         let sum = |count: fn(&ShardMetrics) -> u64| {
             self.shard_metrics.iter().map(|shard| count(shard)).sum::<u64>()
         };
@@ -270,6 +291,34 @@ impl Node {
             store_failures = self.hub.store_failures(),
             "stopped"
         );
+    }
+
+    /// Begins to close the sockets, and says whether the public listener goes on: where no other node takes the clients, and
+    /// nobody keeps the listener when this process has ended, who comes back at once would be refused.
+    fn begin_drain(&self, time: Duration) -> bool {
+        let has_others = self.hub.other_nodes() != Some(0);
+        let restarts = !has_others && !self.is_listener_kept && self.public.is_some();
+        if restarts {
+            self.hub.drain_to_restart();
+        } else {
+            self.stopping.send_replace(true);
+            // Who waits in the backlog of a listener that is kept should not wait for long.
+            self.hub.drain(if has_others { time } else { Duration::ZERO });
+        }
+        restarts
+    }
+
+    /// Sends away who came meanwhile, and ends the public listener. Clients come back a second after they were closed or sent
+    /// away. So either this process is over well before the first of them does, or it waits for all of them: whoever comes
+    /// while there is no process pays with a quarter of a minute, if it is pusher-js.
+    async fn send_away(&self, public: JoinHandle<()>, begun: Instant, closed: Instant, time: Duration) {
+        if begun.elapsed() > OVER_SOON {
+            tokio::time::sleep(BACK_BY.saturating_sub(closed.elapsed()).min(time)).await;
+        }
+        self.door.send_away();
+        tokio::time::sleep(AWAY_TIME).await;
+        self.stopping.send_replace(true);
+        let _ = tokio::time::timeout(AWAY_TIME, public).await;
     }
 }
 

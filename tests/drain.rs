@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use reqwest::Method;
+use serde_json::json;
+use support::pusher::{PusherClient, register};
 use support::real_nodes::{Cluster, on_each_bus, until};
-use support::{Client, Server, send};
+use support::{Client, Server, send, soon};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -94,6 +96,38 @@ async fn whoever_comes_back_to_another_node_has_missed_nothing_but_the_time_betw
             assert!(first >= before.len() && first <= owed_from, "{first} of {owed_from}");
             assert!(after.into_iter().eq(first..total), "nothing is missing after");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_comes_while_a_single_node_stops_is_told_to_come_back_in_a_second() {
+    let server = Server::plain(&[]).await;
+    register(&server, json!({})).await;
+    let mut early = PusherClient::connect(&server).await;
+    let url = server.url("ws", server.public(), "/app/key?protocol=7");
+    let newcomer = async {
+        assert_eq!(early.client.closed().await.0, 4100);
+        let opened = soon("the upgrade", tokio_tungstenite::connect_async(url)).await;
+        let mut late = Client { socket: opened.expect("the listener still accepts").0 };
+        let told: serde_json::Value = serde_json::from_str(&late.text().await).expect("JSON");
+        assert_eq!(told["data"]["code"], 4100, "{told}");
+        assert_eq!(late.closed().await.0, 4100);
+    };
+    tokio::join!(server.stop(), newcomer);
+}
+
+#[tokio::test]
+async fn clients_of_a_node_that_stops_are_sent_to_others_at_once() {
+    on_each_bus(async |kind| {
+        let mut cluster = Cluster::with_pusher(kind, 2).await;
+        let stops = cluster.nodes.pop().expect("two");
+        let mut client = PusherClient::connect(&stops).await;
+        let sent_away = async {
+            assert_eq!(client.client.closed().await.0, 4200);
+            drop(client);
+        };
+        tokio::join!(stops.stop(), sent_away);
     })
     .await;
 }

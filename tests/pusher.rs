@@ -281,11 +281,11 @@ async fn pc_024_nonsense_is_answered_and_the_socket_stays() {
 }
 
 #[tokio::test]
-async fn a_node_that_stops_asks_its_clients_to_reconnect() {
+async fn a_single_node_that_stops_asks_its_clients_to_come_back_in_a_second() {
     let server = server().await;
     let (mut client, _) = connect(&server).await;
     let stopping = tokio::spawn(server.stop());
-    assert_eq!(client.closed().await.0, 4200);
+    assert_eq!(client.closed().await.0, 4100);
     drop(client.socket.next().await);
     drop(client);
     stopping.await.unwrap();

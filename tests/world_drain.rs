@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gusher::dialect::signature::hmac_hex;
 use gusher::hub::Message;
 use gusher::model::pattern::{Pattern, PatternLimits};
-use gusher::model::{ChannelName, Publication, Target, ValueEvent};
+use gusher::model::{ChannelName, Parting, Publication, Target, ValueEvent};
 use world::{Frame, Peer, SETTINGS, World};
 
 const TICK: Duration = Duration::from_millis(250);
@@ -75,6 +75,22 @@ fn pc_130_sockets_of_pusher_are_closed_with_4200_over_the_drain_period() {
         shares.push(closed_with(4200, &heard(&mut peers)).len());
     }
     assert_eq!(shares, [75; 4]);
+}
+
+#[test]
+fn all_sockets_of_a_node_that_restarts_are_closed_at_once_and_hardly_waited_for() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<_> = (0..300).map(|number| world.connect_pusher(&app, number).0).collect();
+    peers.extend((0..300).map(|number| world.connect(&app, &format!("u{number}"))));
+    heard(&mut peers);
+    world.hub.drain_to_restart();
+    world.settle();
+    let heard = heard(&mut peers);
+    assert_eq!((closed_with(4100, &heard).len(), closed_with(1001, &heard).len()), (300, 300));
+    // None of them answers.
+    world.pass(2 * TICK);
+    assert!(world.shards.iter().all(gusher::shard::Shard::is_over));
 }
 
 #[test]
@@ -232,7 +248,7 @@ fn one_that_is_let_in_while_the_node_stops_gets_what_it_was_counted_for_and_is_c
     let mut world = World::new(1, SETTINGS);
     let app = world.register("x");
     // As when the node is told to stop while the hub lets one in.
-    world.mailboxes[0].post(Message::Drain(Duration::from_secs(1)));
+    world.mailboxes[0].post(Message::Drain(Duration::from_secs(1), Parting::NodeStops));
     let (admission, arriving) = world.admit(&app, "u");
     assert_eq!(world.push(&app, "hello").unwrap().sockets, 1);
     world.settle();

@@ -123,6 +123,8 @@ pub struct Door {
     patterns: Cache<String, Pattern>,
     addresses: Addresses,
     console: Console,
+    /// The last socket of a node that restarts is closed.
+    emptied: watch::Sender<bool>,
 }
 
 impl Door {
@@ -146,7 +148,13 @@ impl Door {
             patterns,
             addresses,
             console,
+            emptied: watch::Sender::new(false),
         })
+    }
+
+    /// The last socket is closed: whom a restart keeps waiting is sent away, to come back.
+    pub fn send_away(&self) {
+        self.emptied.send_replace(true);
     }
 
     /// Lets in on other terms from now on.
@@ -174,6 +182,7 @@ impl Door {
             true => public::cluster_routes().merge(operation::figure_routes()),
             false => public::routes(),
         };
+        let routes = routes.layer(middleware::from_fn_with_state(Arc::clone(self), refuse_while_draining));
         finish(routes, self, Listener::Public)
     }
 
@@ -402,7 +411,14 @@ impl Named {
 
 /// A node that stops takes no orders any more: what it would publish reaches sockets that are being closed.
 async fn refuse_while_draining(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    if door.hub.is_draining() { answer::refuse(&Refusal::Draining) } else { next.run(request).await }
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    // Those who open sockets are told in the words of their dialect, and a load balancer why.
+    let is_call = !upgrade::is_upgrade(route) && !operation::is_operation(route);
+    if is_call && door.hub.is_draining() {
+        answer::refuse(&Refusal::Draining)
+    } else {
+        next.run(request).await
+    }
 }
 
 /// Whether a request to this route publishes.

@@ -98,6 +98,7 @@ async fn admit(door: &Door, head: &Parts) -> Result<(HeaderValue, Admitted), Ref
 
 /// `GET /app/{key}`: what is wrong is told after the upgrade (pusher-channels 1.2).
 pub async fn pusher(State(door): State<Arc<Door>>, head: Parts) -> Response {
+    door.wait_for_restart().await;
     let key = answer::segment(head.uri.path(), 2).map_err(|_| Closing::path_unknown());
     let taken = door.take_place(&head).map_err(|refusal| match refusal {
         Refusal::ConnectsExceeded { .. } => Closing::address_too_fast(),
@@ -140,6 +141,14 @@ pub async fn cluster(State(door): State<Arc<Door>>, head: Parts) -> Response {
 }
 
 impl Door {
+    /// Who comes while the node restarts is answered when the last socket is closed. A second later, when they all come back,
+    /// nobody meets the moment in which there is no process.
+    async fn wait_for_restart(&self) {
+        if self.hub.is_restarting() {
+            let _ = self.emptied.subscribe().wait_for(|&emptied| emptied).await;
+        }
+    }
+
     /// What a socket takes of its client's address.
     ///
     /// # Errors
@@ -243,6 +252,7 @@ fn admit_pusher(door: &Door, key: &str, head: &Parts, place: Option<Place>) -> R
         return Err(Closing::origin_not_allowed());
     }
     let closing = |refusal| match refusal {
+        Refusal::Draining if door.hub.is_restarting() => Closing::reconnect_later(),
         Refusal::Draining => Closing::reconnect(),
         Refusal::AppUnknown => Closing::app_unknown(key),
         Refusal::AppDisabled => Closing::app_disabled(),

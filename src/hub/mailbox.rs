@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{FollowNumber, LiveApp, Place};
 use crate::dialect::Session;
-use crate::model::{AppNumber, PermissionChange, Push, UserId};
+use crate::model::{AppNumber, Parting, PermissionChange, Push, UserId};
 use crate::net::stream::Stream;
 
 /// What a waiting message weighs besides the data it shares, in bytes: roughly what it occupies.
@@ -62,8 +62,8 @@ pub enum Message {
     DisableApp(AppNumber),
     /// The app is gone: close its sockets.
     CloseApp(AppNumber),
-    /// The node stops: close every socket in so much time, then end.
-    Drain(Duration),
+    /// The node stops: close every socket in so much time, for that reason, then end.
+    Drain(Duration, Parting),
 }
 
 impl Message {

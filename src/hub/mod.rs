@@ -66,8 +66,8 @@ use crate::dialect::Session;
 use crate::hook::Notices;
 use crate::metrics::NodeMetrics;
 use crate::model::{
-    App, AppKey, AppRate, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Refusal, Roster,
-    UserId,
+    App, AppKey, AppRate, AppSettings, ChannelKind, ChannelName, Counts, Fact, Item, Kept, Parting, Refusal,
+    Roster, UserId,
 };
 use crate::net::stream::Stream;
 use crate::store::StoreError;
@@ -108,6 +108,7 @@ pub struct Hub {
     stopping: std::sync::atomic::AtomicBool,
     /// Nobody is admitted any more.
     draining: std::sync::atomic::AtomicBool,
+    restarting: std::sync::atomic::AtomicBool,
     /// Nobody is admitted until there is memory again.
     short_of_memory: std::sync::atomic::AtomicBool,
     /// To the other nodes, if there may be any.
@@ -148,6 +149,7 @@ impl Hub {
             notices,
             stopping: Default::default(),
             draining: Default::default(),
+            restarting: Default::default(),
             short_of_memory: Default::default(),
             link: link.map(Link::new),
             lanes: Lanes::default(),
@@ -503,11 +505,28 @@ impl Hub {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Admits nobody any more, and has every shard close its sockets in so much time and end.
+    /// Admits nobody any more, and has every shard close its sockets in so much time and end: others take their clients.
     pub fn drain(&self, time: Duration) {
         self.announce_stop();
         self.draining.store(true, Ordering::SeqCst);
-        self.posts.iter().for_each(|post| post.mailbox.post(Message::Drain(time)));
+        self.close_all(time, Parting::NodeStops);
+    }
+
+    /// The same, at once, where nobody takes their clients before this node, or its like, is back.
+    pub fn drain_to_restart(&self) {
+        self.restarting.store(true, Ordering::SeqCst);
+        self.announce_stop();
+        self.draining.store(true, Ordering::SeqCst);
+        self.close_all(Duration::ZERO, Parting::NodeRestarts);
+    }
+
+    /// Whether clients have to come back to where they were.
+    pub fn is_restarting(&self) -> bool {
+        self.restarting.load(Ordering::SeqCst)
+    }
+
+    fn close_all(&self, time: Duration, parting: Parting) {
+        self.posts.iter().for_each(|post| post.mailbox.post(Message::Drain(time, parting)));
     }
 
     fn least_loaded(&self) -> ShardIndex {

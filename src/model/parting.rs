@@ -19,8 +19,10 @@ pub enum Parting {
     TooManyFrames,
     /// It subscribes to nothing.
     Unsubscribed,
-    /// The node stops.
+    /// The node stops, and others take its clients.
     NodeStops,
+    /// The node stops, and nobody else takes its clients until it, or its like, is back.
+    NodeRestarts,
     /// It does not read what is sent to it.
     SlowReader,
     /// It did not answer a ping.

@@ -11,7 +11,6 @@ use super::list::Slot;
 use super::outbox::Frames;
 use super::socket::{Phase, Seat};
 use super::subscriptions::Subscription;
-use super::timers::CLOSING_TICKS;
 use super::users::take_out;
 use super::{Shard, Walk};
 use crate::dialect;
@@ -67,7 +66,7 @@ impl Shard {
     /// Sends `last`, which ends with a close frame, and nothing after it.
     pub(super) fn close(&mut self, slot: Slot, last: Bytes) {
         self.withdraw(slot);
-        let end = self.now + CLOSING_TICKS;
+        let end = self.now + self.closing_ticks;
         let Some((socket, mut delivery)) = self.socket(slot) else { return };
         socket.phase = Phase::Closing(end);
         let is_open = socket.stream.is_some();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::Shard;
 use super::fan_out::CHUNK;
 use super::list::Slot;
+use super::socket::Phase;
 use crate::model::Parting;
 use crate::net::timer::{TICK, Tick};
 
@@ -21,6 +22,10 @@ const SHARE_MIN: usize = 25;
 /// How long a share waits for its mail at the least, when the time for all shares is over. A shard that is further behind then
 /// closes its sockets before all is carried out, and counts them: the end of the process would cut them without a word.
 const PATIENCE_TICKS: Tick = 4;
+
+/// How long a client may take to end its side where time is short: up to a quarter of a second. What the kernel has by then
+/// still goes out.
+const HASTY_TICKS: Tick = 1;
 
 /// The entry of the wheel that is no socket's: the next share is due.
 pub(super) const SHARE_DUE: Slot = Slot::MAX;
@@ -79,9 +84,12 @@ impl Exodus {
 }
 
 impl Shard {
-    /// Begins to close every socket; those that have not answered when `time` is over end with the process.
-    pub(super) fn drain(&mut self, time: Duration) {
-        self.is_draining = true;
+    /// Begins to close every socket for that reason; those that have not answered when `time` is over end with the process.
+    pub(super) fn drain(&mut self, time: Duration, parting: Parting) {
+        self.draining = Some(parting);
+        if time.is_zero() {
+            self.hurry();
+        }
         let mut order = self.slots(|_| true);
         let dice = RandomState::new();
         order.sort_by_cached_key(|slot| dice.hash_one(slot));
@@ -89,6 +97,16 @@ impl Shard {
         let end = self.now.saturating_add(Tick::try_from(ticks).unwrap_or(Tick::MAX));
         self.exodus = Exodus { order, end, ..Exodus::default() };
         self.next_share();
+    }
+
+    /// From now on nobody waits long for what clients answer to a close: others wait for the end of the process.
+    fn hurry(&mut self) {
+        self.closing_ticks = HASTY_TICKS;
+        let latest = self.now + HASTY_TICKS;
+        for slot in self.slots(|socket| matches!(socket.phase, Phase::Closing(end) if end > latest)) {
+            self.sockets[slot as usize].phase = Phase::Closing(latest);
+            self.schedule(slot);
+        }
     }
 
     /// The tick of a share has come.
@@ -100,7 +118,7 @@ impl Shard {
 
     /// Takes sockets that are due out of the hub, a chunk in a turn, and closes those of the last chunk. Both when there is no
     /// mail left of what was taken from the mailbox: the next that is taken has all that was posted before they left.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self, parting: Parting) {
         if !self.exodus.is_due() {
             return;
         }
@@ -110,7 +128,7 @@ impl Shard {
         }
         while let Some(slot) = self.exodus.leaving.pop() {
             self.metrics.closed_early.add(u64::from(is_behind));
-            self.part(slot, Parting::NodeStops);
+            self.part(slot, parting);
         }
         for _ in 0..CHUNK.min(self.exodus.due) {
             self.exodus.due -= 1;

@@ -55,7 +55,7 @@ impl Shard {
             Message::Followed(number) => self.take_up_again(number),
             Message::DisableApp(app) => self.close_app(app, Parting::AppDisabled),
             Message::CloseApp(app) => self.close_app(app, Parting::AppUnregistered),
-            Message::Drain(time) => self.drain(time),
+            Message::Drain(time, parting) => self.drain(time, parting),
         }
     }
 
@@ -87,7 +87,7 @@ impl Shard {
         let dialect = self.sockets[slot as usize].dialect();
         self.metrics.sockets.of(dialect).add(1);
         greeting.into_iter().for_each(|greeting| self.say(slot, &greeting));
-        if self.is_draining {
+        if self.draining.is_some() {
             self.exodus.add_late(slot, self.now);
         }
     }

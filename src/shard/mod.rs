@@ -38,7 +38,7 @@ pub use outbox::OutboxLimits;
 
 use crate::hub::{Hub, LiveApp, Mailbox, Message, Place, ShardIndex, SocketNumber};
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, ChannelName, Dialect, SocketId, UserId};
+use crate::model::{AppNumber, ChannelName, Dialect, Parting, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::{Deflater, frame};
@@ -48,7 +48,7 @@ use list::{List, Slot};
 use outbox::{Frames, Pool};
 pub use send::Batch;
 use socket::{Delivery, Faulty, Socket};
-use timers::Rhythm;
+use timers::{CLOSING_TICKS, Rhythm};
 
 /// The token of the mailbox's waker; sockets use their slots.
 const WAKER: Token = Token(usize::MAX);
@@ -219,7 +219,9 @@ pub struct Shard {
     scratch: Box<[u8]>,
     ping: Bytes,
     rhythm: Rhythm,
-    is_draining: bool,
+    /// Why its sockets are closed, once the node stops.
+    draining: Option<Parting>,
+    closing_ticks: Tick,
     exodus: Exodus,
 }
 
@@ -277,7 +279,8 @@ impl Shard {
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             ping: frame::ping(b""),
             rhythm: Rhythm::new(&settings),
-            is_draining: false,
+            draining: None,
+            closing_ticks: CLOSING_TICKS,
             exodus: Exodus::default(),
         }
     }
@@ -337,7 +340,7 @@ impl Shard {
 
     /// Whether the node drains and the last socket is gone.
     pub fn is_over(&self) -> bool {
-        self.is_draining && self.sockets.is_empty() && self.mail.is_empty()
+        self.draining.is_some() && self.sockets.is_empty() && self.mail.is_empty()
     }
 
     /// How long nothing is to be done unless somebody asks: zero while work is left, `None` for ever.
@@ -381,8 +384,8 @@ impl Shard {
         self.laps.clear();
         self.read_ready();
         self.carry_out_mail();
-        if self.is_draining {
-            self.let_go();
+        if let Some(parting) = self.draining {
+            self.let_go(parting);
         }
         self.fan_out();
         self.flush_dirty();

@@ -286,7 +286,7 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         Parting::Unsubscribed => (1008, "timeout to subscribe"),
         // Not asked of its sockets.
         Parting::Terminated | Parting::Unauthorized => (1008, "closed by the app"),
-        Parting::NodeStops => (1001, "server stops"),
+        Parting::NodeStops | Parting::NodeRestarts => (1001, "server stops"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (1001, "not heard of"),
     }

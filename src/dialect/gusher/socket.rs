@@ -24,7 +24,7 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         | Parting::Nonsense
         | Parting::Unsubscribed => (1008, "closed by the app"),
         Parting::TooManyFrames => (1008, "too many frames"),
-        Parting::NodeStops => (1001, "server stops"),
+        Parting::NodeStops | Parting::NodeRestarts => (1001, "server stops"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (1001, "not heard of"),
     }

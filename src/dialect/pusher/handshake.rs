@@ -104,9 +104,14 @@ impl Closing {
         Self::new(4100, "This address has as many sockets as it may have", "address_full")
     }
 
-    /// The node stops; another one is there, or will be.
+    /// The node stops; another one is there.
     pub fn reconnect() -> Self {
         Self::new(4200, "Please reconnect immediately", "draining")
+    }
+
+    /// The node stops; it, or its like, will be there in a moment.
+    pub fn reconnect_later() -> Self {
+        Self::new(4100, "Server restarts, please reconnect", "draining")
     }
 
     /// The app has let in as many sockets within a second as it may.
