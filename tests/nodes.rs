@@ -5,13 +5,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use gusher::dialect::signature::hmac_hex;
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::Server;
 use support::cluster::{ClusterClient, ask, call, post};
 use support::pusher::{self, PusherClient};
 use support::real_nodes::{Cluster, on_each_bus, until, until_there};
+use support::{Server, send};
 
 #[tokio::test]
 async fn gc_073_a_publication_on_one_node_reaches_a_subscriber_on_another_once() {
@@ -205,6 +206,58 @@ async fn pc_080_members_on_all_nodes_see_each_other() {
         let removed = here.next().await;
         assert_eq!(removed["event"], "pusher_internal:member_removed");
         assert_eq!(removed["data"], json!({ "user_id": "there" }).to_string());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_member_first_holds_on_all_nodes_until_it_is_gone() {
+    on_each_bus(async |kind| {
+        let cluster = Cluster::with_pusher(kind, 2).await;
+        let get = async |server: &Server, call: &str, parameter: &str| {
+            let path = format!("/apps/77/channels/presence-room{call}");
+            let now = jiff::Timestamp::now().as_second();
+            let query = format!("auth_key=key&auth_timestamp={now}&auth_version=1.0&{parameter}");
+            let signature = hmac_hex(pusher::SECRET, &format!("GET\n{path}\n{query}"));
+            let path = format!("{path}?{query}&auth_signature={signature}");
+            send(server.public_call(Method::GET, &path)).await.json()
+        };
+        let said = async |server: &Server| {
+            let answer = get(server, "/users", "with_user_info=1").await;
+            let users = answer["users"].as_array().unwrap().clone();
+            users.into_iter().find(|user| user["id"] == "u").map(|user| user["user_info"]["n"].clone())
+        };
+        let member = |number: u32| json!({ "user_id": "u", "user_info": { "n": number } });
+        let [one, other] = &cluster.nodes[..] else { panic!("two nodes") };
+        let mut old = PusherClient::connect(other).await;
+        old.join("presence-room", json!("old")).await;
+        let mut first = PusherClient::connect(one).await;
+        first.join_as("presence-room", member(1)).await;
+        let added = old.until("pusher_internal:member_added").await;
+        assert!(added["data"].as_str().unwrap().contains(r#"{"n":1}"#), "{added}");
+        let (mut here, mut there) = (PusherClient::connect(one).await, PusherClient::connect(other).await);
+        here.join_as("presence-room", member(2)).await;
+        there.join_as("presence-room", member(3)).await;
+        // Each node knows of all sockets before some of them leave.
+        let sockets = async |server: &Server| {
+            get(server, "", "info=subscription_count").await["subscription_count"].clone()
+        };
+        until("all are known", async || sockets(one).await == 4 && sockets(other).await == 4).await;
+        first.client.close().await;
+        here.client.close().await;
+        until("two have left", async || sockets(one).await == 2 && sockets(other).await == 2).await;
+        for server in [one, other] {
+            let mut newcomer = PusherClient::connect(server).await;
+            let welcome = newcomer.join("presence-room", json!("new")).await;
+            let welcome: Value = serde_json::from_str(welcome["data"].as_str().unwrap()).unwrap();
+            assert_eq!(welcome["presence"]["hash"]["u"], json!({ "n": 1 }));
+            until("a backend reads the same", async || said(server).await == Some(json!(1))).await;
+        }
+        there.client.close().await;
+        until("it is gone", async || said(one).await.is_none() && said(other).await.is_none()).await;
+        let mut again = PusherClient::connect(one).await;
+        again.join_as("presence-room", member(4)).await;
+        until("it is what it says now", async || said(other).await == Some(json!(4))).await;
     })
     .await;
 }

@@ -5,27 +5,28 @@ use std::sync::Arc;
 
 use crate::model::{Member, NodeId, Roster, SocketId, UserId};
 
-/// Through whom a member attends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sitter {
-    /// A socket of this node.
-    Socket(SocketId),
-    /// Another node, for all sockets that it has.
-    Node(NodeId),
-}
-
-/// One seat of a member, and what was said there of its user.
-#[derive(Debug)]
-struct Seat {
-    sitter: Sitter,
-    info: Arc<str>,
-}
-
-/// A member and its seats, oldest first. It is known by what was said at its oldest.
+/// A member, through whom it attends, and what is said of it.
+///
+/// Always: what is said when a member is new holds until its last socket is gone, whatever its other sockets say. So
+/// older members, newcomers and backends know the same, and nobody has to be told of a change. Where two nodes took a
+/// user for new at once, all nodes choose alike among what these say ([`Attendance::learn`]).
 #[derive(Debug)]
 struct Attendant {
     user: UserId,
-    seats: Vec<Seat>,
+    info: Arc<str>,
+    sockets: Vec<SocketId>,
+    nodes: Vec<(NodeId, Arc<str>)>,
+}
+
+/// What follows for a member from what another node tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// It is new.
+    New,
+    /// Something else is said of it now.
+    Changed,
+    /// Nothing.
+    Known,
 }
 
 /// The members of one presence channel.
@@ -37,29 +38,59 @@ pub struct Attendance {
 }
 
 impl Attendance {
-    /// Takes a seat, or says something else at the same. Whether its member is new.
-    pub fn join(&mut self, sitter: Sitter, member: &Member) -> bool {
-        let seat = Seat { sitter, info: Arc::clone(&member.info) };
-        let place = self.place_of.get(&member.user);
-        if let Some(attendant) = place.and_then(|place| self.in_order.get_mut(place)) {
-            match attendant.seats.iter_mut().find(|seat| seat.sitter == sitter) {
-                Some(taken) => *taken = seat,
-                None => attendant.seats.push(seat),
-            }
-            return false;
-        }
-        self.place_of.insert(member.user.clone(), self.next_place);
-        self.in_order.insert(self.next_place, Attendant { user: member.user.clone(), seats: vec![seat] });
-        self.next_place += 1;
-        true
+    /// A socket of this node takes a seat. Whether its member is new.
+    pub fn join(&mut self, socket: SocketId, member: &Member) -> bool {
+        let (attendant, is_new) = self.attendant(member);
+        attendant.sockets.push(socket);
+        is_new
     }
 
-    /// Gives a seat up. Whether its member left with it.
-    pub fn leave(&mut self, sitter: Sitter, user: &UserId) -> bool {
+    /// Another node has this member.
+    pub fn learn(&mut self, node: NodeId, member: &Member) -> Learned {
+        let (attendant, is_new) = self.attendant(member);
+        attendant.nodes.retain(|(known, _)| *known != node);
+        attendant.nodes.push((node, Arc::clone(&member.info)));
+        // What this node says of its own sockets counts like the word of any other node: the least of all, on each node.
+        let own = (!attendant.sockets.is_empty()).then_some(&attendant.info);
+        let said = attendant.nodes.iter().map(|(_, info)| info).chain(own).min();
+        match said.filter(|said| **said != attendant.info).cloned() {
+            Some(said) => {
+                attendant.info = said;
+                Learned::Changed
+            }
+            None if is_new => Learned::New,
+            None => Learned::Known,
+        }
+    }
+
+    fn attendant(&mut self, member: &Member) -> (&mut Attendant, bool) {
+        let is_new = !self.place_of.contains_key(&member.user);
+        let place = *self.place_of.entry(member.user.clone()).or_insert(self.next_place);
+        self.next_place += u64::from(is_new);
+        let attendant = self.in_order.entry(place).or_insert_with(|| Attendant {
+            user: member.user.clone(),
+            info: Arc::clone(&member.info),
+            sockets: Vec::new(),
+            nodes: Vec::new(),
+        });
+        (attendant, is_new)
+    }
+
+    /// A socket of this node gives its seat up. Whether its member left with it.
+    pub fn leave(&mut self, socket: SocketId, user: &UserId) -> bool {
+        self.part(user, |attendant| attendant.sockets.retain(|known| *known != socket))
+    }
+
+    /// Another node no longer has this member. Whether it left with that.
+    pub fn unlearn(&mut self, node: NodeId, user: &UserId) -> bool {
+        self.part(user, |attendant| attendant.nodes.retain(|(known, _)| *known != node))
+    }
+
+    fn part(&mut self, user: &UserId, give_up: impl FnOnce(&mut Attendant)) -> bool {
         let Some(place) = self.place_of.get(user).copied() else { return false };
         let Some(attendant) = self.in_order.get_mut(&place) else { return false };
-        attendant.seats.retain(|seat| seat.sitter != sitter);
-        if !attendant.seats.is_empty() {
+        give_up(attendant);
+        if !attendant.sockets.is_empty() || !attendant.nodes.is_empty() {
             return false;
         }
         self.in_order.remove(&place);
@@ -67,11 +98,15 @@ impl Attendance {
         true
     }
 
-    /// What the oldest socket of a user on this node said, if there is one.
+    /// What is said of a user.
+    pub fn info(&self, user: &UserId) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.in_order.get(self.place_of.get(user)?)?.info))
+    }
+
+    /// The same of one who has a socket on this node.
     pub fn info_here(&self, user: &UserId) -> Option<Arc<str>> {
         let attendant = self.in_order.get(self.place_of.get(user)?)?;
-        let seat = attendant.seats.iter().find(|seat| matches!(seat.sitter, Sitter::Socket(_)))?;
-        Some(Arc::clone(&seat.info))
+        (!attendant.sockets.is_empty()).then(|| Arc::clone(&attendant.info))
     }
 
     /// The users who attend, in the order they joined.
@@ -91,11 +126,11 @@ impl Attendance {
 
     /// All of them, in the order they joined.
     pub fn roster(&self) -> Roster {
-        let known = self.in_order.values().filter_map(|attendant| {
-            let oldest = attendant.seats.first()?;
-            Some(Member { user: attendant.user.clone(), info: Arc::clone(&oldest.info) })
-        });
-        known.collect()
+        let member = |attendant: &Attendant| Member {
+            user: attendant.user.clone(),
+            info: Arc::clone(&attendant.info),
+        };
+        self.in_order.values().map(member).collect()
     }
 }
 
@@ -103,8 +138,8 @@ impl Attendance {
 mod tests {
     use super::*;
 
-    fn socket(low: u64) -> Sitter {
-        Sitter::Socket(SocketId { high: 1, low })
+    fn socket(low: u64) -> SocketId {
+        SocketId { high: 1, low }
     }
 
     fn member(user: &str, info: &str) -> Member {
@@ -112,17 +147,46 @@ mod tests {
     }
 
     #[test]
-    fn a_member_is_known_by_its_oldest_socket() {
+    fn what_is_said_of_a_member_first_holds_until_it_is_gone() {
         let mut attendance = Attendance::default();
-        let (old, new) = (member("u", "old"), member("u", "new"));
-        assert!(attendance.join(socket(1), &old));
-        assert!(!attendance.join(socket(2), &new));
-        assert_eq!(*attendance.roster(), *std::slice::from_ref(&old));
-        assert!(!attendance.leave(socket(1), &old.user));
-        assert_eq!(*attendance.roster(), *std::slice::from_ref(&new));
-        assert!(attendance.leave(socket(2), &new.user));
-        assert!(!attendance.leave(socket(2), &new.user));
+        let (first, second) = (member("u", "z"), member("u", "a"));
+        assert!(attendance.join(socket(1), &first));
+        assert!(!attendance.join(socket(2), &second));
+        assert!(!attendance.leave(socket(1), &first.user));
+        assert_eq!(*attendance.roster(), *std::slice::from_ref(&first));
+        assert_eq!(attendance.info_here(&first.user), Some(Arc::clone(&first.info)));
+        assert!(attendance.leave(socket(2), &second.user));
+        assert!(!attendance.leave(socket(2), &second.user));
         assert_eq!(attendance.len(), 0);
+        assert!(attendance.join(socket(3), &second));
+        assert_eq!(*attendance.roster(), *std::slice::from_ref(&second));
+    }
+
+    #[test]
+    fn nodes_choose_alike_when_a_user_is_new_on_two_at_once() {
+        let (one, other) = (member("u", "one"), member("u", "other"));
+        let mut nodes: [Attendance; 3] = Default::default();
+        nodes[0].join(socket(1), &one);
+        nodes[1].join(socket(1), &other);
+        assert_eq!(nodes[2].learn(NodeId(2), &other), Learned::New);
+        assert_eq!(nodes[2].learn(NodeId(1), &one), Learned::Changed);
+        assert_eq!(nodes[0].learn(NodeId(2), &other), Learned::Known);
+        assert_eq!(nodes[1].learn(NodeId(1), &one), Learned::Changed);
+        assert_eq!(nodes[2].learn(NodeId(2), &one), Learned::Known);
+        assert!(!nodes[1].unlearn(NodeId(1), &one.user) && !nodes[2].unlearn(NodeId(1), &one.user));
+        for node in &nodes {
+            assert_eq!(*node.roster(), *std::slice::from_ref(&one));
+        }
+    }
+
+    #[test]
+    fn a_member_that_left_and_came_back_unseen_is_what_its_node_says() {
+        let mut attendance = Attendance::default();
+        assert_eq!(attendance.learn(NodeId(1), &member("u", "a")), Learned::New);
+        assert_eq!(attendance.learn(NodeId(1), &member("u", "b")), Learned::Changed);
+        assert_eq!(attendance.learn(NodeId(1), &member("u", "b")), Learned::Known);
+        assert_eq!(*attendance.roster(), [member("u", "b")]);
+        assert!(attendance.unlearn(NodeId(1), &member("u", "").user));
     }
 
     #[test]

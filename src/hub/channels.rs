@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use super::agenda::Millis;
-use super::attendance::{Attendance, Sitter};
+use super::attendance::{Attendance, Learned};
 use super::directory::{ShardIndex, ShardSet};
 use super::follows::FollowNumber;
 use super::holders::Tally;
@@ -128,8 +128,8 @@ impl Channels {
         channel.shards.insert(subscriber.shard);
         let before = channel.subscriptions;
         channel.subscriptions.here += 1;
-        let sitter = Sitter::Socket(subscriber.socket);
-        let is_new_member = subscriber.member.is_some_and(|member| channel.attendance.join(sitter, member));
+        let socket = subscriber.socket;
+        let is_new_member = subscriber.member.is_some_and(|member| channel.attendance.join(socket, member));
         self.revision += u64::from(is_new_member);
         let roster = subscriber.member.map(|_| channel.attendance.roster());
         let kept = name.is_cached().then(|| self.kept.get(name, now).map(|(kept, _)| kept.clone()));
@@ -157,8 +157,8 @@ impl Channels {
         if last_on_shard {
             channel.shards.remove(subscriber.shard);
         }
-        let sitter = Sitter::Socket(subscriber.socket);
-        let is_gone = subscriber.member.is_some_and(|user| channel.attendance.leave(sitter, user));
+        let socket = subscriber.socket;
+        let is_gone = subscriber.member.is_some_and(|user| channel.attendance.leave(socket, user));
         let (is_last, is_last_here) = (channel.subscriptions.is_zero(), channel.subscriptions.here == 0);
         if is_last {
             self.vacate(name);
@@ -178,18 +178,28 @@ impl Channels {
         is_vacant
     }
 
-    /// Another node has a member in a channel. Whether it is new; then the revision of that change.
-    pub fn learn_member(&mut self, name: &ChannelName, member: &Member, node: NodeId) -> Option<u64> {
-        let channel = self.occupied.get_mut(name)?;
-        let is_new = channel.attendance.join(Sitter::Node(node), member);
-        self.revision += u64::from(is_new);
-        is_new.then_some(self.revision)
+    /// Another node has a member in a channel. What follows from it, and the revision of that: of something else that is
+    /// said of it, the second of two, as that is told as a leave and a join.
+    pub fn learn_member(&mut self, name: &ChannelName, member: &Member, node: NodeId) -> (Learned, u64) {
+        let Some(channel) = self.occupied.get_mut(name) else { return (Learned::Known, 0) };
+        let learned = channel.attendance.learn(node, member);
+        self.revision += match learned {
+            Learned::Known => 0,
+            Learned::New => 1,
+            Learned::Changed => 2,
+        };
+        (learned, self.revision)
+    }
+
+    /// What is said of a member.
+    pub fn info(&self, name: &ChannelName, user: &UserId) -> Option<std::sync::Arc<str>> {
+        self.occupied.get(name)?.attendance.info(user)
     }
 
     /// Another node no longer has a member in a channel. Whether it is gone; then the revision of that change.
     pub fn unlearn_member(&mut self, name: &ChannelName, user: &UserId, node: NodeId) -> Option<u64> {
         let channel = self.occupied.get_mut(name)?;
-        let is_gone = channel.attendance.leave(Sitter::Node(node), user);
+        let is_gone = channel.attendance.unlearn(node, user);
         self.revision += u64::from(is_gone);
         is_gone.then_some(self.revision)
     }
@@ -211,7 +221,7 @@ impl Channels {
         self.occupied.get(name).map(|channel| channel.subscriptions).unwrap_or_default()
     }
 
-    /// What a member on this node said of itself, if it is here.
+    /// What is said of a member who has a socket on this node.
     pub fn info_here(&self, name: &ChannelName, user: &UserId) -> Option<std::sync::Arc<str>> {
         self.occupied.get(name)?.attendance.info_here(user)
     }

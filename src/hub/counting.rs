@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use super::attendance::Learned;
 use super::directory::Directory;
 use super::ledger::Matter;
 use super::peers::Peers;
 use super::{Hub, LiveApp};
-use crate::model::{AppHoldings, AppKey, Content, Holding, Item, Member, NodeId, Share};
+use crate::model::{AppHoldings, AppKey, ChannelName, Content, Holding, Item, Member, NodeId, Share};
 
 /// How many holdings fit into one fact.
 const HOLDINGS_MAX: usize = 1_000;
@@ -118,10 +119,7 @@ impl Hub {
             Item::Member(channel, user) => match &to.info {
                 Some(info) if to.count > 0 => {
                     let member = Member { user, info: Arc::clone(info) };
-                    if let Some(revision) = directory.channels.learn_member(&channel, &member, node) {
-                        let content = Content::MemberAdded(member);
-                        self.post_to_channel(app, directory, &channel, content, None, revision);
-                    }
+                    self.learn_member(app, directory, node, &channel, &member);
                 }
                 _ => {
                     if let Some(revision) = directory.channels.unlearn_member(&channel, &user, node) {
@@ -131,6 +129,34 @@ impl Hub {
                 }
             },
         }
+    }
+}
+
+impl Hub {
+    /// Another node has a member in a channel. Who is in it here is told of a member that is new, and of one of whom
+    /// something else is said now as of one that leaves and comes: clients know no other word for it.
+    fn learn_member(
+        &self,
+        app: &Arc<LiveApp>,
+        directory: &mut Directory,
+        node: NodeId,
+        channel: &ChannelName,
+        member: &Member,
+    ) {
+        let (learned, revision) = directory.channels.learn_member(channel, member, node);
+        if learned == Learned::Known {
+            return;
+        }
+        if learned == Learned::Changed {
+            let gone = Content::MemberRemoved(member.user.clone());
+            self.post_to_channel(app, directory, channel, gone, None, revision - 1);
+            if directory.channels.info_here(channel, &member.user).is_some() {
+                self.mark(app, directory, || Item::Member(channel.clone(), member.user.clone()));
+            }
+        }
+        let info = directory.channels.info(channel, &member.user).unwrap_or_else(|| Arc::clone(&member.info));
+        let added = Content::MemberAdded(Member { user: member.user.clone(), info });
+        self.post_to_channel(app, directory, channel, added, None, revision);
     }
 }
 
