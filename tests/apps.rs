@@ -208,6 +208,31 @@ async fn gu_038_account_and_password_have_at_most_72_bytes() {
 }
 
 #[tokio::test]
+async fn what_bcrypt_does_not_read_of_a_password_counts() {
+    let server = Server::start().await;
+    let longest = "p".repeat(71);
+    let pairs = [("x", &*longest), ("y", "secret")];
+    for (key, password) in pairs {
+        let fields = [("app_key", key), ("auth_account", "a"), ("auth_password", password)];
+        assert_eq!(server.post("/api/register", &fields).await.status, 200);
+    }
+    for (key, password, status) in [
+        ("x", longest.clone(), 200),
+        ("x", format!("{longest}more"), 401),
+        ("y", "secret".into(), 200),
+        ("y", "secret\0asecret".into(), 401),
+    ] {
+        let path = format!("/api/{key}/listonlineuser");
+        let answer = server.call_as(Some(("a", &password)), Method::GET, &path).await;
+        assert_eq!(answer.status, status, "{password:?}");
+    }
+    assert_eq!(refused(&server, &x_with("auth_password", "a\0b")).await.status, 400);
+    for key in [".", ".."] {
+        assert_eq!(refused(&server, &x_with("app_key", key)).await.status, 400, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn gu_039_a_connect_hook_is_an_absolute_web_address() {
     let server = Server::start().await;
     for hook in ["::bad", "ftp://x/", "/login", "localhost/login", "http://", "javascript:x"] {

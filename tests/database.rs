@@ -104,6 +104,20 @@ async fn gu_015_a_password_that_was_cut_at_72_bytes_still_opens() {
 }
 
 #[tokio::test]
+async fn an_old_app_whose_name_holds_a_slash_can_be_removed() {
+    let (_directory, file) = place();
+    write_as_go_does(&file).await;
+    sqlx::query("UPDATE appdata SET app_key = 'a/b' WHERE app_key = 'ant'")
+        .execute(&mut open(&file).await)
+        .await
+        .unwrap();
+    let server = serve(&file).await;
+    assert_eq!(server.call_as(Some(("x", "y")), Method::DELETE, "/api/a%2Fb/unregister").await.status, 401);
+    assert_eq!(server.unregister("a%2Fb").await.status, 200);
+    assert_eq!(server.get("/api/app-list").await.json()["total"], 1);
+}
+
+#[tokio::test]
 async fn gu_015_an_old_file_keeps_its_schema_when_apps_come_and_go() {
     let (_directory, file) = place();
     write_as_go_does(&file).await;

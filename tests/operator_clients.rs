@@ -94,7 +94,7 @@ fn env_tells_what_points_an_sdk_here() {
         ("reverb", ["REVERB_APP_ID=77\n", "REVERB_SCHEME=http\n", "BROADCAST_CONNECTION=reverb"]),
         ("node", ["appId: \"77\"", "host: \"127.0.0.1\"", "useTLS: false"]),
         ("python", ["app_id=\"77\"", "host=\"127.0.0.1\"", "ssl=False"]),
-        ("ruby", ["app_id: \"77\"", "host: \"127.0.0.1\"", "scheme: \"http\""]),
+        ("ruby", ["app_id: \"77\"", "host: \"127.0.0.1\"", "use_tls: false"]),
         ("go", ["AppID:  \"77\"", "Host:   \"127.0.0.1:", "Secure: false"]),
     ] {
         let words = ["env", sdk, "x", "--host", &host, "--port", &port];

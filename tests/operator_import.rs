@@ -38,7 +38,7 @@ const SOKETI: &str = r#"{
          "enabled": true, "maxBackendEventsPerSecond": -1, "maxClientEventsPerSecond": 5, "maxReadRequestsPerSecond": 9,
          "webhooks": [{"url": "http://127.0.0.1:9/?token=hidden-two", "event_types": ["client_event", "strange"],
                        "filter": {"channel_name_starts_with": "private-"}, "lambda_function": "f"}]},
-        {"id": "not-a-number", "key": "two", "secret": "short", "maxConnections": -1}
+        {"id": "not a word", "key": "two", "secret": "short", "maxConnections": -1}
     ]
 }"#;
 
@@ -82,7 +82,7 @@ fn what_has_no_equivalent_is_named_and_no_secret_shown() {
         "app one: maxReadRequestsPerSecond: max_calls_per_second here would bound what is published, too",
         "app one: webhooks.0: events of the type strange",
         "app one: webhooks.0.lambda_function",
-        "app two: its id is not 1 to 18 digits",
+        "app two: its id is not 1 to 64 letters, digits, - and _",
         "app two: its secret is not 8 to 128",
     ] {
         assert!(outcome.stderr.contains(&format!("not taken over: {part}")), "{part}: {}", outcome.stderr);

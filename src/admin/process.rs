@@ -23,7 +23,7 @@ pub fn families(started: SystemTime) -> Vec<Family> {
     vec![
         Family::counter(
             "gusher_log_lines_dropped",
-            "Lines of the log that were dropped, as what they are written to was too slow",
+            "Lines of the log that were lost: what they are written to was too slow, or took nothing",
             LOG_LINES_DROPPED.get(),
         ),
         Family::new(

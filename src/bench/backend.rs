@@ -244,15 +244,22 @@ impl Head {
         let Some(end) = find(answer, b"\r\n\r\n") else { return Ok(None) };
         let text = String::from_utf8_lossy(&answer[..end]);
         let mut lines = text.split("\r\n");
-        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
-        let status: u16 = status.ok_or_else(|| Fault("the server does not answer in HTTP/1.1".to_owned()))?;
+        let (version, status) = lines.next().and_then(|line| line.split_once(' ')).unwrap_or_default();
+        let status = status.get(..3).and_then(|status| status.parse().ok());
+        let status = status.filter(|_| matches!(version, "HTTP/1.0" | "HTTP/1.1"));
+        let status: u16 = status.ok_or_else(|| Fault("the server does not answer in HTTP/1".to_owned()))?;
         let fields: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
         let field = |wanted: &str| {
             let found = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
             found.map(|(_, value)| value.trim())
         };
         let length = field("content-length").and_then(|value| value.parse().ok());
-        let is_last = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let connection = field("connection").unwrap_or_default();
+        let is_last = match version {
+            // Of that version a connection is closed behind an answer unless this says otherwise.
+            "HTTP/1.0" => !connection.eq_ignore_ascii_case("keep-alive"),
+            _ => connection.eq_ignore_ascii_case("close"),
+        };
         let body_bytes = match (status, length) {
             (_, Some(length)) => length,
             (204, None) => 0,
@@ -277,6 +284,16 @@ mod tests {
         let empty = b"HTTP/1.1 204 No Content\r\nConnection: Close\r\n\r\n";
         let head = Head { status: 204, head_bytes: 46, body_bytes: 0, is_last: true };
         assert_eq!(Head::read(empty), Ok(Some(head)));
+    }
+
+    #[test]
+    fn an_answer_of_the_old_version_is_the_last_unless_it_says_otherwise() {
+        for (field, is_last) in [("", true), ("Connection: keep-alive\r\n", false)] {
+            let answer = format!("HTTP/1.0 200 OK\r\n{field}Content-Length: 2\r\n\r\n{{}}");
+            let head_bytes = answer.len() - 2;
+            let head = Head { status: 200, head_bytes, body_bytes: 2, is_last };
+            assert_eq!(Head::read(answer.as_bytes()), Ok(Some(head)));
+        }
     }
 
     #[test]

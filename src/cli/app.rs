@@ -64,7 +64,7 @@ pub struct AddArgs {
     /// URL to ask before letting a socket in
     #[arg(long, value_name = "URL")]
     connect_hook: Option<String>,
-    /// Id in signed calls, 1 to 18 digits
+    /// Id in signed calls, 1 to 64 letters, digits, - and _
     #[arg(long, value_name = "DIGITS")]
     app_id: Option<String>,
     /// Secret that signs calls, 8 to 128 characters

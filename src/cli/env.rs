@@ -161,13 +161,15 @@ fn ruby(target: &Target) -> String {
     let literal = |text: &str| literal(text).replace('#', "\\#");
     format!(
         "require \"pusher\"\n\n\
-         pusher = Pusher::Client.new(\n  app_id: {},\n  key: {},\n  secret: {},\n  host: {},\n  port: {},\n  scheme: \"{}\"\n)",
+         pusher = Pusher::Client.new(\n  app_id: {},\n  key: {},\n  secret: {},\n  host: {},\n  port: {},\n  scheme: \"{}\",\n  use_tls: {}\n)",
         literal(id),
         literal(key),
         literal(secret),
         literal(&place.host),
         place.port,
-        place.scheme()
+        place.scheme(),
+        // Without it the library takes TLS and its port for granted, whatever the scheme says.
+        place.scheme() == "https"
     )
 }
 

@@ -43,13 +43,16 @@ impl FirstApp {
         let unfit = |name, fault| Err(Failure::Configuration(format!("{name} {fault}")));
         let secret = AppSecret(secret);
         if !App::is_acceptable_id(&id) {
-            return unfit(id_name, "is not 1 to 18 digits");
+            return unfit(id_name, "is not 1 to 64 letters, digits, - and _");
         }
         if !secret.is_acceptable() {
             return unfit(secret_name, "is not 8 to 128 printable ASCII characters without blanks");
         }
         let Ok(key) = AppKey::parse(&key) else {
-            return unfit(key_name, "is not 1 to 200 bytes without slashes and control characters");
+            return unfit(
+                key_name,
+                "is not 1 to 200 bytes without slashes and control characters, or it is . or ..",
+            );
         };
         Ok(Some(Self { id, key, secret }))
     }
@@ -101,7 +104,7 @@ mod tests {
         for (values, text) in [
             (["7", "", "12345678"], ": PUSHER_APP_KEY is not set"),
             (["", "chat", ""], ": PUSHER_APP_ID and PUSHER_APP_SECRET are not set"),
-            (["seven", "chat", "12345678"], "PUSHER_APP_ID is not 1 to 18 digits"),
+            (["a.b", "chat", "12345678"], "PUSHER_APP_ID is not 1 to 64 letters, digits, - and _"),
             (["7", "a/b", "12345678"], "PUSHER_APP_KEY is not 1 to 200 bytes"),
             (["7", "chat", "hidden"], "PUSHER_APP_SECRET is not 8 to 128 printable"),
         ] {

@@ -57,5 +57,8 @@ pub(super) fn hash(account: &str, password: &str) -> Result<String, String> {
             "admin account and password together are longer than {CREDENTIAL_BYTES_MAX} bytes"
         ));
     }
+    if secret.contains('\0') {
+        return Err("admin account or password holds a NUL character".to_owned());
+    }
     bcrypt::hash(secret, BCRYPT_COST).map_err(|error| error.to_string())
 }

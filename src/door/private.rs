@@ -76,7 +76,8 @@ async fn list(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Re
 }
 
 async fn unregister(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
-    let live = door.authorize(&head, 2).await?;
+    // An old app may be called what no other call can name.
+    let live = door.authorize_for(&head, &answer::name(head.uri.path(), 2)?).await?;
     door.hub.unregister(&live.app.key).await?;
     Ok(answer::json(api::unregistered()))
 }
@@ -165,8 +166,12 @@ impl Door {
     /// Lets the super admin pass, and the admin of the app that the path names at `place`. Only the super admin
     /// learns that there is no such app.
     pub(super) async fn authorize(&self, head: &Parts, place: usize) -> Result<Arc<LiveApp>, Refusal> {
-        let key = answer::segment(head.uri.path(), place)?;
-        let live = self.hub.app(&key);
+        self.authorize_for(head, &answer::segment(head.uri.path(), place)?).await
+    }
+
+    /// The same for an app that was named.
+    async fn authorize_for(&self, head: &Parts, key: &str) -> Result<Arc<LiveApp>, Refusal> {
+        let live = self.hub.app(key);
         let admin = live.as_ref().ok().map(|live| &live.app.admin);
         self.reach(head, admin).await?;
         live

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 
-/// The longest id of an app; any such number fits into 64 bits, in whatever language it is read.
-const APP_ID_DIGITS_MAX: usize = 18;
+/// The longest id of an app, in bytes.
+const APP_ID_BYTES_MAX: usize = 64;
 
 /// How long a secret that somebody chose may be. All are ASCII.
 const APP_SECRET_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
@@ -34,6 +34,8 @@ impl AppKey {
             _ if text.is_empty() => return Err(Refusal::FieldMissing("app_key")),
             _ if text.len() > APP_KEY_BYTES_MAX => "is longer than 200 bytes",
             _ if text.contains('/') => "contains a slash",
+            // No client can ask for such a path.
+            "." | ".." => "is . or ..",
             _ if text.contains(char::is_control) => "contains a control character",
             _ => return Ok(Self(text.into())),
         };
@@ -85,6 +87,15 @@ pub struct AppNumber(pub u32);
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hash(pub String);
 
+impl Hash {
+    /// Whether a secret is one of which this can be the whole. bcrypt reads no further than 72 bytes, and behind a NUL it
+    /// begins anew: what differs there has the same hash. This server hashes no such secrets. The original did, so with
+    /// its hashes (`$2a$`) they still count as far as they are read (spec D16).
+    pub fn can_be_of(&self, secret: &str) -> bool {
+        self.0.starts_with("$2a$") || (secret.len() <= CREDENTIAL_BYTES_MAX && !secret.contains('\0'))
+    }
+}
+
 impl fmt::Debug for Hash {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("***")
@@ -110,7 +121,7 @@ pub struct Registration {
     pub password: String,
     /// The URL to ask before a socket is admitted, or empty.
     pub connect_hook: String,
-    /// Its number in signed calls, unless one is to be made up.
+    /// What it is called in signed calls, unless that is to be made up.
     pub id: Option<String>,
     /// Its secret, unless one is to be made up.
     pub secret: Option<String>,
@@ -156,7 +167,7 @@ impl Registered {
 pub struct App {
     /// Its name.
     pub key: AppKey,
-    /// Its number in signed calls, as digits.
+    /// What it is called in signed calls.
     pub id: String,
     /// What signed calls and channel permissions are signed with; the key is the app's.
     pub secret: AppSecret,
@@ -171,9 +182,11 @@ pub struct App {
 }
 
 impl App {
-    /// Whether somebody may choose this id: 1 to 18 digits.
+    /// Whether somebody may choose this id: 1 to 64 letters, digits, `-` and `_`. Those that are made up are digits, which
+    /// every library takes.
     pub fn is_acceptable_id(id: &str) -> bool {
-        (1..=APP_ID_DIGITS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit())
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=APP_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_allowed)
     }
 }
 
@@ -199,11 +212,29 @@ mod tests {
 
     #[test]
     fn a_key_is_one_path_segment_of_printable_text() {
-        for good in ["a", "chat-1", "键", "with blank", &"k".repeat(200)] {
+        for good in ["a", "...", ".a", "chat-1", "键", "with blank", &"k".repeat(200)] {
             assert_eq!(AppKey::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", "a/b", "a\nb", "\u{7f}", &"k".repeat(201)] {
+        for bad in ["", ".", "..", "a/b", "a\nb", "\u{7f}", &"k".repeat(201)] {
             assert!(AppKey::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_a_word_of_letters_digits_and_two_signs() {
+        for good in ["1", "app-id", "A_9", &"i".repeat(64)] {
+            assert!(App::is_acceptable_id(good), "{good}");
+        }
+        for bad in ["", "a b", "a.b", "a/b", "é", &"i".repeat(65)] {
+            assert!(!App::is_acceptable_id(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_bcrypt_does_not_read_counts_unless_the_original_hashed_it() {
+        let (own, old) = (Hash("$2b$10$x".into()), Hash("$2a$05$x".into()));
+        for (secret, is_whole) in [("s".repeat(72), true), ("s".repeat(73), false), ("a\0a".into(), false)] {
+            assert_eq!((own.can_be_of(&secret), old.can_be_of(&secret)), (is_whole, true), "{secret:?}");
         }
     }
 

@@ -144,7 +144,7 @@ fn planned_app(
         let is_fit = App::is_acceptable_id(id);
         if !is_fit {
             left.push(format!(
-                "app {key}: its id is not 1 to 18 digits, so it gets another; see gusher app list --secrets"
+                "app {key}: its id is not 1 to 64 letters, digits, - and _, so it gets another; see gusher app list --secrets"
             ));
         }
         is_fit

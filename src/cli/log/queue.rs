@@ -91,10 +91,12 @@ fn write_all(coming: &Receiver<Item>, outputs: &Mutex<Outputs>, dropped: &Atomic
     }
 }
 
-/// An output that takes nothing, such as a full disk, loses the line; the others have it, and the next line is tried anew.
+/// An output that takes nothing, such as a full disk, loses the line, which is counted; the others have it, and the next
+/// line is tried anew.
 fn write(outputs: &Mutex<Outputs>, line: &[u8]) {
     let mut outputs = outputs.lock().unwrap_or_else(PoisonError::into_inner);
-    outputs.iter_mut().for_each(|output| drop(output.write_all(line).and_then(|()| output.flush())));
+    let written = outputs.iter_mut().map(|output| output.write_all(line).and_then(|()| output.flush()));
+    LOG_LINES_DROPPED.add(written.filter(Result::is_err).count() as u64);
 }
 
 /// Takes one line.

@@ -123,8 +123,10 @@ impl Verifier {
     /// # Errors
     /// [`Unbelievable`].
     pub fn verify(&self, token: &str) -> Result<Claims, Unbelievable> {
-        let claims = |key| jsonwebtoken::decode(token, key, &self.validation).ok();
-        self.keys.iter().find_map(claims).map(|decoded| decoded.claims).ok_or(Unbelievable)
+        let decoded = |key| jsonwebtoken::decode::<Claims>(token, key, &self.validation).ok();
+        let decoded = self.keys.iter().find_map(decoded).ok_or(Unbelievable)?;
+        // Whoever does not know all extensions that are critical must refuse (RFC 7515 section 4.1.11); none is known here.
+        if decoded.header.crit.is_some() { Err(Unbelievable) } else { Ok(decoded.claims) }
     }
 }
 
@@ -237,6 +239,17 @@ mod tests {
         assert!(verifier().verify(&rs512).is_err() && wide.verify(&rs512).is_ok());
         assert!(wide.verify(&token(&claims)).is_err());
         assert!(verifier().verify(&ps256).is_err() && wide.verify(&ps256).is_err());
+    }
+
+    #[test]
+    fn a_token_with_an_extension_that_must_be_understood_is_not_believed() {
+        let key = EncodingKey::from_rsa_pem(PRIVATE_ONE.as_bytes()).unwrap();
+        for names in [vec!["exp".to_owned()], vec!["b64".to_owned(), "other".to_owned()], Vec::new()] {
+            let mut header = Header::new(jsonwebtoken::Algorithm::RS256);
+            header.crit = Some(names);
+            let token = jsonwebtoken::encode(&header, &json!({ "gusher": {} }), &key).unwrap();
+            assert_eq!(verifier().verify(&token), Err(Unbelievable), "{:?}", header.crit);
+        }
     }
 
     #[test]

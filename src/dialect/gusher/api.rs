@@ -53,8 +53,10 @@ pub fn check_registration(registration: &Registration) -> Result<(), Refusal> {
     if account.contains(':') {
         return Err(Refusal::FieldInvalid { field: "auth_account", fault: "contains a colon" });
     }
-    // PostgreSQL has none in a text.
-    for (field, text) in [("auth_account", account), ("connect_hook", connect_hook)] {
+    // PostgreSQL has none in a text, and for bcrypt a secret begins anew behind it.
+    for (field, text) in
+        [("auth_account", account), ("auth_password", password), ("connect_hook", connect_hook)]
+    {
         if text.contains('\0') {
             return Err(Refusal::FieldInvalid { field, fault: "contains a NUL character" });
         }
@@ -75,7 +77,7 @@ pub fn check_registration(registration: &Registration) -> Result<(), Refusal> {
 /// An id that other software knows the app by already. Empty is as good as absent, as with all fields.
 fn app_id(form: &Form) -> Result<Option<String>, Refusal> {
     let Some(id) = form.get("app_id")?.filter(|id| !id.is_empty()) else { return Ok(None) };
-    let fault = "is not 1 to 18 digits";
+    let fault = "is not 1 to 64 letters, digits, - and _";
     App::is_acceptable_id(id)
         .then(|| Some(id.to_owned()))
         .ok_or(Refusal::FieldInvalid { field: "app_id", fault })
@@ -279,11 +281,11 @@ mod tests {
 
     #[test]
     fn an_app_may_bring_its_id() {
-        for good in ["7", "007", &"9".repeat(18)] {
+        for good in ["7", "007", "app-id", &"9".repeat(64)] {
             assert_eq!(register_with("app_id", good).unwrap().id.as_deref(), Some(good));
         }
         assert_eq!(register_with("app_id", "").unwrap().id, None);
-        for bad in ["x", "-1", "1.5", &"9".repeat(19)] {
+        for bad in ["a b", "1.5", "é", &"9".repeat(65)] {
             let refused = register_with("app_id", bad).err();
             assert!(matches!(refused, Some(Refusal::FieldInvalid { field: "app_id", .. })), "{bad}");
         }

@@ -147,7 +147,7 @@ impl Door {
     /// Lets the super admin pass, and the admin of the app that the path names.
     fn enter_app(&self, head: &Parts) -> Result<(Visitor, Arc<LiveApp>), Fault> {
         let visitor = self.enter(head)?;
-        let key = answer::segment(head.uri.path(), APP_PLACE).map_err(|_| Fault::app_unknown())?;
+        let key = answer::name(head.uri.path(), APP_PLACE).map_err(|_| Fault::app_unknown())?;
         let live = self.hub.app(&key).ok().filter(|live| visitor.reaches(live));
         Ok((visitor, live.ok_or_else(Fault::app_unknown)?))
     }

@@ -62,7 +62,7 @@ fn is_public(address: IpAddr) -> bool {
                 is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
             }
             // Teredo and other protocol assignments, documentation, 6to4.
-            [0x2001, 0..0x0200, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] => false,
+            [0x2001, 0..0x0200, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..0x1000, ..] => false,
             // Only these are global unicast by now (RFC 4291): unique local, link-local, multicast are not.
             [first, ..] => first & 0xe000 == 0x2000,
         },
@@ -75,8 +75,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         [0 | 240.., ..] => true,
         // Between a provider and its customers (RFC 6598).
         [100, 64..128, ..] => true,
-        // Protocol assignments; benchmarks.
-        [192, 0, 0, _] | [198, 18 | 19, ..] => true,
+        // Protocol assignments; relays of 6to4 (RFC 7526); benchmarks.
+        [192, 0, 0, _] | [192, 88, 99, _] | [198, 18 | 19, ..] => true,
         _ => false,
     };
     !(is_special
@@ -105,6 +105,8 @@ mod tests {
             "100.63.0.1",
             "100.128.0.1",
             "223.255.255.254",
+            "192.88.98.1",
+            "[3fff:1000::1]",
             "[2606:4700::1111]",
             "[2001:4860:4860::8888]",
             "[::ffff:1.1.1.1]",
@@ -132,6 +134,7 @@ mod tests {
             "100.127.255.255",
             "192.0.0.8",
             "192.0.2.1",
+            "192.88.99.1",
             "198.18.0.1",
             "224.0.0.1",
             "255.255.255.255",
@@ -147,6 +150,8 @@ mod tests {
             "[2001:db8::1]",
             "[2002:7f00:1::]",
             "[2001::1]",
+            "[3fff::1]",
+            "[3fff:fff::1]",
         ] {
             assert!(!is_allowed(host), "{host}");
         }
