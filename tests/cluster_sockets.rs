@@ -286,9 +286,40 @@ async fn gc_033_nonsense_is_told_and_the_socket_stays() {
         let reply = client.next().await;
         assert_eq!((&reply["event"], &reply["data"]["code"]), (&json!("gusher.error"), &json!(code)));
     }
-    client.client.send(Message::Binary("{}".into())).await;
+    client.client.send(Message::Binary("[]".into())).await;
     assert_eq!(client.next().await["data"]["code"], "binary_message");
     client.subscribe("c").await;
+}
+
+#[tokio::test]
+async fn json_in_a_binary_frame_is_read_as_text() {
+    let mut client = ClusterClient::connect(&serve().await, "u", &["c"]).await;
+    let ask = r#"{"event":"gusher.subscribe","data":{"channel":"c"}}"#;
+    // The second is what the JavaScript client sends with its option `binary`.
+    let utf_16: Vec<u8> = ask.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [ask.as_bytes().to_vec(), utf_16] {
+        client.client.send(Message::Binary(bytes.into())).await;
+        assert_eq!(client.next().await["event"], "gusher.subscribe_succeeded");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_refused_is_told_back_cut() {
+    let mut client = ClusterClient::connect(&serve().await, "u", &["c"]).await;
+    let long = "c".repeat(9_000);
+    let one = client.request("gusher.subscribe", json!({ "channel": long })).await;
+    let several = client.request("gusher.multi_subscribe", json!({ "multi_channel": [long] })).await;
+    for (reply, event) in [(one, "gusher.subscribe_error"), (several, "gusher.multi_subscribe_error")] {
+        assert_eq!(reply["event"], event);
+        assert!(reply.to_string().len() < 3_000, "{reply:.100}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_character_in_an_escape_is_a_replacement_character() {
+    let mut client = ClusterClient::connect(&serve().await, "u", &["c*"]).await;
+    client.say(r#"{"event":"gusher.subscribe","data":{"channel":"c\ud83d","\ud83d":1}}"#).await;
+    assert_eq!(client.next().await["data"]["channel"], "c\u{fffd}");
 }
 
 #[tokio::test]

@@ -385,9 +385,46 @@ async fn pc_028_a_client_cannot_speak_for_the_server() {
 #[tokio::test]
 async fn pc_029_a_binary_frame_is_refused_in_words() {
     let (mut client, _) = connect(&server().await).await;
-    client.send(Message::binary(br#"{"event":"pusher:ping"}"#.to_vec())).await;
+    client.send(Message::binary(br#"["pusher:ping"]"#.to_vec())).await;
     assert_eq!(next(&mut client).await["data"]["message"], "Binary frames are not supported");
     still_open(&mut client).await;
+}
+
+#[tokio::test]
+async fn json_in_a_binary_frame_is_read_as_text() {
+    let (mut client, _) = connect(&server().await).await;
+    let ping = r#" {"event":"pusher:ping","more":"é😀"}"#;
+    let utf_16 = |text: &str| text.trim().encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    for bytes in [ping.as_bytes().to_vec(), utf_16(ping)] {
+        client.send(Message::binary(bytes)).await;
+        assert_eq!(next(&mut client).await, json!({ "event": "pusher:pong", "data": "{}" }));
+    }
+    client.send(Message::binary(utf_16("{\"event\":"))).await;
+    assert_eq!(next(&mut client).await["data"]["message"], "Invalid message format");
+    still_open(&mut client).await;
+}
+
+#[tokio::test]
+async fn events_are_taken_as_backends_published_them_before_2013() {
+    let server = server().await;
+    let (mut client, _) = connect(&server).await;
+    subscribe(&mut client, json!({ "channel": "news" })).await;
+    let (path, body) = ("/apps/77/channels/news/events", r#"{"price":1.10}"#);
+    let now = jiff::Timestamp::now().as_second();
+    // As the Perl library signs it: escaped, and a socket that it was not given without a value.
+    let md5 = hex::encode(Md5::digest(body));
+    let query = format!(
+        "auth_key=key&auth_timestamp={now}&auth_version=1.0&body_md5={md5}&name=my+event%21&socket_id"
+    );
+    let signature = hmac_hex(SECRET, &format!("POST\n{path}\n{query}"));
+    let call = server.public_call(Method::POST, &format!("{path}?{query}&auth_signature={signature}"));
+    let answer = send(call.body(body)).await;
+    assert_eq!((answer.status.as_u16(), &*answer.text), (202, "202 ACCEPTED\n"));
+    let event = next(&mut client).await;
+    assert_eq!(event, json!({ "event": "my event!", "channel": "news", "data": body }));
+    let changed = query.replace("event%21", "event%22");
+    let call = server.public_call(Method::POST, &format!("{path}?{changed}&auth_signature={signature}"));
+    assert_eq!(send(call.body(body)).await.status, 401);
 }
 
 #[tokio::test]

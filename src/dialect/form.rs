@@ -1,9 +1,9 @@
 //! Request parameters, found the way Go's `FormValue` finds them (specification, section 1.6).
 //!
 //! The sources are asked in a fixed order: urlencoded body, query, multipart body, JSON body; in each, the first
-//! parameter of a name counts. Nothing is repaired on the way: text that is not UTF-8 is refused when somebody
-//! asks for it, and never reaches a client with replacement characters in it. How large a body may be is not decided
-//! here; how many parameters it may hold is.
+//! parameter of a name counts. Text that is not UTF-8 is refused when somebody asks for it, and never reaches a client
+//! with replacement characters in it; half of a surrogate pair in JSON is U+FFFD ([`json::Text`]). How large a body may
+//! be is not decided here; how many parameters it may hold is.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,6 +15,8 @@ use multer::Multipart;
 use percent_encoding::percent_decode;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::model::json;
 
 /// Parameters of one request, and parts of one multipart body, files included. The calls have five at most; the
 /// limit keeps a body of tiny ones from costing many times its size in memory.
@@ -180,9 +182,9 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members, A::Error> {
         let mut members = Vec::new();
-        while let Some((name, value)) = object.next_entry::<String, &RawValue>()? {
-            match serde_json::from_str::<String>(value.get()) {
-                Ok(text) if !text.is_empty() && members.len() <= FIELDS_MAX => members.push((name, text)),
+        while let Some((name, value)) = object.next_entry::<json::Text, &RawValue>()? {
+            match json::text(value.get()) {
+                Some(text) if !text.is_empty() && members.len() <= FIELDS_MAX => members.push((name.0, text)),
                 _ => {}
             }
         }
@@ -310,6 +312,12 @@ mod tests {
         let form = form("", JSON, r#"{"a":1,"b":"","c":[{"d":"x"}],"b":"later","é":"\u00e9"}"#.as_bytes());
         let found = ["a", "b", "c", "d", "é"].map(|name| get(&form, name));
         assert_eq!(found, [None, Some("later"), None, None, Some("é")]);
+    }
+
+    #[test]
+    fn json_that_is_cut_within_a_character_is_not_missing() {
+        let form = form("", JSON, br#"{"\ud83d":"x","a":"b\ud83d"}"#);
+        assert_eq!((get(&form, "a"), get(&form, "\u{fffd}")), (Some("b\u{fffd}"), Some("x")));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::model::{
     Permissions, Push, Reply, SocketId, UserId,
 };
 
+/// The longest text of a client's that it is told back, in characters. Names of channels fit.
+const ECHOED_CHARS_MAX: usize = 1000;
+
 /// A dialect's memory of one socket.
 #[derive(Clone, Debug)]
 pub enum Session {
@@ -89,6 +92,28 @@ pub struct Complaint {
     pub is_nonsense: bool,
 }
 
+/// The start of what a client sent, to be told back to it: a long text is not sent back several times over.
+fn cut(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(ECHOED_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// The JSON in a binary message, as some clients send it: an object in UTF-8, or in UTF-16 with the low byte first.
+pub fn text_of_binary(message: &[u8]) -> Option<Cow<'_, str>> {
+    match message {
+        [b'{', 0, ..] if message.len().is_multiple_of(2) => {
+            let units = message.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+            Some(Cow::Owned(char::decode_utf16(units).map(|letter| letter.unwrap_or('\u{fffd}')).collect()))
+        }
+        _ => {
+            let is_object = message.trim_ascii_start().starts_with(b"{");
+            std::str::from_utf8(message).ok().filter(|_| is_object).map(Cow::Borrowed)
+        }
+    }
+}
+
 /// What a complaint comes to: its code, if that is a number, and what is said of it.
 pub fn gist(complaint: &Complaint) -> (Option<u16>, String) {
     let text = complaint.texts.first().map_or("", String::as_str);
@@ -149,7 +174,7 @@ pub fn understand(session: &Session, terms: &Terms<'_>, text: &str) -> Result<Op
     }
 }
 
-/// The answer to a binary message, if it gets any.
+/// The answer to a binary message without JSON, if it gets any.
 pub fn refuse_binary(session: &Session) -> Option<Complaint> {
     match session {
         Session::Gusher(_) => None,

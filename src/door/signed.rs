@@ -25,6 +25,7 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/apps/{app_id}/batch_events", post(batch))
         .route("/apps/{app_id}/channels", get(channels))
         .route("/apps/{app_id}/channels/{channel}", get(channel))
+        .route("/apps/{app_id}/channels/{channel}/events", post(channel_event))
         .route("/apps/{app_id}/channels/{channel}/users", get(users))
         .route("/apps/{app_id}/users/{user_id}/terminate_connections", post(terminate))
         // The Python library leaves out the app, and signs this path (quirk Q30).
@@ -43,12 +44,17 @@ impl Call {
         self.head.uri.query().unwrap_or_default()
     }
 
+    /// What the path calls a channel.
+    fn channel_name(&self) -> Result<String, Fault> {
+        answer::segment(self.head.uri.path(), 4).map_err(|refusal| Fault::from(&refusal))
+    }
+
     /// The channel that the path names.
     fn channel(&self) -> Result<ChannelName, Fault> {
-        let name = answer::segment(self.head.uri.path(), 4).map_err(|refusal| Fault::from(&refusal))?;
+        let name = self.channel_name()?;
         ChannelName::parse(&name).map_err(|_| Fault {
             status: StatusCode::BAD_REQUEST,
-            text: format!("Invalid channel name: {name}"),
+            text: format!("Invalid channel name: {name:.200}"),
         })
     }
 }
@@ -61,6 +67,22 @@ async fn event(State(door): State<Arc<Door>>, request: Request) -> Response {
         Ok(api::published(&counts(&door, &call.live, &wanted), wanted.info))
     })
     .await
+}
+
+/// As backends published before 2013; the Perl library still does.
+async fn channel_event(State(door): State<Arc<Door>>, request: Request) -> Response {
+    let response = respond(&door, request, |call| {
+        let channel = call.channel_name()?;
+        let settings = call.live.settings();
+        let publication = api::channel_event(call.query(), &channel, &call.body, &settings)?;
+        door.hub.publish(&call.live, &publication).map_err(|refusal| Fault::from(&refusal))?;
+        Ok(String::new())
+    })
+    .await;
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    (StatusCode::ACCEPTED, "202 ACCEPTED\n").into_response()
 }
 
 async fn batch(State(door): State<Arc<Door>>, request: Request) -> Response {

@@ -48,4 +48,6 @@ pub struct SignIn {
     pub watchlist: Vec<UserId>,
     /// There were more of them than that.
     pub is_watchlist_cut: bool,
+    /// There was something else in it than ids of users, or it was no list.
+    pub is_watchlist_invalid: bool,
 }

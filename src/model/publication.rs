@@ -1,6 +1,5 @@
 //! A publication: what a backend wants delivered, on its way to its target.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{ChannelName, Pattern, SocketId};
@@ -38,14 +37,6 @@ pub struct ValueEvent {
     pub event: Arc<str>,
     /// Its data: the text of a JSON value, byte for byte.
     pub value: Arc<str>,
-}
-
-/// What a JSON value says to those who expect text: a string what is in it, any other its own text.
-pub fn text_of_json(value: &str) -> Cow<'_, str> {
-    match value.starts_with('"').then(|| serde_json::from_str(value)) {
-        Some(Ok(text)) => Cow::Owned(text),
-        _ => Cow::Borrowed(value),
-    }
 }
 
 /// Whom a publication was addressed to when it was accepted (spec D3).

@@ -52,6 +52,8 @@ pub enum Reply<'a> {
     },
     /// It watches no more users than this.
     WatchlistCut(usize),
+    /// What else than ids of users was in its watchlist is not watched.
+    WatchlistInvalid,
 }
 
 /// The last event of a channel that keeps one.

@@ -95,8 +95,11 @@ impl Shard {
                 self.close(slot, close_reply(&close));
             }
             Inbound::Text(text) => self.hear_text(slot, text),
-            Inbound::Binary(_) => {
+            Inbound::Binary(message) => {
                 let Some((_, seat)) = self.channel_seat(slot) else { return };
+                if let Some(text) = dialect::text_of_binary(message) {
+                    return self.hear_text(slot, &text);
+                }
                 let complaint = dialect::refuse_binary(&seat.session);
                 complaint.into_iter().for_each(|complaint| self.complain(slot, &complaint));
             }

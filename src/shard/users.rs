@@ -41,6 +41,9 @@ impl Shard {
         if sign_in.is_watchlist_cut {
             self.reply(slot, &Reply::WatchlistCut(ids_max));
         }
+        if sign_in.is_watchlist_invalid {
+            self.reply(slot, &Reply::WatchlistInvalid);
+        }
     }
 
     /// Forgets whose socket it was; the hub has been told.

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::token::Claims;
 use super::{json, raw, socket};
+use crate::model::json::Text;
 use crate::model::{ChannelFault, ChannelName, PermissionChange, Permissions, Refusal, ValueEvent};
 
 /// What a body that cannot be read is answered.
@@ -107,15 +108,15 @@ impl<'b> Fields<'b> {
 
     fn of(value: &'b RawValue) -> Result<Self, Fault> {
         // An object whose members keep their order, so that the last of several counts; `null` is an empty one.
-        let members: Option<indexmap::IndexMap<String, &RawValue>> = decoded(value)?;
-        let small = |(name, value): (String, &'b RawValue)| (name.to_lowercase(), value);
+        let members: Option<indexmap::IndexMap<Text, &RawValue>> = decoded(value)?;
+        let small = |(name, value): (Text, &'b RawValue)| (name.0.to_lowercase(), value);
         Ok(Self(members.unwrap_or_default().into_iter().map(small).collect()))
     }
 
     /// A string; empty when absent or `null`.
     fn string(&self, name: &str) -> Result<String, Fault> {
-        let value = self.0.get(name).map(|value| decoded::<Option<String>>(value)).transpose()?;
-        Ok(value.flatten().unwrap_or_default())
+        let value = self.0.get(name).map(|value| decoded::<Option<Text>>(value)).transpose()?;
+        Ok(value.flatten().unwrap_or_default().0)
     }
 
     /// The text of the data; that of `null` when absent.
@@ -225,8 +226,9 @@ pub fn added(body: &[u8]) -> Result<PermissionChange, Fault> {
 /// The body cannot be read.
 pub fn replaced(body: &[u8]) -> Result<PermissionChange, Fault> {
     let fields = Fields::read(body)?;
-    let patterns = fields.0.get("channels").map(|value| decoded::<Option<Vec<String>>>(value)).transpose()?;
-    Ok(PermissionChange::Replace(patterns.flatten().map(Permissions::new)))
+    let patterns = fields.0.get("channels").map(|value| decoded::<Option<Vec<Text>>>(value)).transpose()?;
+    let patterns = patterns.flatten().map(|patterns| patterns.into_iter().map(|Text(pattern)| pattern));
+    Ok(PermissionChange::Replace(patterns.map(Permissions::new)))
 }
 
 /// The token that was believed, and a line's end.

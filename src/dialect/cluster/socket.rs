@@ -3,14 +3,13 @@
 //! JSON is taken strictly (E8). What makes no sense is answered with `gusher.error` and counted; what is not permitted
 //! is answered by the error of its own event and is no nonsense.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{json, raw};
-use crate::dialect::Complaint;
 use crate::dialect::pusher::socket::is_own_event;
+use crate::dialect::{Complaint, cut};
+use crate::model::json::{Text, members, text_in};
 use crate::model::{
     Audience, ChannelName, Command, Content, Parting, Permissions, Push, Refusal, Reply, SocketId, UserId,
 };
@@ -88,21 +87,14 @@ impl Nonsense {
     }
 }
 
-/// The members of a JSON object, whose values are not looked into.
-type Fields<'t> = BTreeMap<String, &'t RawValue>;
-
-fn string(fields: &Fields<'_>, name: &str) -> Option<String> {
-    serde_json::from_str(fields.get(name)?.get()).ok()
-}
-
 /// Reads a message of a client.
 ///
 /// # Errors
 /// What to send back.
 pub fn understand(session: &Session, text: &str) -> Result<Command, Complaint> {
     let nonsense = |nonsense: Nonsense| nonsense.complaint(session);
-    let message: Fields<'_> = serde_json::from_str(text).map_err(|_| nonsense(Nonsense::NoJson))?;
-    let event = string(&message, "event").ok_or_else(|| nonsense(Nonsense::NoEvent))?;
+    let message = members(text).ok_or_else(|| nonsense(Nonsense::NoJson))?;
+    let event = text_in(&message, "event").ok_or_else(|| nonsense(Nonsense::NoEvent))?;
     let data = message.get("data").copied().unwrap_or(RawValue::NULL);
     match event.as_str() {
         "gusher.subscribe" => {
@@ -121,25 +113,26 @@ pub fn understand(session: &Session, text: &str) -> Result<Command, Complaint> {
 
 /// The channel that `data` names, if the socket may have to do with it.
 fn permitted(session: &Session, data: &RawValue, error_event: &str) -> Result<ChannelName, Complaint> {
-    let data: Fields<'_> = serde_json::from_str(data.get()).unwrap_or_default();
-    let name = string(&data, "channel").ok_or_else(|| Nonsense::NoChannel.complaint(session))?;
+    let data = members(data.get()).unwrap_or_default();
+    let name = text_in(&data, "channel").ok_or_else(|| Nonsense::NoChannel.complaint(session))?;
     permit(session, &name).ok_or_else(|| Complaint {
-        texts: vec![told(session, error_event, &OneChannel { channel: &name })],
+        texts: vec![told(session, error_event, &OneChannel { channel: &cut(&name) })],
         is_nonsense: false,
     })
 }
 
 fn all_permitted(session: &Session, data: &RawValue) -> Result<Vec<ChannelName>, Complaint> {
-    let data: Fields<'_> = serde_json::from_str(data.get()).unwrap_or_default();
-    let names: Option<Vec<String>> =
+    let data = members(data.get()).unwrap_or_default();
+    let names: Option<Vec<Text>> =
         data.get("multi_channel").map_or(Some(Vec::new()), |names| serde_json::from_str(names.get()).ok());
     let names = names.ok_or_else(|| Nonsense::NoChannels.complaint(session))?;
-    let channels: Option<Vec<ChannelName>> = names.iter().map(|name| permit(session, name)).collect();
+    let channels: Option<Vec<ChannelName>> = names.iter().map(|Text(name)| permit(session, name)).collect();
+    let cut_names: Vec<_> = names.iter().map(|Text(name)| cut(name)).collect();
     channels.filter(|channels| !channels.is_empty()).ok_or_else(|| Complaint {
         texts: vec![told(
             session,
             "gusher.multi_subscribe_error",
-            &channels_told(names.iter().map(String::as_str)),
+            &channels_told(cut_names.iter().map(|name| &**name)),
         )],
         is_nonsense: false,
     })
@@ -221,7 +214,8 @@ pub fn reply(session: &Session, reply: &Reply<'_>) -> Option<String> {
         | Reply::SignedIn(_)
         | Reply::NotSignedIn(_)
         | Reply::Watched { .. }
-        | Reply::WatchlistCut(_) => None,
+        | Reply::WatchlistCut(_)
+        | Reply::WatchlistInvalid => None,
     }
 }
 

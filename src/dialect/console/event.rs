@@ -7,6 +7,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::Fault;
+use crate::model::json::Text;
 use crate::model::{
     AppSettings, ChannelName, Pattern, Publication, Refusal, Target, UserId, ValueEvent, text_of_json,
 };
@@ -43,9 +44,9 @@ enum To {
 struct Typed<'a> {
     target: To,
     #[serde(default)]
-    to: String,
+    to: Text,
     #[serde(default)]
-    event: String,
+    event: Text,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -61,7 +62,7 @@ pub fn read(
 ) -> Result<Wanted, Fault> {
     let typed: Typed<'_> = serde_json::from_slice(body)
         .map_err(|error| Fault::invalid(format!("the body is no event: {error}")))?;
-    let Typed { target, to, event, data } = typed;
+    let Typed { target, to: Text(to), event: Text(event), data } = typed;
     if data.get().len() > settings.max_event_bytes as usize {
         return Err(Fault::too_long(settings.max_event_bytes));
     }

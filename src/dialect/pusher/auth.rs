@@ -1,7 +1,7 @@
 //! The permission to subscribe that an app's backend gives to one socket for one channel (pusher-channels 3.4).
 
-use crate::dialect::Terms;
 use crate::dialect::signature::is_signed;
+use crate::dialect::{Terms, cut};
 use crate::model::{ChannelName, SocketId};
 
 /// Checks `auth`, which is `key:signature`. Signed are the socket, the channel and, whenever the message has it and
@@ -36,13 +36,16 @@ pub fn check_user(terms: &Terms<'_>, socket_id: SocketId, auth: &str, user_data:
 }
 
 fn check(terms: &Terms<'_>, auth: &str, text: &str, purpose: &str, source: &str) -> Result<(), String> {
-    let Some((key, signature)) = auth.split_once(':') else {
+    // A signature has no colon, but a key may have some.
+    let Some((key, signature)) = auth.rsplit_once(':') else {
         return Err(format!("Auth value for {purpose} is invalid: should be of format 'key:signature'"));
     };
-    let secret = terms.secret_of(key).ok_or_else(|| format!("Invalid key in {source}: '{key}'"))?;
+    let secret = terms.secret_of(key).ok_or_else(|| format!("Invalid key in {source}: '{}'", cut(key)))?;
     if !is_signed(&secret.0, text, signature) {
         return Err(format!(
-            "Invalid signature: Expected HMAC SHA256 hex digest of {text}, but got {signature}"
+            "Invalid signature: Expected HMAC SHA256 hex digest of {}, but got {}",
+            cut(text),
+            cut(signature)
         ));
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod data;
 pub mod handshake;
 pub mod socket;
 pub mod webhook;

@@ -6,15 +6,16 @@
 //! the socket stays open. In what is sent, `data` is a JSON string, except in `pusher:error`, where it is an object.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::auth;
+use super::data::data_of;
 use super::handshake::is_integer;
 pub use super::handshake::{ClientKind, Closing, Session};
-use crate::dialect::Terms;
+use crate::dialect::{Terms, cut};
+use crate::model::json::{self as json_text, Members, members, text_in};
 use crate::model::{
     AppSettings, Audience, ChannelFault, ChannelKind, ChannelName, Command, Content, Kept, Member, Parting,
     Push, Refusal, Reply, SignIn, UserId, text_of_json,
@@ -30,27 +31,14 @@ const SIGNED_IN_ALREADY: &str = "Already signed in as another user";
 /// The only name that the dotnet library knows it by.
 const SUBSCRIPTION_ERROR_DOTNET: &str = "pusher_internal:subscription_error";
 
-/// What a client says of itself to the server, as far as the server asks.
-type Fields<'t> = BTreeMap<String, &'t RawValue>;
-
-/// The members of a JSON object; of several with one name the last, as JavaScript has it. Their values are not looked
-/// into, so no nesting costs stack.
-fn fields(text: &str) -> Option<Fields<'_>> {
-    serde_json::from_str(text).ok()
-}
-
-fn string(fields: &Fields<'_>, name: &str) -> Option<String> {
-    serde_json::from_str(fields.get(name)?.get()).ok()
-}
-
 /// Reads a message of a client. `None` is a message that asks for nothing.
 ///
 /// # Errors
 /// What to send back, in this order.
 pub fn understand(session: &Session, terms: &Terms<'_>, text: &str) -> Result<Option<Command>, Vec<String>> {
     let malformed = || vec![error(None, "Invalid message format")];
-    let message = fields(text).ok_or_else(malformed)?;
-    let event = string(&message, "event").ok_or_else(malformed)?;
+    let message = members(text).ok_or_else(malformed)?;
+    let event = text_in(&message, "event").ok_or_else(malformed)?;
     let data = message.get("data").map(|data| data.get());
     match event.as_str() {
         "pusher:ping" => Ok(Some(Command::Ping)),
@@ -62,24 +50,25 @@ pub fn understand(session: &Session, terms: &Terms<'_>, text: &str) -> Result<Op
             Ok(command) => Ok(Some(command)),
             Err(message) => Err(vec![error(None, &message)]),
         },
-        name => Err(vec![error(None, &format!("Unsupported event received on socket: {name}"))]),
+        name => Err(vec![error(None, &format!("Unsupported event received on socket: {}", cut(name)))]),
     }
 }
 
 fn subscribe(session: &Session, terms: &Terms<'_>, data: Option<&str>) -> Result<Command, Vec<String>> {
     let data = decoded_once(data);
-    let data = fields(&data).unwrap_or_default();
-    let name = string(&data, "channel").ok_or_else(|| missing("channel"))?;
-    let refused =
-        |(kind, status, message): SubscriptionFault| not_subscribed(session, &name, kind, status, &message);
+    let data = members(&data).unwrap_or_default();
+    let name = text_in(&data, "channel").ok_or_else(|| missing("channel"))?;
+    let refused = |(kind, status, message): SubscriptionFault| {
+        not_subscribed(session, &cut(&name), kind, status, &message)
+    };
     let channel = channel_name(terms.settings, &name).map_err(|fault| {
         let message = match fault {
-            ChannelFault::Invalid => format!("Invalid channel name: {name}"),
-            ChannelFault::TooLong => format!("Channel name too long: {name}"),
+            ChannelFault::Invalid => format!("Invalid channel name: {}", cut(&name)),
+            ChannelFault::TooLong => format!("Channel name too long: {}", cut(&name)),
         };
         refused((ErrorKind::InvalidChannel, 400, message))
     })?;
-    let channel_data = string(&data, "channel_data");
+    let channel_data = text_in(&data, "channel_data");
     let member = match channel.kind() {
         ChannelKind::Public => None,
         ChannelKind::User => {
@@ -88,7 +77,7 @@ fn subscribe(session: &Session, terms: &Terms<'_>, data: Option<&str>) -> Result
             is_own.then_some(None).ok_or_else(|| refused((ErrorKind::AuthError, 401, message())))?
         }
         kind @ (ChannelKind::Private | ChannelKind::Presence) => {
-            let permission = string(&data, "auth");
+            let permission = text_in(&data, "auth");
             auth::check_channel(
                 terms,
                 session.socket_id,
@@ -120,54 +109,65 @@ pub fn channel_name(settings: &AppSettings, name: &str) -> Result<ChannelName, C
 /// Reads who has signed in (pusher-channels 8.1).
 fn sign_in(session: &Session, terms: &Terms<'_>, data: Option<&str>) -> Result<Command, Vec<String>> {
     let data = decoded_once(data);
-    let data = fields(&data).unwrap_or_default();
-    let required = |name| string(&data, name).filter(|text| !text.is_empty()).ok_or_else(|| missing(name));
+    let data = members(&data).unwrap_or_default();
+    let required = |name| text_in(&data, name).filter(|text| !text.is_empty()).ok_or_else(|| missing(name));
     let (permission, user_data) = (required("auth")?, required("user_data")?);
     let refused = |message: &str| vec![error(Some(SIGN_IN_REFUSED), message)];
     auth::check_user(terms, session.socket_id, &permission, &user_data)
         .map_err(|message| refused(&message))?;
-    let user = fields(&user_data).ok_or_else(|| refused("user_data is not a JSON object"))?;
+    let user = members(&user_data).ok_or_else(|| refused("user_data is not a JSON object"))?;
     let is_id =
         |id: &String| ChannelName::is_word(id) && id.len() <= terms.settings.max_user_id_length as usize;
-    let id = string(&user, "id").filter(is_id).ok_or_else(|| refused("user_data has no valid id"))?;
+    let id = text_in(&user, "id").filter(is_id).ok_or_else(|| refused("user_data has no valid id"))?;
     let user_id = UserId::parse(&id).map_err(|_| refused("user_data has no valid id"))?;
     if terms.signed_in.is_some_and(|own| own.user != user_id) {
         return Err(refused(SIGNED_IN_ALREADY));
     }
     let info = user.get("user_info").map_or("{}", |info| info.get());
-    let (watchlist, is_watchlist_cut) = watchlist(terms.settings, &user);
-    let member = Member { user: user_id, info: info.into() };
-    Ok(Command::SignIn(SignIn { member, user_data: user_data.into(), watchlist, is_watchlist_cut }))
+    let list = user.get("watchlist").map(|list| list.get());
+    let mut sign_in = SignIn {
+        member: Member { user: user_id, info: info.into() },
+        user_data: user_data.as_str().into(),
+        watchlist: Vec::new(),
+        is_watchlist_cut: false,
+        is_watchlist_invalid: false,
+    };
+    if let Some(list) = list.filter(|list| terms.settings.watchlists && *list != "null") {
+        watch(terms.settings, list, &mut sign_in);
+    }
+    Ok(Command::SignIn(sign_in))
 }
 
-/// The users to watch, each named once and no more than the app allows; and whether there were more.
-fn watchlist(settings: &AppSettings, user: &Fields<'_>) -> (Vec<UserId>, bool) {
-    if !settings.watchlists {
-        return (Vec::new(), false);
+/// Reads the users to watch: each is named once, and there are no more than the app allows.
+fn watch(settings: &AppSettings, list: &str, sign_in: &mut SignIn) {
+    let ids: Option<Vec<&RawValue>> = serde_json::from_str(list).ok();
+    sign_in.is_watchlist_invalid = ids.is_none();
+    let mut users = indexmap::IndexSet::new();
+    for id in ids.unwrap_or_default() {
+        match id_of(id.get()).and_then(|id| UserId::parse(&id).ok()) {
+            Some(user) => drop(users.insert(user)),
+            None => sign_in.is_watchlist_invalid = true,
+        }
     }
-    let ids = user.get("watchlist").and_then(|list| serde_json::from_str::<Vec<String>>(list.get()).ok());
-    let ids: indexmap::IndexSet<UserId> =
-        ids.unwrap_or_default().iter().filter_map(|id| UserId::parse(id).ok()).collect();
     let ids_max = settings.max_watchlist_ids as usize;
-    let is_cut = ids.len() > ids_max;
-    (ids.into_iter().take(ids_max).collect(), is_cut)
+    sign_in.is_watchlist_cut = users.len() > ids_max;
+    sign_in.watchlist = users.into_iter().take(ids_max).collect();
 }
 
 fn unsubscribe(data: Option<&str>) -> Result<Command, Vec<String>> {
     let data = decoded_once(data);
-    let data = fields(&data).unwrap_or_default();
-    let name = string(&data, "channel").ok_or_else(|| missing("channel"))?;
+    let data = members(&data).unwrap_or_default();
+    let name = text_in(&data, "channel").ok_or_else(|| missing("channel"))?;
     // No socket is in a channel that cannot be.
     match ChannelName::parse(&name) {
         Ok(channel) => Ok(Command::Unsubscribe(channel)),
-        Err(_) => Err(vec![error(None, &no_subscription(&name))]),
+        Err(_) => Err(vec![error(None, &no_subscription(&cut(&name)))]),
     }
 }
 
 /// The object in `data`, which some clients send as JSON text within a JSON string.
 fn decoded_once(data: Option<&str>) -> Cow<'_, str> {
-    let data = data.unwrap_or_default();
-    serde_json::from_str(data).map_or(Cow::Borrowed(data), Cow::Owned)
+    json_text::text_of_json(data.unwrap_or_default())
 }
 
 fn missing(parameter: &str) -> Vec<String> {
@@ -189,8 +189,11 @@ fn member(terms: &Terms<'_>, channel_data: Option<&str>) -> Result<Member, Subsc
             .ok_or_else(|| invalid("channel_data is required to subscribe to a presence channel"));
     };
     let settings = terms.settings;
-    let data = fields(channel_data).ok_or_else(|| invalid("channel_data is not a JSON object"))?;
-    let id = user_id(&data).ok_or_else(|| invalid("channel_data has no user_id"))?;
+    let data = members(channel_data).ok_or_else(|| invalid("channel_data is not a JSON object"))?;
+    let id = data
+        .get("user_id")
+        .and_then(|id| id_of(id.get()))
+        .ok_or_else(|| invalid("channel_data has no user_id"))?;
     if id.chars().count() > settings.max_member_id_length as usize {
         return Err(too_long("user_id", settings.max_member_id_length, "characters"));
     }
@@ -203,16 +206,15 @@ fn member(terms: &Terms<'_>, channel_data: Option<&str>) -> Result<Member, Subsc
 }
 
 /// A string that is not empty, or the digits of an integer.
-fn user_id(data: &Fields<'_>) -> Option<String> {
-    let raw = data.get("user_id")?.get();
-    if is_integer(raw) {
-        return Some(raw.to_owned());
+fn id_of(json: &str) -> Option<String> {
+    if is_integer(json) {
+        return Some(json.to_owned());
     }
-    string(data, "user_id").filter(|id| !id.is_empty())
+    json_text::text(json).filter(|id| !id.is_empty())
 }
 
 /// Reads a client event (pusher-channels 9). Whatever else is in the message goes no further.
-fn client_event(terms: &Terms<'_>, message: &Fields<'_>, event: &str) -> Result<Command, String> {
+fn client_event(terms: &Terms<'_>, message: &Members<'_>, event: &str) -> Result<Command, String> {
     let settings = terms.settings;
     if !settings.client_events {
         return Err(
@@ -220,7 +222,7 @@ fn client_event(terms: &Terms<'_>, message: &Fields<'_>, event: &str) -> Result<
                 .to_owned(),
         );
     }
-    let channel = string(message, "channel").ok_or("Missing parameter: channel")?;
+    let channel = text_in(message, "channel").ok_or("Missing parameter: channel")?;
     let channel = ChannelName::parse(&channel)
         .ok()
         .filter(|channel| matches!(channel.kind(), ChannelKind::Private | ChannelKind::Presence))
@@ -232,7 +234,7 @@ fn client_event(terms: &Terms<'_>, message: &Fields<'_>, event: &str) -> Result<
         let chars_max = settings.max_event_name_length;
         return Err(format!("The event name exceeds the allowed maximum ({chars_max} characters)"));
     }
-    let data = stringified(message.get("data").map(|data| data.get())).ok_or("Invalid message format")?;
+    let data = data_of(message.get("data").map_or("null", |data| data.get()));
     if data.len() > settings.max_event_bytes as usize {
         let bytes_max = settings.max_event_bytes;
         return Err(format!(
@@ -240,28 +242,6 @@ fn client_event(terms: &Terms<'_>, message: &Fields<'_>, event: &str) -> Result<
         ));
     }
     Ok(Command::Publish { channel, event: event.into(), data: data.into() })
-}
-
-/// A JSON value as subscribers get it: a string unchanged, any other as its text without blanks. `None` if a string
-/// is no Unicode.
-fn stringified(data: Option<&str>) -> Option<String> {
-    match data {
-        Some(text) if text.starts_with('"') => serde_json::from_str(text).ok(),
-        Some(text) => Some(compact(text)),
-        None => Some("null".to_owned()),
-    }
-}
-
-/// Valid JSON without the blanks between its tokens. The tokens keep their spelling, so no number loses a digit.
-fn compact(json: &str) -> String {
-    let (mut in_string, mut escaped) = (false, false);
-    let is_kept = |letter: &char| {
-        let kept = in_string || !letter.is_ascii_whitespace();
-        in_string ^= *letter == '"' && !escaped;
-        escaped = in_string && *letter == '\\' && !escaped;
-        kept
-    };
-    json.chars().filter(is_kept).collect()
 }
 
 /// A message with string `data`, in the order in which its members are written.
@@ -335,6 +315,9 @@ pub fn reply(session: &Session, reply: &Reply<'_>) -> Vec<String> {
                 Some(4302),
                 &format!("The watchlist has more than {ids_max} ids; the rest is not watched"),
             )]
+        }
+        Reply::WatchlistInvalid => {
+            vec![error(None, "The watchlist is no list of user ids; what else is in it is not watched")]
         }
     }
 }

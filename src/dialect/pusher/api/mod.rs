@@ -14,6 +14,6 @@ mod signed;
 pub use answer::{batched, channel, channels, published, users};
 pub use attributes::Info;
 pub use fault::{Fault, fault_body};
-pub use publish::{Wanted, batch, event};
+pub use publish::{Wanted, batch, channel_event, event};
 pub use query::{channel_query, channels_query, users_query};
 pub use signed::{Claim, SignedCall, auth_key, authenticate};

@@ -16,7 +16,10 @@ pub fn channels_query(query: &str) -> Result<(Option<String>, Info), Fault> {
     let prefix = parameters.get("filter_by_prefix");
     let info = info(&parameters)?.without_cache()?;
     if info.user_count && !prefix.is_some_and(|prefix| prefix.starts_with("presence-")) {
-        return Err(Fault::invalid("user_count needs a filter_by_prefix that begins with presence-"));
+        // The spelling is Pusher's; suites of libraries compare it.
+        return Err(Fault::invalid(
+            "user_count may only be requested for presence channels - please supply filter_by_prefix begining with presence-",
+        ));
     }
     Ok((prefix.map(str::to_owned), info))
 }
@@ -35,7 +38,7 @@ pub fn channel_query(query: &str, channel: &ChannelName) -> Result<Info, Fault> 
 /// It is no presence channel, or there are parameters that this call does not have.
 pub fn users_query(query: &str, channel: &ChannelName) -> Result<bool, Fault> {
     if channel.kind() != ChannelKind::Presence {
-        return Err(Fault::invalid("users are known of presence channels only"));
+        return Err(Fault::invalid("Users can only be retrieved for presence channels"));
     }
     let parameters = Parameters::read(query);
     let known = |name: &str| name.starts_with("auth_") || matches!(name, "body_md5" | "with_user_info");

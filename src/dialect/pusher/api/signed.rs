@@ -2,7 +2,7 @@
 //! (pusher-channels 13).
 //!
 //! What is signed are the values as they were before they were escaped for the URL, since libraries and proxies do
-//! not agree on what to escape. A path may be signed either way.
+//! not agree on what to escape. A path may be signed either way, and a query also as it was written.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -139,8 +139,11 @@ fn check_signature(
         Ok(Cow::Owned(path)) => Some(text(&path)),
         _ => None,
     };
+    // The Perl library signs the pairs as it writes them.
+    let written = || format!("{}\n{}\n{}", call.method, call.path, written_pairs(call.query));
     let is_valid = is_signed(secret, &as_sent, signature)
-        || unescaped.is_some_and(|text| is_signed(secret, &text, signature));
+        || unescaped.is_some_and(|text| is_signed(secret, &text, signature))
+        || is_signed(secret, &written(), signature);
     if is_valid {
         return Ok(());
     }
@@ -148,6 +151,14 @@ fn check_signature(
         "Invalid signature: you should have sent HmacSHA256Hex(\"{}\", your_secret_key), but you sent \"{signature}\"",
         as_sent.replace('\n', "\\n")
     )))
+}
+
+/// All of a query but its signature, still escaped, sorted by name.
+fn written_pairs(query: &str) -> String {
+    let name = |pair: &&str| pair.split('=').next().unwrap_or_default().to_owned();
+    let mut pairs: Vec<_> = query.split('&').filter(|pair| name(pair) != "auth_signature").collect();
+    pairs.sort_by_key(name);
+    pairs.join("&")
 }
 
 /// The parameters of a query as they are signed: unescaped, names in lower case, arrays joined.
