@@ -250,6 +250,8 @@ pub struct NodeMetrics {
     pub facts_skipped: Counter,
     /// Messages of other nodes that were dropped because this one was too slow.
     pub facts_lost: Counter,
+    /// Publications of other nodes that came after later ones, and were dropped.
+    pub facts_late: Counter,
     /// Publications delivered here alone because the bus was down.
     pub facts_unsent: Counter,
     /// Publications of other nodes dropped as too much waited for the shards, or for patterns.
@@ -296,6 +298,7 @@ impl Default for NodeMetrics {
             kept_events_given_up: Counter::default(),
             facts_skipped: Counter::default(),
             facts_lost: Counter::default(),
+            facts_late: Counter::default(),
             facts_unsent: Counter::default(),
             relays_shed: Counter::default(),
             relays_unmatched: Counter::default(),

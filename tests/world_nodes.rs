@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use gusher::dialect::signature::hmac_hex;
 use gusher::hub::Stale;
-use gusher::model::{AppKey, AppSettings, ChannelName, Publication, SocketId, Target, Webhook};
+use gusher::model::{AppKey, AppSettings, ChannelName, Publication, Refusal, SocketId, Target, Webhook};
 use nodes::{APP, Nodes};
 use proptest::prelude::*;
 use seeds::histories;
@@ -230,7 +230,12 @@ impl History {
             except: except.map(|low| SocketId { high: 1, low }),
         };
         let at = &self.nodes.nodes[&node];
-        at.world.hub.publish(&at.app, &publication).unwrap();
+        match at.world.hub.publish(&at.app, &publication) {
+            Ok(_) => {}
+            // Who hears nothing for long takes itself for cut off.
+            Err(Refusal::BusDown) => return,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
         // Who stands still hears it later.
         let frozen = self.frozen.iter().filter(|(node, _)| !self.cut_off.contains(node));
         let frozen = frozen.flat_map(|(_, lost)| lost).filter(|(_, name, _)| *name == channel);
@@ -238,6 +243,13 @@ impl History {
         for client in there.filter(|client| Some(**client) != except) {
             self.owed.entry(*client).or_default().push(format!("{channel} {event}"));
         }
+    }
+
+    fn try_publish(&self, node: u64, channel: &str) -> Result<(), Refusal> {
+        let (target, event, data) = (Target::Channels(vec![named(channel)]), "e".into(), "{}".into());
+        let at = &self.nodes.nodes[&node];
+        let publication = Publication { target, event, data, except: None };
+        at.world.hub.publish(&at.app, &publication).map(drop)
     }
 
     /// The clients of a node are in no channel any more, as others see it. Returns where they were.
@@ -299,6 +311,15 @@ impl History {
         self.settle();
     }
 
+    /// The same happens to one whose bus does not say that it carries nothing.
+    fn silence(&mut self, node: usize) {
+        let node = self.any_node(node);
+        self.settle();
+        self.nodes.bus.cut(&node.to_string());
+        self.cut_off.insert(node);
+        self.miss(node);
+    }
+
     fn cut_off_node(&mut self, node: u64) {
         self.take_bus(node);
         self.cut_off.insert(node);
@@ -329,7 +350,10 @@ impl History {
     fn thaw(&mut self) {
         for (node, lost) in std::mem::take(&mut self.frozen) {
             match self.cut_off.remove(&node) {
-                true => self.nodes.bus.bring_up(&node.to_string()),
+                true => {
+                    self.nodes.bus.mend(&node.to_string());
+                    self.nodes.bus.bring_up(&node.to_string());
+                }
                 false => self.nodes.thaw(node),
             }
             for channel in CHANNELS {
@@ -447,6 +471,8 @@ enum Step {
     Freeze(usize),
     /// A node has no bus for so long.
     CutOff(usize),
+    /// The same, and its bus says that it is there.
+    Silence(usize),
     /// One node after the other, from this one on, has no bus for so long, until none has; then all are back at once.
     CutOffAll(usize),
     /// Who stood still goes on, and who was cut off is back.
@@ -501,6 +527,7 @@ fn any_steps(mishaps: Mishaps) -> impl Strategy<Value = Vec<Step>> {
         (dead, any().prop_map(Step::Stop).boxed()),
         (dead, any().prop_map(Step::Freeze).boxed()),
         (dead, any().prop_map(Step::CutOff).boxed()),
+        (dead, any().prop_map(Step::Silence).boxed()),
         (dead, any().prop_map(Step::CutOffAll).boxed()),
         (2 * dead, Just(Step::Thaw).boxed()),
         (dead, any().prop_map(Step::Stumble).boxed()),
@@ -523,13 +550,19 @@ fn run(history: &mut History, step: &Step, settled: bool) {
         Step::HoldUp(node) => history.nodes.bus.hold_up(&history.any_node(node).to_string()),
         Step::LetThrough => history.hear_all(),
         Step::Lose(node, frames) => history.nodes.bus.lose(&history.any_node(node).to_string(), frames),
-        Step::Kill(_) | Step::Stop(_) | Step::Freeze(_) | Step::CutOff(_) | Step::Stumble(_)
+        Step::Kill(_)
+        | Step::Stop(_)
+        | Step::Freeze(_)
+        | Step::CutOff(_)
+        | Step::Silence(_)
+        | Step::Stumble(_)
             if history.awake() < 2 => {}
         Step::CutOffAll(first) => history.cut_off_all(first),
         Step::Kill(node) => history.kill(node),
         Step::Stop(node) => history.stop(node),
         Step::Freeze(node) => history.freeze(node),
         Step::CutOff(node) => history.cut_off(node),
+        Step::Silence(node) => history.silence(node),
         Step::Thaw => history.thaw(),
         Step::Stumble(node) => {
             let node = history.any_node(node);
@@ -724,6 +757,54 @@ fn what_the_last_that_told_said_of_the_dead_is_known_when_all_return_at_once() {
     ["1", "2"].iter().for_each(|node| history.nodes.bus.bring_up(node));
     history.nodes.pass(2 * UNTIL_BURIED);
     assert_eq!(history.nodes.told, ["news occupied", "news vacated", "news occupied"]);
+}
+
+#[test]
+fn who_does_not_hear_itself_knows_that_it_is_cut_off_before_others_take_it_for_dead() {
+    let mut history = History::new(2);
+    let client = history.connect(0);
+    history.subscribe(client, "presence-room", 0);
+    history.settle();
+    let told = history.nodes.told.clone();
+    history.nodes.bus.cut("1");
+    history.nodes.pass(Duration::from_millis(1_750));
+    let hub = |history: &History, node: u64| history.nodes.nodes[&node].world.hub.clone();
+    assert_eq!(hub(&history, 2).bus_state().unwrap().nodes, 2, "the other does not know yet");
+    assert!(!hub(&history, 1).is_joined());
+    let refusal = history.try_publish(1, "news").unwrap_err();
+    assert!(matches!(refusal, Refusal::BusDown), "{refusal:?}");
+    assert!(history.try_publish(2, "news").is_ok());
+    // It takes nobody for dead, and tells webhooks nothing.
+    history.unsubscribe(client, "presence-room");
+    history.nodes.pass(2 * UNTIL_BURIED);
+    assert_eq!(hub(&history, 1).bus_state().unwrap().nodes, 2);
+    assert_eq!(hub(&history, 2).bus_state().unwrap().nodes, 1);
+    let gone = ["presence-room - u0", "presence-room vacated"];
+    assert_eq!(history.nodes.told, [&told[..], &gone.map(str::to_owned)].concat());
+    history.nodes.bus.mend("1");
+    history.nodes.pass(UNTIL_BURIED);
+    assert!(hub(&history, 1).is_joined());
+    assert!(history.try_publish(1, "news").is_ok());
+    history.webhooks_know();
+}
+
+#[test]
+fn what_a_node_sent_before_its_connection_broke_does_not_come_after_what_it_sent_since() {
+    let mut history = History::new(2);
+    let client = history.connect(1);
+    history.subscribe(client, "news", 0);
+    history.settle();
+    history.nodes.bus.hold_up("1");
+    history.publish(0, "news", None);
+    history.nodes.bus.leave_behind("1");
+    history.owed.clear();
+    history.publish(0, "news", None);
+    history.settle();
+    history.nodes.bus.deliver_late("1");
+    history.publish(0, "news", None);
+    history.settle();
+    history.all_heard();
+    assert_eq!(history.nodes.nodes[&2].world.hub.metrics.facts_late.get(), 1);
 }
 
 /// Time passes by the tick until a node that just starts has joined; how long that took.

@@ -208,6 +208,11 @@ fn bus(hub: &Hub) -> Vec<Family> {
             metrics.facts_skipped.get(),
         ),
         Family::counter(
+            "gusher_bus_publications_late",
+            "Publications of other nodes dropped because later ones came before them",
+            metrics.facts_late.get(),
+        ),
+        Family::counter(
             "gusher_bus_publications_unsent",
             "Publications delivered on this node alone because the bus was down",
             metrics.facts_unsent.get(),

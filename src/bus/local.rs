@@ -31,6 +31,10 @@ struct Member {
     to_lose: u64,
     /// What it said while its word is held up, in order.
     held_up: Option<VecDeque<Said>>,
+    /// Nothing gets through to it or from it, and nobody is told.
+    is_cut: bool,
+    /// What it said over a connection that broke, and is under way.
+    left_behind: VecDeque<Said>,
 }
 
 /// What a node says to its bus.
@@ -55,7 +59,14 @@ impl LocalBus {
     pub fn join(&self, name: &str, events_max: usize) -> (Arc<dyn Bus>, mpsc::Receiver<BusEvent>) {
         let (events, receiver) = Events::new(events_max);
         events.set_up(true);
-        let member = Member { events, subjects: HashSet::new(), to_lose: 0, held_up: None };
+        let member = Member {
+            events,
+            subjects: HashSet::new(),
+            to_lose: 0,
+            held_up: None,
+            is_cut: false,
+            left_behind: VecDeque::new(),
+        };
         let former = self.members().insert(name.to_owned(), member);
         assert!(former.is_none(), "a node joined twice under one name");
         (Arc::new(LocalNode { bus: self.clone(), name: name.to_owned() }), receiver)
@@ -70,6 +81,16 @@ impl LocalBus {
     /// Brings a node's bus up again, with all that it follows.
     pub fn bring_up(&self, name: &str) {
         self.set_up(name, true);
+    }
+
+    /// From now on no frame gets through to a node or from it, and its bus goes on saying that it is up.
+    pub fn cut(&self, name: &str) {
+        self.set_cut(name, true);
+    }
+
+    /// Frames get through again.
+    pub fn mend(&self, name: &str) {
+        self.set_cut(name, false);
     }
 
     /// Drops the next `frames` frames on their way to a node, and tells it.
@@ -94,6 +115,27 @@ impl LocalBus {
         said.into_iter().flatten().for_each(|said| take_in(&mut members, name, said));
     }
 
+    /// What is held up of a node stays under way on a connection that broke: what the node says from now on goes past it.
+    pub fn leave_behind(&self, name: &str) {
+        if let Some(member) = self.members().get_mut(name) {
+            let held_up = member.held_up.take().unwrap_or_default();
+            member.left_behind.extend(held_up);
+        }
+    }
+
+    /// What was left behind arrives.
+    pub fn deliver_late(&self, name: &str) {
+        let mut members = self.members();
+        let said = members.get_mut(name).map(|member| std::mem::take(&mut member.left_behind));
+        said.into_iter().flatten().for_each(|said| take_in(&mut members, name, said));
+    }
+
+    fn set_cut(&self, name: &str, is_cut: bool) {
+        if let Some(member) = self.members().get_mut(name) {
+            member.is_cut = is_cut;
+        }
+    }
+
     fn set_up(&self, name: &str, is_up: bool) {
         if let Some(member) = self.members().get_mut(name) {
             member.events.set_up(is_up);
@@ -108,6 +150,7 @@ impl LocalBus {
 /// What a node said has arrived.
 fn take_in(members: &mut HashMap<String, Member>, name: &str, said: Said) {
     match (said, members.get_mut(name)) {
+        (Said::Send(..), Some(member)) if member.is_cut => {}
         (Said::Send(subject, frame), _) => {
             members.values_mut().for_each(|member| member.receive(&subject, &frame));
         }
@@ -119,7 +162,7 @@ fn take_in(members: &mut HashMap<String, Member>, name: &str, said: Said) {
 
 impl Member {
     fn receive(&mut self, subject: &str, frame: &Bytes) {
-        if !self.events.is_up() || !self.subjects.contains(subject) {
+        if self.is_cut || !self.events.is_up() || !self.subjects.contains(subject) {
             return;
         }
         if self.to_lose > 0 {

@@ -96,6 +96,7 @@ mod tests {
             user: UserId::parse("u").ok(),
             except: Some(SocketId { high: 1, low: 2 }),
             kept_ms: Some(3),
+            number: 4,
             data: data.into(),
         })
     }

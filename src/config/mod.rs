@@ -321,6 +321,8 @@ pub struct BusConfig {
     pub prefix: String,
     /// While the bus is down publications are delivered on this node alone, instead of being refused.
     pub delivers_locally: bool,
+    /// After so much time without the others the sockets of a node are closed; never, if none.
+    pub isolated_close: Option<Duration>,
     /// How long a node waits at its start until it knows what the others hold.
     pub join_time_max: Duration,
     /// What may wait to go out, in bytes.

@@ -105,6 +105,7 @@ pub(super) struct TypedBus {
     pub ca_file: String,
     pub prefix: String,
     pub when_down: String,
+    pub isolated_close_seconds: i64,
     pub join_seconds_max: i64,
     pub buffer_bytes_max: i64,
 }
@@ -269,6 +270,7 @@ impl Default for Typed {
                 ca_file: String::new(),
                 prefix: "gusher".into(),
                 when_down: "refuse".into(),
+                isolated_close_seconds: 10,
                 join_seconds_max: 5,
                 buffer_bytes_max: 8_388_608,
             },

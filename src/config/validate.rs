@@ -295,6 +295,8 @@ impl Check {
         if !matches!(typed.when_down.as_str(), "refuse" | "local") {
             self.find("bus.when_down must be refuse or local");
         }
+        let isolated_close =
+            self.seconds("bus.isolated_close_seconds", typed.isolated_close_seconds, 0..=86_400);
         let join_time_max = self.seconds("bus.join_seconds_max", typed.join_seconds_max, 1..=300);
         let buffer_bytes_max = self.count("bus.buffer_bytes_max", typed.buffer_bytes_max, 64 * KIB..=GIB);
         let kind = match typed.kind.as_str() {
@@ -328,6 +330,7 @@ impl Check {
             ca_file: file(typed.ca_file),
             prefix: typed.prefix,
             delivers_locally: typed.when_down == "local",
+            isolated_close: Some(isolated_close).filter(|time| !time.is_zero()),
             join_time_max,
             buffer_bytes_max,
         })

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use indexmap::IndexMap;
 
 use super::agenda::Millis;
+use super::arrivals::Arrivals;
 use super::attendance::{Attendance, Learned};
 use super::directory::{ShardIndex, ShardSet};
 use super::follows::FollowNumber;
@@ -90,6 +91,8 @@ struct Channel {
     counted: Option<Millis>,
     /// What webhooks were last told of it, on whichever node.
     count_told: usize,
+    /// What other nodes published here.
+    arrivals: Arrivals,
 }
 
 /// The channels of one app.
@@ -293,6 +296,11 @@ impl Channels {
     /// The shards that hold subscriptions of a channel.
     pub fn shards(&self, name: &ChannelName) -> ShardSet {
         self.occupied.get(name).map(|channel| channel.shards).unwrap_or_default()
+    }
+
+    /// A numbered publication of another node has arrived. Whether a later one of that node came before it.
+    pub fn is_late(&mut self, name: &ChannelName, node: NodeId, number: u64) -> bool {
+        self.occupied.get_mut(name).is_some_and(|channel| channel.arrivals.is_late(node, number))
     }
 
     /// How many subscribe to a channel.

@@ -9,13 +9,14 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use super::agenda::Millis;
+use super::arrivals::Arrivals;
 use super::bearers::Bearers;
 use super::channels::Channels;
 use super::follows::FollowNumber;
 use super::holders::{Holders, Tally};
 use super::ledger::{Ledger, Matter};
 use super::users::Users;
-use crate::model::{Item, Reach, Share, UserId};
+use crate::model::{Item, NodeId, Reach, Recipients, Share, UserId};
 
 /// The most shards a node may have: one bit each.
 pub const SHARDS_MAX: usize = 64;
@@ -72,9 +73,21 @@ pub struct Directory {
     pub signed_in: Users,
     /// What webhooks are still to be told.
     pub ledger: Ledger,
+    /// What other nodes published here to no channel.
+    arrivals: Arrivals,
 }
 
 impl Directory {
+    /// A numbered publication of another node has arrived. Whether it comes too late to be delivered in order.
+    pub fn is_late(&mut self, to: &Recipients, node: NodeId, number: u64) -> bool {
+        match to {
+            Recipients::Channel(channel) => self.channels.is_late(channel, node, number),
+            // Its time is that at which its users were found.
+            Recipients::UsersMatching(_) => false,
+            _ => self.arrivals.is_late(node, number),
+        }
+    }
+
     /// Lists a socket of `user` on `shard`.
     pub fn join(&mut self, user: &UserId, shard: ShardIndex) {
         let online = match self.users.get_mut(user) {

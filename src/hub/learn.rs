@@ -54,7 +54,7 @@ impl Hub {
                 return Some(Stale::AnyApp);
             }
             BusEvent::Down => {
-                link.set_up(false);
+                link.set_up(false, self.agenda.now());
                 self.release(link, link.follows.drawn());
                 tracing::warn!("the bus is down");
             }
@@ -67,7 +67,14 @@ impl Hub {
             BusEvent::Frame(frame) => match wire::decode(frame) {
                 Ok((sender, Fact::Followed(number))) if sender == link.me() => {
                     link.set_hears(number, self.agenda.now());
+                    if lock(&link.isolation).receive(number) {
+                        self.changes.notify_one();
+                    }
                     self.release(link, number);
+                    if link.is_cut_off() && link.hears_since().is_some() {
+                        self.come_up(link);
+                        return Some(Stale::AnyApp);
+                    }
                 }
                 Ok((sender, _)) if sender == link.me() => {}
                 Ok((sender, fact)) => return self.learn(link, sender, fact),
@@ -81,16 +88,11 @@ impl Hub {
     pub(super) fn follow(&self, link: &Link, subject: &str) -> FollowNumber {
         link.follow(subject);
         let number = link.follows.draw();
-        if self.probe(link, number) == Err(NotSent::Down) {
+        if link.probe(number) == Err(NotSent::Down) {
             // It is followed before the bus is up again, and nothing comes until then.
             self.release(link, number);
         }
         number
-    }
-
-    /// Asks the bus whether it follows all that was asked for up to this number.
-    fn probe(&self, link: &Link, number: FollowNumber) -> Result<(), NotSent> {
-        link.send(&link.only(link.me()), &Fact::Followed(number))
     }
 
     /// Whoever waited for the bus to follow what was asked for up to this number goes on.
@@ -105,9 +107,10 @@ impl Hub {
             self.metrics.follows_late.add(1);
             self.release(link, number);
         }
-        if link.follows.is_awaited() || link.is_up() && link.hears_since().is_none() {
+        let is_awaited = link.follows.is_awaited() || lock(&link.isolation).is_awaited();
+        if is_awaited || link.is_up() && link.hears_since().is_none() {
             // A probe that cannot be sent, or is lost, is sent again.
-            let _ = self.probe(link, link.follows.drawn());
+            let _ = link.probe(link.follows.drawn());
         }
     }
 
@@ -139,7 +142,7 @@ impl Hub {
     /// gets it.
     pub(super) fn relay(&self, relay: impl FnOnce() -> Relay) -> Result<(), Refusal> {
         let Some(link) = &self.link else { return Ok(()) };
-        let relay = relay();
+        let relay = Relay { number: link.next_relay(), ..relay() };
         let subject = match &relay.to {
             // Every node keeps the last event, so that whoever comes first anywhere is told.
             Recipients::Channel(channel) if channel.is_cached() => link.everybody(),
@@ -186,14 +189,16 @@ impl Hub {
     pub(super) fn tick_link(&self, last: Millis) {
         let Some(link) = &self.link else { return };
         let now = self.agenda.now();
+        let stood_still = Some(now - last).filter(|time| *time > BEAT_EVERY_MS);
         self.look_at_follows(link, now);
+        self.look_at_isolation(link, stood_still.unwrap_or_default());
         let mut peers = lock(&link.peers);
         if !link.is_up() {
             return;
         }
         // Whoever stood still heard nothing, whether there was something to hear or not.
-        if now - last > BEAT_EVERY_MS {
-            peers.excuse(now - last, now);
+        if let Some(time) = stood_still {
+            peers.excuse(time, now);
             link.stand_back();
         }
         if now / BEAT_EVERY_MS != last / BEAT_EVERY_MS {
@@ -226,10 +231,10 @@ impl Hub {
         peers.excuse(Millis::MAX, now);
         link.follow(&link.everybody());
         link.follow(&link.only(link.me()));
-        link.set_up(true);
+        link.set_up(true, now);
         let _ = link.send(&link.everybody(), &Fact::Hello);
         // Behind what it follows: when this is back, the others are heard, and hear this node.
-        let _ = self.probe(link, link.follows.drawn());
+        let _ = link.probe(link.follows.drawn());
         self.beat(link, &peers);
         tracing::info!("the bus is up");
     }
@@ -392,13 +397,16 @@ impl Hub {
 
     /// Delivers to the sockets of this node what was published on another; to these users, if it is for users.
     pub(super) fn deliver(&self, app: &Arc<LiveApp>, relay: Relay, sender: NodeId, users: Vec<UserId>) {
-        let Relay { to, event, is_value, user, except, data, kept_ms, .. } = relay;
+        let Relay { to, event, is_value, user, except, data, kept_ms, number, .. } = relay;
         let (kept, text) = (Arc::clone(&event), Arc::clone(&data));
         let content = match is_value {
             true => Content::Value { event, value: data },
             false => Content::Event { event, data, user },
         };
         let mut directory = app.directory();
+        if number > 0 && directory.is_late(&to, sender, number) {
+            return self.drop_late(sender);
+        }
         let (audience, shards) = match to {
             Recipients::Channel(channel) => {
                 let revision = kept_ms.map_or(0, |kept_ms| {
@@ -420,6 +428,14 @@ impl Hub {
             Recipients::Socket(socket) => (Audience::Socket(socket), directory.all_shards()),
         };
         self.post(Push { app: app.number, audience, content, except, revision: 0 }, shards);
+    }
+
+    /// A publication came after later ones of its node.
+    fn drop_late(&self, sender: NodeId) {
+        self.metrics.facts_late.add(1);
+        if self.link.as_ref().is_some_and(|link| link.late.begins(self.agenda.now())) {
+            tracing::warn!(node = %sender, "publications of a node came after later ones, and were dropped");
+        }
     }
 
     fn learn_kept(&self, told: KeptEvent, sender: NodeId) {

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine;
@@ -14,8 +15,10 @@ use sha2::{Digest, Sha256};
 
 use super::LiveApp;
 use super::agenda::Millis;
+use super::burst::Burst;
 use super::follows::{FollowNumber, Follows};
 use super::inherited::Inherited;
+use super::isolation::Isolation;
 use super::peers::Peers;
 use crate::bus::{Bus, NotSent, wire};
 use crate::model::pattern::PatternLimits;
@@ -43,6 +46,8 @@ pub struct LinkSettings {
     pub when_down: WhenDown,
     /// What bounds the patterns that other nodes send.
     pub pattern: PatternLimits,
+    /// After so much time without the others the sockets of this node are closed; never, if none.
+    pub isolated_close: Option<Duration>,
 }
 
 /// A node's link to the others.
@@ -69,8 +74,16 @@ pub struct Link {
     /// When this node stood back as it had stood still, plus one.
     stood_back: AtomicU64,
     is_ready: AtomicBool,
-    /// Whether the bus is up.
-    is_up: AtomicBool,
+    /// Whether the bus is up, as it says itself.
+    is_connected: AtomicBool,
+    /// Whether the bus carries nothing though it is up.
+    is_cut_off: AtomicBool,
+    /// The number of the last publication that was handed to the bus.
+    relays: AtomicU64,
+    /// Publications that came late, and were dropped.
+    pub late: Burst,
+    /// Whether the bus returns what this node sends to itself.
+    pub isolation: Mutex<Isolation>,
     /// Since when this node hears itself, and so the others, plus one; 0 while it does not.
     hears_since: AtomicU64,
     /// The first number of a probe that shows that.
@@ -111,7 +124,11 @@ impl Link {
             inherited: Mutex::default(),
             stood_back: AtomicU64::new(0),
             is_ready: AtomicBool::new(false),
-            is_up: AtomicBool::new(false),
+            is_connected: AtomicBool::new(false),
+            is_cut_off: AtomicBool::new(false),
+            relays: AtomicU64::new(0),
+            late: Burst::default(),
+            isolation: Mutex::default(),
             hears_since: AtomicU64::new(0),
             hears_from: AtomicU64::new(0),
         }
@@ -157,6 +174,21 @@ impl Link {
     /// # Errors
     /// It goes nowhere.
     pub fn send(&self, subject: &str, fact: &Fact) -> Result<(), NotSent> {
+        if self.is_cut_off() {
+            return Err(NotSent::Down);
+        }
+        self.send_anyway(subject, fact)
+    }
+
+    /// Asks the bus whether it follows all that was asked for up to this number; also while this node is cut off.
+    ///
+    /// # Errors
+    /// It goes nowhere.
+    pub fn probe(&self, number: FollowNumber) -> Result<(), NotSent> {
+        self.send_anyway(&self.only(self.me()), &Fact::Followed(number))
+    }
+
+    fn send_anyway(&self, subject: &str, fact: &Fact) -> Result<(), NotSent> {
         self.settings.bus.send(subject, wire::encode(self.me(), fact))
     }
 
@@ -180,9 +212,14 @@ impl Link {
         self.settings.bus.unfollow(subject);
     }
 
-    /// The bus came up or went down.
-    pub fn set_up(&self, is_up: bool) {
-        self.is_up.store(is_up, Ordering::Relaxed);
+    /// The bus came up or went down, as it says itself or as it shows.
+    pub fn set_up(&self, is_up: bool, now: Millis) {
+        self.is_connected.store(is_up, Ordering::Relaxed);
+        self.is_cut_off.store(false, Ordering::Relaxed);
+        match is_up {
+            true => lock(&self.isolation).end(now),
+            false => lock(&self.isolation).begin(now),
+        }
         if !is_up {
             self.is_ready.store(false, Ordering::Relaxed);
         }
@@ -190,9 +227,31 @@ impl Link {
         self.stand_back();
     }
 
-    /// Whether the bus is up.
+    /// The bus carries nothing, though it is up.
+    pub fn cut_off(&self) {
+        self.is_cut_off.store(true, Ordering::Relaxed);
+        self.is_ready.store(false, Ordering::Relaxed);
+        self.stand_back();
+    }
+
+    /// Whether the bus carries nothing, though it is up.
+    pub fn is_cut_off(&self) -> bool {
+        self.is_cut_off.load(Ordering::Relaxed)
+    }
+
+    /// Whether the bus is up, as it says itself.
+    pub fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// Whether the bus is up and carries.
     pub fn is_up(&self) -> bool {
-        self.is_up.load(Ordering::Relaxed)
+        self.is_connected() && !self.is_cut_off()
+    }
+
+    /// After how many milliseconds without the others sockets are closed, if at all.
+    pub fn closes_after(&self) -> Option<Millis> {
+        self.settings.isolated_close.map(|time| time.as_millis() as Millis)
     }
 
     /// This node has heard this probe of its own.
@@ -218,6 +277,11 @@ impl Link {
     /// It does.
     pub fn set_ready(&self) {
         self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of the next publication for the others. Drawn while the directory of its app is held.
+    pub fn next_relay(&self) -> u64 {
+        self.relays.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Something changed in an app.

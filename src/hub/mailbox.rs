@@ -62,6 +62,8 @@ pub enum Message {
     DisableApp(AppNumber),
     /// The app is gone: close its sockets.
     CloseApp(AppNumber),
+    /// The node is cut off from the others: close every socket that is there in so much time.
+    Leave(Duration),
     /// The node stops: close every socket in so much time, for that reason, then end.
     Drain(Duration, Parting),
 }

@@ -7,6 +7,7 @@
 
 mod agenda;
 mod apps;
+mod arrivals;
 mod asked;
 mod attendance;
 mod bearers;
@@ -19,6 +20,7 @@ mod figures;
 mod follows;
 mod holders;
 mod inherited;
+mod isolation;
 mod kept;
 mod lanes;
 mod learn;

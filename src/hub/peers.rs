@@ -139,6 +139,10 @@ impl Peers {
     /// A peer says how it is. Where this node has missed a change, it is asked for all it holds.
     pub fn beat(&mut self, node: NodeId, pulse: Pulse, now: Millis) -> Heard {
         let Some(peer) = self.known.get_mut(&node) else { return Heard::default() };
+        if pulse.epoch < peer.epoch || peer.taken > Some(pulse.number) {
+            // It comes late, over a connection that broke.
+            return Heard::default();
+        }
         (peer.is_ready, peer.is_settled) = (pulse.is_ready, pulse.is_settled);
         if peer.is_settled {
             self.outlived.retain(|outlived| *outlived != node);
@@ -170,6 +174,8 @@ impl Peers {
                 true => Heard::default(),
                 false => self.ask(node, now),
             },
+            // It comes late, and what it says was in an answer.
+            _ if peer.taken.is_some_and(|taken| number <= taken) => Heard::default(),
             _ if peer.taken.is_some_and(|taken| taken + 1 == number) => {
                 peer.taken = Some(number);
                 Heard { apps, ..Heard::default() }

@@ -276,6 +276,7 @@ pub(super) fn plain(app: &LiveApp, to: Recipients, data: &Arc<str>) -> Relay {
         user: None,
         except: None,
         kept_ms: None,
+        number: 0,
         data: Arc::clone(data),
     }
 }

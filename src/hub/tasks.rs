@@ -33,8 +33,8 @@ impl Hub {
         }
     }
 
-    /// Tells webhooks what is due and this node's task, and the other nodes what has changed here, since this was last
-    /// called. `now` shows whether this node stood still: then it tells webhooks nothing before the others have heard of
+    /// Tells webhooks what is due and this node's task, once this node has heard itself, and the other nodes what has changed
+    /// here, since this was last called. `now` shows whether this node stood still: then it tells webhooks nothing before the others have heard of
     /// it again.
     pub fn tell_changes(&self, now: Instant) {
         let Some(link) = &self.link else { return };
@@ -59,13 +59,18 @@ impl Hub {
 
     fn tell_what(&self, link: &Link, may_tell: bool) {
         let mut number = lock(&link.number);
-        let may_tell = may_tell && link.is_settled();
-        let mut changed = Vec::new();
+        let (may_tell, now) = (may_tell && link.is_settled(), self.agenda.now());
+        // Who is no member any more looks at all of it again when it is one.
+        let proven = lock(&link.isolation).take_proven();
+        for app in proven.into_iter().filter(|_| may_tell) {
+            self.tell_due(&app, &mut app.directory(), now);
+        }
+        let (mut changed, mut due) = (Vec::new(), Vec::new());
         for app in link.take_changed() {
             let mut directory = app.directory();
             directory.is_listed = false;
-            if may_tell {
-                self.tell_due(&app, &mut directory, self.agenda.now());
+            if directory.ledger.next_due().is_some_and(|due| due <= now) {
+                due.push(Arc::clone(&app));
             }
             let items = std::mem::take(&mut directory.changed);
             changed.push((app.app.key.clone(), holdings(&directory, items)));
@@ -76,6 +81,12 @@ impl Hub {
             let told = told.split_off(told.len().saturating_sub(TOLD_MAX));
             // A change that does not get through is missed, and asked for.
             let _ = link.send(&link.everybody(), &Fact::Changed { number: *number, apps, told });
+        }
+        if may_tell && !due.is_empty() {
+            let number = link.follows.draw();
+            lock(&link.isolation).wait(number, due);
+            // One that is lost is sent again.
+            let _ = link.probe(number);
         }
         while !told.is_empty() {
             *number += 1;

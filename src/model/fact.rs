@@ -177,6 +177,9 @@ pub struct Relay {
     /// On a channel that keeps its last event: when this one was published, Unix time in milliseconds.
     #[serde(default)]
     pub kept_ms: Option<i64>,
+    /// Its number among all that its node sent to others, in the order in which it accepted them; 0 where it has none.
+    #[serde(default)]
+    pub number: u64,
     /// The data, byte for byte; it travels beside the rest.
     #[serde(skip, default = "empty")]
     pub data: Arc<str>,

@@ -23,6 +23,8 @@ pub enum Parting {
     NodeStops,
     /// The node stops, and nobody else takes its clients until it, or its like, is back.
     NodeRestarts,
+    /// The node is cut off from the others.
+    NodeCutOff,
     /// It does not read what is sent to it.
     SlowReader,
     /// It did not answer a ping.

@@ -35,6 +35,8 @@ pub(super) async fn connect(
             pattern_bytes_max: limits.pattern_bytes_max,
             compiled_bytes_max: limits.pattern_compiled_bytes_max,
         },
+        // Who delivers without the others has something to say to its sockets.
+        isolated_close: config.isolated_close.filter(|_| !config.delivers_locally),
     };
     Ok((link, facts))
 }

@@ -1,5 +1,5 @@
-//! How a shard empties when its node stops: share by share, so that the clients of a large node do not all look for another
-//! one in the same instant.
+//! How a shard empties when its node stops, or is cut off from the others: share by share, so that the clients of a large
+//! node do not all look for another one in the same instant.
 //!
 //! Always holds: a share is due with each tick, in an order that nobody can foresee, and the last one at three quarters of
 //! the time, so that clients have the rest of it for their part of the close; a socket leaves the hub first, and is closed
@@ -43,6 +43,8 @@ pub(super) struct Exodus {
     end: Tick,
     /// The hub has been told of these. They are closed when their mail is carried out.
     leaving: Vec<Slot>,
+    /// Why they go.
+    parting: Option<Parting>,
 }
 
 impl Exodus {
@@ -90,13 +92,23 @@ impl Shard {
         if time.is_zero() {
             self.hurry();
         }
+        self.empty(time, parting);
+    }
+
+    /// Begins to close every socket that is there.
+    pub(super) fn empty(&mut self, time: Duration, parting: Parting) {
+        // It may be emptying already: then a share is due, and some have left the hub.
+        let is_under_way = self.exodus.order.len() > self.exodus.due;
+        let leaving = std::mem::take(&mut self.exodus.leaving);
         let mut order = self.slots(|_| true);
         let dice = RandomState::new();
         order.sort_by_cached_key(|slot| dice.hash_one(slot));
         let ticks = (time * 3 / 4).as_millis() / TICK.as_millis();
         let end = self.now.saturating_add(Tick::try_from(ticks).unwrap_or(Tick::MAX));
-        self.exodus = Exodus { order, end, ..Exodus::default() };
-        self.next_share();
+        self.exodus = Exodus { order, end, leaving, parting: Some(parting), ..Exodus::default() };
+        if self.exodus.add_share(self.now) > 0 && !is_under_way {
+            self.wheel.enter(self.now + 1, SHARE_DUE);
+        }
     }
 
     /// From now on nobody waits long for what clients answer to a close: others wait for the end of the process.
@@ -118,7 +130,7 @@ impl Shard {
 
     /// Takes sockets that are due out of the hub, a chunk in a turn, and closes those of the last chunk. Both when there is no
     /// mail left of what was taken from the mailbox: the next that is taken has all that was posted before they left.
-    pub(super) fn let_go(&mut self, parting: Parting) {
+    pub(super) fn let_go(&mut self) {
         if !self.exodus.is_due() {
             return;
         }
@@ -128,7 +140,7 @@ impl Shard {
         }
         while let Some(slot) = self.exodus.leaving.pop() {
             self.metrics.closed_early.add(u64::from(is_behind));
-            self.part(slot, parting);
+            self.part(slot, self.exodus.parting.unwrap_or(Parting::NodeStops));
         }
         for _ in 0..CHUNK.min(self.exodus.due) {
             self.exodus.due -= 1;

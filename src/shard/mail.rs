@@ -55,6 +55,7 @@ impl Shard {
             Message::Followed(number) => self.take_up_again(number),
             Message::DisableApp(app) => self.close_app(app, Parting::AppDisabled),
             Message::CloseApp(app) => self.close_app(app, Parting::AppUnregistered),
+            Message::Leave(time) => self.empty(time, Parting::NodeCutOff),
             Message::Drain(time, parting) => self.drain(time, parting),
         }
     }

@@ -384,9 +384,7 @@ impl Shard {
         self.laps.clear();
         self.read_ready();
         self.carry_out_mail();
-        if let Some(parting) = self.draining {
-            self.let_go(parting);
-        }
+        self.let_go();
         self.fan_out();
         self.flush_dirty();
         self.close_streams();

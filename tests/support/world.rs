@@ -82,6 +82,7 @@ impl World {
             me: NodeId(node),
             when_down: WhenDown::Refuse,
             pattern: PatternLimits::default(),
+            isolated_close: None,
         };
         // Where a node stands still, nobody is cut off as he did not take what it could not send.
         let settings = ShardSettings { stall_max: Duration::from_secs(3_600), ..SETTINGS };

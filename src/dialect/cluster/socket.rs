@@ -281,6 +281,7 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         // Not asked of its sockets.
         Parting::Terminated | Parting::Unauthorized => (1008, "closed by the app"),
         Parting::NodeStops | Parting::NodeRestarts => (1001, "server stops"),
+        Parting::NodeCutOff => (1001, "server lost the other servers"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (1001, "not heard of"),
     }

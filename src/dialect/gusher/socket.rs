@@ -25,6 +25,7 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         | Parting::Unsubscribed => (1008, "closed by the app"),
         Parting::TooManyFrames => (1008, "too many frames"),
         Parting::NodeStops | Parting::NodeRestarts => (1001, "server stops"),
+        Parting::NodeCutOff => (1001, "server lost the other servers"),
         Parting::SlowReader => (1013, "slow consumer"),
         Parting::Silent => (1001, "not heard of"),
     }

@@ -525,6 +525,7 @@ pub fn close(parting: Parting) -> (u16, &'static str) {
         Parting::NodeStops => (4200, "Server stops, please reconnect"),
         // After a second. Who came at once would find nobody, and pusher-js then waits for fifteen.
         Parting::NodeRestarts => (4100, "Server restarts, please reconnect"),
+        Parting::NodeCutOff => (4200, "Server lost the other servers, please reconnect"),
         Parting::SlowReader => (1013, "slow consumer"),
         // 4301 is for events alone: one library would not come back for good.
         Parting::TooManyFrames => (1008, "too many frames"),

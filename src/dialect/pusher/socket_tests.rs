@@ -635,6 +635,7 @@ fn closes() -> Vec<(u16, String)> {
         Parting::Terminated,
         Parting::Unauthorized,
         Parting::NodeStops,
+        Parting::NodeCutOff,
         Parting::SlowReader,
         Parting::Silent,
     ];
