@@ -124,6 +124,29 @@ async fn gc_006_a_node_is_ready_while_its_bus_is_there() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_cut_off_closes_its_sockets_once_and_serves_again_when_the_bus_carries() {
+    on_each_bus(async |kind| {
+        let cluster = Cluster::with(kind, 1, &[("bus.isolated_close_seconds", "1")]).await;
+        let node = &cluster.nodes[0];
+        pusher::register(node, json!({})).await;
+        let mut client = PusherClient::connect(node).await;
+        client.subscribe("c").await;
+        // Its connections stand, and carry nothing.
+        cluster.bus.signal(Signal::STOP);
+        assert_eq!(client.client.closed().await.0, 4200);
+        assert!(!node.is_ready().await);
+        assert_eq!(pusher::trigger(node, "c", "e", "lost").await.status, 503);
+        let mut client = PusherClient::connect(node).await;
+        client.subscribe("c").await;
+        cluster.bus.signal(Signal::CONT);
+        until("it is ready again", async || node.is_ready().await).await;
+        assert_eq!(pusher::trigger(node, "c", "e", "back").await.status, 200);
+        assert_eq!(client.until("e").await["data"], "back");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_done_to_apps_while_the_bus_was_down_holds_when_it_is_back() {
     on_each_bus(async |kind| {
         let mut cluster = Cluster::start(kind, 2).await;

@@ -745,6 +745,19 @@ fn what_webhooks_were_told_while_a_node_was_cut_off_it_does_not_repeat() {
 }
 
 #[test]
+fn what_two_dead_nodes_held_is_not_reported_again_by_one_that_was_cut_off_when_they_died() {
+    let steps = [
+        Step::Connect(1),
+        Step::Start,
+        Step::Subscribe(0, 1, 0),
+        Step::CutOff(3),
+        Step::Kill(1),
+        Step::Kill(1),
+    ];
+    run_settled(&steps);
+}
+
+#[test]
 fn what_the_last_that_told_said_of_the_dead_is_known_when_all_return_at_once() {
     let mut history = History::new(2);
     let client = history.connect(0);

@@ -305,7 +305,7 @@ impl Peers {
     pub fn excuse(&mut self, deaf_for: Millis, now: Millis) {
         for peer in self.known.values_mut() {
             peer.heard = peer.heard.saturating_add(deaf_for).min(now);
-            peer.is_settled = false;
+            (peer.is_settled, peer.rank) = (false, Rank::Equal);
         }
         self.expected.clear();
     }
