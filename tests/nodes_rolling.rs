@@ -108,11 +108,10 @@ async fn publish(addresses: Addresses, is_over: Arc<std::sync::atomic::AtomicBoo
         node = (node + 1) % NODES;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    for node in 0..NODES {
-        accepted[node].extend(tick(node, last(node)).await);
+    for (node, accepted) in accepted.iter_mut().enumerate() {
+        accepted.extend(tick(node, last(node)).await);
+        assert_eq!(accepted.last().map(|(number, _)| *number), Some(last(node)), "all nodes are there");
     }
-    let has_last = |node: usize| accepted[node].last().is_some_and(|(number, _)| *number == last(node));
-    assert!((0..NODES).all(has_last), "all nodes are there");
     accepted
 }
 
