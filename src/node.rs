@@ -5,11 +5,13 @@ mod doors;
 mod listeners;
 mod memory;
 mod others;
+mod presence;
 mod terms;
 
 pub(crate) use apps::{is_new, is_registered, may_make, open_store};
 pub(crate) use doors::certificate;
 pub(crate) use listeners::bind;
+pub(crate) use presence::is_recent;
 pub(crate) use terms::verifier;
 
 use std::fmt;
@@ -20,21 +22,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::Monitor;
 use crate::config::{Config, Database, Drain, LogSwitch, SendWay};
 use crate::door::{Certificate, Door};
-use crate::hook::{Clock, JournalLimits, Notices, WebhookApp, WebhookSettings, Webhooks};
+use crate::hook::{Clock, JournalLimits, Notices, Posted, WebhookApp, WebhookSettings, Webhooks};
 use crate::hub::{Hub, HubLimits, Mailbox, Stales};
 use crate::metrics::{NodeMetrics, ShardMetrics};
-use crate::model::{App, AppKey, Notice};
+use crate::model::{App, AppKey};
 use crate::net::descriptors;
 use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, OutboxPlace};
 pub use listeners::Inherited;
 use memory::Warden;
+use presence::Presence;
 
 /// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
 const RESERVED_DESCRIPTORS: u64 = 128;
@@ -107,6 +110,7 @@ pub struct Node {
     _outbox_place: Option<OutboxPlace>,
     /// Somebody else has the public listener, too: who connects when this process has ended waits there.
     is_listener_kept: bool,
+    presence: Presence,
     stopping: watch::Sender<bool>,
     /// The last socket is closed, or the time for it is over: nobody has to be told any more that the node stops.
     over: watch::Sender<bool>,
@@ -142,10 +146,7 @@ impl Node {
         descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
         let certificate = config.tls.as_ref().map(|tls| certificate(tls, &config.limits)).transpose()?;
         let apps = apps::load(config).await?;
-        let prepared = (0..config.node.shards)
-            .map(|_| Shard::prepare())
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(system)?;
+        let prepared = prepare_shards(config)?;
         let mailboxes = prepared.iter().map(|(_, mailbox)| Arc::clone(mailbox)).collect();
         let origin = Instant::now();
         let (notices, posted) = Notices::queue(NOTICES_MAX);
@@ -170,7 +171,6 @@ impl Node {
         let is_listener_kept = inherited.public.is_some();
         let (public, private) = listeners::open(inherited, config).await?;
         let (webhooks, outbox_place) = webhooks(config, &hub, posted).await?;
-        let webhooks = Arc::new(webhooks);
         let monitor = Monitor::new(
             Arc::clone(&hub),
             shard_metrics.clone(),
@@ -188,6 +188,7 @@ impl Node {
             housekeeping,
             _outbox_place: outbox_place,
             is_listener_kept,
+            presence: presence::begin(&hub, config).map_err(system)?,
             notices,
             webhooks,
             hub,
@@ -242,6 +243,8 @@ impl Node {
     /// accepted for it, and waits for all to end. All of it takes at most as long as `drain.seconds` says.
     pub async fn stop(mut self) {
         self.hub.announce_stop();
+        // While this node ends another may begin in its place: they are not two.
+        self.presence.end(&self.hub).await;
         let Drain { time_max, delay } = **self.drain.load();
         tokio::time::sleep(delay).await;
         let (begun, time) = (Instant::now(), time_max.saturating_sub(delay));
@@ -325,10 +328,17 @@ impl Node {
 /// What runs the shards, and what they count.
 type Shards = (Vec<thread::JoinHandle<()>>, Vec<Arc<ShardMetrics>>);
 
+/// What a shard begins with.
+type Prepared = (mio::Poll, Arc<Mailbox>);
+
+fn prepare_shards(config: &Config) -> Result<Vec<Prepared>, StartError> {
+    (0..config.node.shards).map(|_| Shard::prepare()).collect::<io::Result<_>>().map_err(system)
+}
+
 fn start_shards(
     config: &Config,
     hub: &Arc<Hub>,
-    prepared: Vec<(mio::Poll, Arc<Mailbox>)>,
+    prepared: Vec<Prepared>,
     origin: Instant,
 ) -> Result<Shards, StartError> {
     let (mut shards, mut metrics) = (Vec::new(), Vec::new());
@@ -364,8 +374,8 @@ fn spawn(index: usize, shard: Shard) -> io::Result<thread::JoinHandle<()>> {
 async fn webhooks(
     config: &Config,
     hub: &Arc<Hub>,
-    notices: mpsc::Receiver<Notice>,
-) -> Result<(Webhooks, Option<OutboxPlace>), StartError> {
+    notices: Posted,
+) -> Result<(Arc<Webhooks>, Option<OutboxPlace>), StartError> {
     // Nodes that have their apps in common may have been given one name for the file, too.
     let is_shared = config.bus.is_some() || config.store.is_some();
     let place = match &config.database {
@@ -400,7 +410,7 @@ async fn webhooks(
     };
     let webhooks = Webhooks::start(outbox, notices, Box::new(lookup), settings)
         .map_err(|error| StartError(format!("cannot set up TLS for webhooks: {error}")))?;
-    Ok((webhooks, place))
+    Ok((Arc::new(webhooks), place))
 }
 
 fn hub_limits(config: &Config, sockets_max: usize) -> HubLimits {

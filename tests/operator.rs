@@ -4,10 +4,13 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
+use std::time::Duration;
 
 use gusher::config::BusKind;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use support::certificates::Certificates;
 use support::postgres::Postgres;
 use support::process::{Directory, Outcome, run};
@@ -212,6 +215,35 @@ async fn a_postgresql_server_is_tried_and_left_as_it_is() {
         assert_eq!(found(&told, "database")[0].0, "ok", "its file is for webhooks");
         assert!(!outcome.stdout.contains(Postgres::USER.1) && !outcome.stdout.contains("Xwrong"));
     }
+}
+
+#[tokio::test]
+async fn two_nodes_on_one_database_without_a_bus_say_that_they_contradict_each_other() {
+    let directory = Directory::new();
+    directory.configure("config.json", &[("sqlfile", json!("apps.sqlite"))]);
+    let (one, other) = (directory.serve(&["start"]), directory.serve(&["start"]));
+    // They look every ten seconds. At the third time each has found the other alive at the second.
+    let options = SqliteConnectOptions::new().filename(directory.path("apps.sqlite"));
+    let mut database = options.connect().await.expect("it is there");
+    let looks = "SELECT CASE COUNT(*) WHEN 2 THEN MIN(beat) ELSE 0 END FROM gusher_nodes";
+    while sqlx::query_scalar::<_, i64>(looks).fetch_one(&mut database).await.unwrap_or(0) < 3 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (_, told) = check(&directory, &["--running"]);
+    let (level, text) = found(&told, "other nodes")[0];
+    assert_eq!(level, "warn", "{told}");
+    for node in [one, other] {
+        assert!(text.contains(&format!("process {} on ", node.process.id())), "{text}");
+        let outcome = node.stop();
+        let said = "another process uses this database, and there is no bus";
+        assert!(outcome.code == Some(0) && outcome.stderr.contains(said), "{outcome:?}");
+    }
+    let (outcome, told) = check(&directory, &[]);
+    assert_eq!(
+        (outcome.code, found(&told, "other nodes")[0].0),
+        (Some(0), "ok"),
+        "who stops takes its leave"
+    );
 }
 
 #[test]

@@ -3,12 +3,16 @@
 
 mod support;
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gusher::config::read::{self, Overlay};
-use gusher::model::{Admin, App, AppKey, AppSecret, AppSettings, Hash, Registered};
-use gusher::store::{Store, StoreError};
+use gusher::model::{Admin, App, AppKey, AppSecret, AppSettings, ChannelName, Hash, Registered};
+use gusher::store::{Entry, Lane, Outbox, Store, StoreError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 use support::postgres::{self, Postgres};
@@ -75,6 +79,47 @@ impl Database {
             }
         }
     }
+}
+
+/// A file system of its own, of 256 KiB.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// Mounts it. Where that is not permitted the test is skipped, aloud.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=256k", "gusher-test"]).arg(folder.path());
+        if mount.output().is_ok_and(|done| done.status.success()) {
+            return Some(Self(folder));
+        }
+        // Past the harness, which keeps to itself what a test prints that passes.
+        std::io::stderr().write_all(b"skipped: a full disk: this user may mount nothing\n").expect("stderr");
+        None
+    }
+
+    fn fill(&self) {
+        let mut filler = File::create(self.0.path().join("filler")).expect("a file");
+        while filler.write(&[1; 512]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.path().join("filler")).expect("it is there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: connections may end a moment later.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// An event of an app with so much in it.
+fn event(app: &str, bytes: usize) -> Entry {
+    let channel = ChannelName::parse("c").expect("a channel");
+    let lane = Lane::of(&AppKey::stored(app), &"http://named.example".into(), &channel);
+    Entry { lane, time_ms: 1, event: "x".repeat(bytes).into() }
 }
 
 /// Something on the way to a server that may forget connections: they stay open, and nothing passes any more.
@@ -357,6 +402,125 @@ async fn of_many_who_add_one_app_at_once_one_succeeds() {
         }
         assert_eq!(added, 1);
     }
+}
+
+#[tokio::test]
+async fn processes_on_one_database_see_each_other_until_they_leave() {
+    for database in Database::of_each_kind().await {
+        let store = database.open().await;
+        assert_eq!(store.nodes().await.unwrap(), []);
+        for id in ["a", "b", "a"] {
+            store.beat(id, &format!("name of {id}")).await.unwrap();
+        }
+        let nodes = store.nodes().await.unwrap();
+        let seen: Vec<_> = nodes.iter().map(|node| (&*node.id, &*node.name, node.beat)).collect();
+        assert_eq!(seen, [("a", "name of a", 2), ("b", "name of b", 1)]);
+        assert!(nodes.iter().all(|node| (0..60).contains(&node.age_seconds)), "{nodes:?}");
+        store.leave("a").await.unwrap();
+        assert_eq!(store.nodes().await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn many_nodes_make_the_tables_of_a_new_file_at_once() {
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().expect("a folder");
+        // As the Go version leaves it: its app needs an identity, so everybody reads and then writes.
+        let old = "CREATE TABLE appdata (app_key PRIMARY KEY, auth_account, auth_password, connect_hook, \
+            request_ip, timestamp, date); INSERT INTO appdata VALUES ('old', 'a', 'h', '', '', 1, '')";
+        let options = SqliteConnectOptions::new().filename(folder.path().join("apps.sqlite"));
+        let mut made = options.create_if_missing(true).connect().await.unwrap();
+        sqlx::raw_sql(old).execute(&mut made).await.unwrap();
+        let opening = (0..8).map(|_| {
+            let file = folder.path().join("apps.sqlite");
+            tokio::spawn(async move {
+                let store = Store::open(&file).await?;
+                let outbox = Outbox::open(&file, 100).await?;
+                outbox.add(&[event("x", 0)]).await?;
+                store.apps(None).await
+            })
+        });
+        let mut ids = HashSet::new();
+        for opening in opening.collect::<Vec<_>>() {
+            ids.extend(opening.await.unwrap().unwrap().into_iter().map(|app| app.id));
+        }
+        assert_eq!(ids.len(), 1, "one identity, and the same for all");
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_disk_was_full_is_used_again() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let file = disk.0.path().join("apps.sqlite");
+    let store = Store::open(&file).await.unwrap();
+    let outbox = Outbox::open(&file, 1_000).await.unwrap();
+    store.insert(&app("a", "1")).await.unwrap();
+    assert_eq!(outbox.add(&[event("a", 1)]).await.unwrap(), [true]);
+    let set = AppSettings { cache_ttl: 60, ..AppSettings::default() };
+    let many: Vec<Entry> = (0..100).map(|_| event("a", 2_000)).collect();
+
+    disk.fill();
+    for _ in 0..2 {
+        outbox.add(&many).await.expect_err("there is no room");
+        let origins =
+            (0..100).map(|number| format!("https://{number}.{}.example", "x".repeat(200))).collect();
+        let long = AppSettings { allowed_origins: origins, ..AppSettings::default() };
+        configure(&store, "a", &long).await.expect_err("there is no room");
+    }
+    // Who reads goes on, as far as the disk lets it.
+    disk.empty();
+    configure(&store, "a", &set).await.unwrap();
+    assert_eq!(settings(&store, "a").await, Some(set));
+    assert_eq!(outbox.add(&many[..10]).await.unwrap(), [true; 10]);
+    let lane = event("a", 0).lane;
+    let waiting = outbox.page(&lane, 1_000, 1 << 20).await.unwrap();
+    assert_eq!(waiting.len(), 11, "what failed left nothing behind");
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_held_too_long_is_used_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("apps.sqlite");
+    let store = Store::open(&file).await.unwrap();
+    let outbox = Outbox::open(&file, 1_000).await.unwrap();
+    outbox.add(&[event("a", 1)]).await.unwrap();
+    let mut other = open_file(&folder).await;
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let first = app("a", "1");
+    let entries = [event("a", 1)];
+    let (inserted, added) = tokio::join!(store.insert(&first), outbox.add(&entries));
+    for error in [inserted.unwrap_err(), added.unwrap_err()] {
+        assert_eq!(error.to_string(), "database is locked");
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    store.insert(&app("a", "1")).await.unwrap();
+    outbox.add(&[event("a", 1)]).await.unwrap();
+    assert_eq!(outbox.waiting(&key("a")).await.unwrap()[0].1, 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_within_a_change_leaves_nothing_behind() {
+    let url = Postgres::shared().database().await;
+    let store = Arc::new(connect(&url).await.unwrap());
+    store.insert(&app("a", "1")).await.unwrap();
+    let mut other = postgres::connect(&url).await;
+    sqlx::raw_sql("BEGIN; UPDATE gusher_apps SET settings = settings").execute(&mut other).await.unwrap();
+    let set = AppSettings { cache_ttl: 60, ..AppSettings::default() };
+    let (changing, after) = (Arc::clone(&store), set.clone());
+    let change =
+        tokio::spawn(async move { changing.save_settings(&key("a"), &AppSettings::default(), &after).await });
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+        WHERE datname = current_database() AND application_name = 'gusher' AND wait_event_type = 'Lock'";
+    let mut server = postgres::connect(&url).await;
+    support::soon("the change waits", async {
+        while sqlx::query_scalar::<_, i64>(end).fetch_one(&mut server).await.unwrap() == 0 {}
+    })
+    .await;
+    assert!(matches!(change.await.unwrap(), Err(StoreError::Failed(_))));
+    drop(other);
+    assert_eq!(settings(&store, "a").await.unwrap_or_default(), AppSettings::default());
+    configure(&store, "a", &set).await.unwrap();
+    assert_eq!(settings(&store, "a").await, Some(set));
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 //! a new kind of database or of bus is thereby tried too. What must not be left behind is the one exception: an SQLite
 //! file that is not there yet is not made, only its directory is looked at, nor are tables in a PostgreSQL database.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -25,6 +26,9 @@ use crate::node;
 
 /// The app that the environment names.
 const FIRST_APP: &str = "first app";
+
+/// Nodes that share a file have outboxes of their own beside it: so many are looked at.
+const OUTBOXES_LOOKED_AT: u32 = 16;
 
 /// How long a bus may take to answer, at the least.
 const BUS_TIME_MIN: Duration = Duration::from_secs(1);
@@ -81,6 +85,51 @@ fn faults(error: &ConfigError) -> Vec<Finding> {
     }
 }
 
+/// Whether others use the database, of whom a node without a bus would not know.
+async fn other_nodes(config: &Config, is_running: bool) -> Option<Finding> {
+    const SUBJECT: &str = "other nodes";
+    if config.bus.is_some() || !matches!(node::is_new(config).await, Ok(false)) {
+        return None;
+    }
+    let nodes = node::open_store(config).await.ok()?.nodes().await.ok()?;
+    let recent: Vec<_> = nodes.iter().filter(|node| node::is_recent(node)).collect();
+    if recent.len() <= usize::from(is_running) {
+        return Some(Finding::ok(SUBJECT, "no other process uses the database"));
+    }
+    let names = recent.iter().map(|node| format!("{} {} s ago", node.name, node.age_seconds));
+    Some(Finding::warn(
+        SUBJECT,
+        format!(
+            "the database is used by {}, and no bus is set: nodes that do not hear each other contradict each other; set \
+             bus.url for all, or stop the others{}",
+            names.collect::<Vec<_>>().join(", "),
+            if is_running { "" } else { "; say --running if that is the node that this checks" },
+        ),
+    ))
+}
+
+/// Whether others than its owner may read a database, which holds secrets.
+fn privacy(file: &Path) -> Option<Finding> {
+    const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
+    let beside = |ending: &str| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let places = (1..=OUTBOXES_LOOKED_AT).map(|number| format!(".outbox-{number}"));
+    let bases = std::iter::once(String::new()).chain(places);
+    let files = bases.flat_map(|base| ENDINGS.map(|ending| beside(&format!("{base}{ending}"))));
+    let open: Vec<String> = files
+        .filter(|file| std::fs::metadata(file).is_ok_and(|found| found.permissions().mode() & 0o077 != 0))
+        .map(|file| file.display().to_string())
+        .collect();
+    if open.is_empty() {
+        return None;
+    }
+    let text = "other users of this host may read the database, with passwords and secrets in it";
+    Some(Finding::warn("database files", text).mended_by(format!("chmod 600 {}", open.join(" "))))
+}
+
 async fn trials(config: &Config, first: Option<&App>, is_running: bool) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("configuration", "every setting is in its range")];
     findings.extend(config.warnings.iter().map(|warning| Finding::warn("configuration", warning)));
@@ -88,6 +137,7 @@ async fn trials(config: &Config, first: Option<&App>, is_running: bool) -> Vec<F
     findings.extend(listeners(config, is_running).await);
     findings.extend(config.tls.as_ref().map(|tls| certificate(tls, config)));
     findings.extend(databases(config).await);
+    findings.extend(other_nodes(config, is_running).await);
     if let Some(first) = first {
         findings.extend(first_app(first, config).await);
     }
@@ -170,8 +220,11 @@ fn writable_directory(directory: &Path) -> Result<(), String> {
 async fn databases(config: &Config) -> Vec<Finding> {
     let apps = if config.store.is_some() { "store.url" } else { "database" };
     let mut findings = vec![store(apps, config).await];
-    if let (Some(_), Database::File(file)) = (&config.store, &config.database) {
-        findings.push(file_of("database", file, "set sqlfile to a writable SQLite file"));
+    if let Database::File(file) = &config.database {
+        if config.store.is_some() {
+            findings.push(file_of("database", file, "set sqlfile to a writable SQLite file"));
+        }
+        findings.extend(privacy(file));
     }
     findings
 }
@@ -362,6 +415,25 @@ mod tests {
         let finding = sockets(Some(11), 10);
         assert_eq!(finding.level, Level::Fail);
         assert!(finding.mend.unwrap().contains("LimitNOFILE=1035"));
+    }
+
+    #[test]
+    fn a_database_that_others_may_read_is_found_with_what_is_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("apps.sqlite");
+        let make = |ending: &str, mode: u32| {
+            let path = format!("{}{ending}", file.display());
+            std::fs::write(&path, "").unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        make("", 0o600);
+        assert_eq!(privacy(&file), None);
+        make("-wal", 0o644);
+        make(".outbox-2", 0o640);
+        let finding = privacy(&file).unwrap();
+        let path = file.display();
+        assert_eq!(finding.mend.unwrap(), format!("chmod 600 {path}-wal {path}.outbox-2"));
+        assert_eq!(finding.level, Level::Warn);
     }
 
     #[tokio::test]

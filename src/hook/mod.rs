@@ -9,7 +9,7 @@ mod notices;
 mod webhook;
 
 pub use connect::{ConnectHook, ConnectHookLimits};
-pub use notices::Notices;
+pub use notices::{Notices, Posted};
 pub use webhook::{
     Clock, JournalLimits, Lookup, Retry, WebhookApp, WebhookFigures, WebhookSettings, Webhooks,
 };

@@ -313,6 +313,10 @@ impl Apps {
         self.known().by_key.values().cloned().collect()
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// All apps in the order of their registration, as the store has them.
     ///
     /// # Errors

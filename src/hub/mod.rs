@@ -72,8 +72,8 @@ use crate::model::{
     Roster, UserId,
 };
 use crate::net::stream::Stream;
-use crate::store::StoreError;
 pub use crate::store::new_identity;
+use crate::store::{Store, StoreError};
 use crate::turns::Turns;
 
 /// What bounds the hub.
@@ -286,6 +286,11 @@ impl Hub {
             }
         }
         Ok(())
+    }
+
+    /// What the apps are kept in, for what is no matter of apps.
+    pub(crate) fn store(&self) -> &Store {
+        self.apps.store()
     }
 
     /// Closes the sockets of an app that is gone.

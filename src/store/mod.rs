@@ -11,16 +11,19 @@
 //! 4. What was changed through one store is seen by whoever asks another on the same database next.
 //! 5. A call ends in bounded time. After a failure the next one starts afresh.
 
+mod held;
 mod identity;
 mod outbox;
 mod outbox_place;
 mod postgres;
 mod settings;
 mod sqlite;
+mod sqlite_file;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+pub use held::has_room;
 pub use identity::new_identity;
 pub use outbox::{Entry, Lane, Outbox, Waiting};
 pub use outbox_place::OutboxPlace;
@@ -34,7 +37,7 @@ use crate::model::{Admin, App, AppKey, AppSecret, AppSettings, Hash, Registered}
 #[derive(Debug)]
 pub enum Store {
     /// An SQLite database of this node, or of the nodes on this host.
-    Sqlite(Sqlite),
+    Sqlite(Box<Sqlite>),
     /// A PostgreSQL database.
     Postgres(Box<Postgres>),
 }
@@ -45,7 +48,7 @@ impl Store {
     /// # Errors
     /// The file cannot be opened or is no database.
     pub async fn open(file: &Path) -> Result<Self, StoreError> {
-        Sqlite::open(file).await.map(Self::Sqlite)
+        Sqlite::open(file).await.map(|store| Self::Sqlite(Box::new(store)))
     }
 
     /// Opens an SQLite database that lives in memory and goes with the process.
@@ -53,7 +56,7 @@ impl Store {
     /// # Errors
     /// SQLite cannot be started.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        Sqlite::in_memory().await.map(Self::Sqlite)
+        Sqlite::in_memory().await.map(|store| Self::Sqlite(Box::new(store)))
     }
 
     /// Connects to a PostgreSQL database, where our tables are made if they are not there.
@@ -141,6 +144,57 @@ impl Store {
             Self::Postgres(store) => store.save_settings(key, change).await,
         }
     }
+
+    /// Says that a process uses the database.
+    ///
+    /// # Errors
+    /// The database failed, or lets this user make no table.
+    pub async fn beat(&self, id: &str, name: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.beat(id, name).await,
+            Self::Postgres(store) => store.beat(id, name).await,
+        }
+    }
+
+    /// Takes back what [`Store::beat`] said.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn leave(&self, id: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.leave(id).await,
+            Self::Postgres(store) => store.leave(id).await,
+        }
+    }
+
+    /// Who has said that it uses the database, and has not left. Who died is among them for an hour.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn nodes(&self) -> Result<Vec<StoreNode>, StoreError> {
+        let rows = match self {
+            Self::Sqlite(store) => store.nodes().await?,
+            Self::Postgres(store) => store.nodes().await?,
+        };
+        let node = |(id, name, beat, age_seconds)| StoreNode { id, name, beat, age_seconds };
+        Ok(rows.into_iter().map(node).collect())
+    }
+}
+
+/// A node as it is selected: its id, its name, how often it has written here, and how many seconds ago it did so last.
+type NodeRow = (String, String, i64, i64);
+
+/// A process that uses the database, as it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreNode {
+    /// Drawn by lot at its start.
+    pub id: String,
+    /// Host and process.
+    pub name: String,
+    /// How often it has said so.
+    pub beat: i64,
+    /// How long ago it did so last, in seconds by the clock of the database.
+    pub age_seconds: i64,
 }
 
 /// An app as it is selected: key, id, secret, account and hash of the admin, connect hook, address and time of the

@@ -15,11 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
-use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::StoreError;
+use super::held::Held;
+use super::sqlite_file::{BUSY_TIME_MAX, SqliteFile};
 use crate::metrics::Counter;
 use crate::model::{AppKey, ChannelName};
 
@@ -32,7 +35,7 @@ const INDEX: &str = "CREATE INDEX IF NOT EXISTS gusher_outbox_lane ON gusher_out
 
 const HAS_TABLE: &str = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'gusher_outbox'";
 
-const COUNT: &str = "SELECT COUNT(*) FROM gusher_outbox";
+const COUNT: &str = "SELECT app_key, url, COUNT(*) FROM gusher_outbox GROUP BY app_key, url";
 
 const INSERT: &str = "INSERT INTO gusher_outbox (app_key, url, lane, time_ms, event) VALUES (?, ?, ?, ?, ?)";
 
@@ -47,8 +50,11 @@ const LANES: &str = "SELECT DISTINCT app_key, url, lane FROM gusher_outbox";
 
 const WAITING: &str = "SELECT url, COUNT(*) FROM gusher_outbox WHERE app_key = ? GROUP BY url";
 
-/// How long another process may hold the file before a call fails.
-const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
+/// The pause before the journal is changed again, while another process uses the file.
+const JOURNAL_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often events that find no room make us count anew.
+const RECOUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Lanes of one webhook: what one of them waits for holds up a part of the channels only.
 const LANES_OF_A_WEBHOOK: u32 = 4;
@@ -103,17 +109,18 @@ pub struct Waiting {
 #[derive(Debug)]
 pub struct Outbox {
     open: Mutex<Open>,
-    /// That of the connection, to be looked at while that is busy.
+    /// How many wait, to be looked at while the database is busy.
     waiting: Arc<Counter>,
-    waiting_max: usize,
 }
 
 #[derive(Debug)]
 struct Open {
-    connection: SqliteConnection,
+    file: SqliteFile,
     /// Whether there is a table. Until then nothing waits.
     is_prepared: bool,
     /// As far as this process knows, how many wait.
+    held: Held,
+    recounted: Option<Instant>,
     waiting: Arc<Counter>,
 }
 
@@ -123,7 +130,7 @@ impl Outbox {
     /// # Errors
     /// The file cannot be opened or is no database.
     pub async fn open(file: &Path, waiting_max: usize) -> Result<Self, StoreError> {
-        Self::connect(SqliteConnectOptions::new().filename(file).create_if_missing(true), waiting_max).await
+        Self::on(SqliteFile::open(file).await?, waiting_max).await
     }
 
     /// Opens a database that lives in memory and goes with the process.
@@ -131,19 +138,17 @@ impl Outbox {
     /// # Errors
     /// SQLite cannot be started.
     pub async fn in_memory(waiting_max: usize) -> Result<Self, StoreError> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true), waiting_max).await
+        Self::on(SqliteFile::in_memory().await?, waiting_max).await
     }
 
-    async fn connect(options: SqliteConnectOptions, waiting_max: usize) -> Result<Self, StoreError> {
-        let options = options.disable_statement_logging().busy_timeout(BUSY_TIME_MAX);
-        let mut connection = options.connect().await?;
-        let is_prepared = count(&mut connection, HAS_TABLE).await? > 0;
-        let waiting = Arc::<Counter>::default();
-        let mut open = Open { connection, is_prepared: false, waiting: Arc::clone(&waiting) };
-        if is_prepared {
+    async fn on(file: SqliteFile, waiting_max: usize) -> Result<Self, StoreError> {
+        let (held, waiting) = (Held::new(waiting_max), Arc::<Counter>::default());
+        let mut open =
+            Open { file, is_prepared: false, held, recounted: None, waiting: Arc::clone(&waiting) };
+        if open.has_table().await? {
             open.prepare().await?;
         }
-        Ok(Self { open: Mutex::new(open), waiting, waiting_max })
+        Ok(Self { open: Mutex::new(open), waiting })
     }
 
     /// How many events wait, as far as this process knows.
@@ -151,37 +156,27 @@ impl Outbox {
         self.waiting.get()
     }
 
-    /// For how many more there is room.
-    fn room(&self) -> usize {
-        self.waiting_max.saturating_sub(usize::try_from(self.waiting.get()).unwrap_or(usize::MAX))
-    }
-
-    /// Adds events, all in one transaction, and says how many: the first so many, for whom there was room.
+    /// Adds events, all in one transaction, and says of each whether there was room for it.
     ///
     /// # Errors
     /// The database failed, and none was added.
-    pub async fn add(&self, entries: &[Entry]) -> Result<usize, StoreError> {
+    pub async fn add(&self, entries: &[Entry]) -> Result<Vec<bool>, StoreError> {
         let mut open = self.open.lock().await;
         if !open.is_prepared {
             open.prepare().await?;
-        } else if self.room() < entries.len() {
+        }
+        let mut taken = open.take(entries);
+        if taken.contains(&false) && open.may_recount() {
             // Somebody else may have emptied the table.
             open.recount().await?;
+            taken = open.take(entries);
         }
-        let taken = entries.len().min(self.room());
-        let mut transaction = open.connection.begin_with("BEGIN IMMEDIATE").await?;
-        for Entry { lane, time_ms, event } in &entries[..taken] {
-            sqlx::query(INSERT)
-                .bind(lane.app.as_str())
-                .bind(&*lane.url)
-                .bind(lane.number)
-                .bind(time_ms)
-                .bind(&**event)
-                .execute(&mut *transaction)
-                .await?;
+        let fits = entries.iter().zip(&taken).filter(|(_, is_taken)| **is_taken).map(|(entry, _)| entry);
+        if let Err(error) = open.insert(fits.clone()).await {
+            fits.for_each(|entry| open.held.remove(&entry.lane, 1));
+            return Err(error);
         }
-        transaction.commit().await?;
-        self.waiting.add(taken as u64);
+        open.show();
         Ok(taken)
     }
 
@@ -196,26 +191,33 @@ impl Outbox {
         bytes_max: usize,
     ) -> Result<Vec<Waiting>, StoreError> {
         let mut open = self.open.lock().await;
+        let mut session = open.file.read().await?;
         let query = sqlx::query(PAGE).bind(lane.app.as_str()).bind(&*lane.url).bind(lane.number);
-        let mut rows = query.bind(i64::try_from(rows_max).unwrap_or(i64::MAX)).fetch(&mut open.connection);
+        let rows_max = i64::try_from(rows_max).unwrap_or(i64::MAX);
         let (mut page, mut bytes) = (Vec::new(), 0);
-        while bytes < bytes_max
-            && let Some(row) = rows.try_next().await?
         {
-            let waiting = Waiting { id: row.try_get(0)?, time_ms: row.try_get(1)?, event: row.try_get(2)? };
-            bytes += waiting.event.len();
-            page.push(waiting);
+            let mut rows = query.bind(rows_max).fetch(&mut session.connection);
+            while bytes < bytes_max
+                && let Some(row) = rows.try_next().await?
+            {
+                let (id, time_ms, event) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+                let waiting = Waiting { id, time_ms, event };
+                bytes += waiting.event.len();
+                page.push(waiting);
+            }
         }
+        session.done();
         Ok(page)
     }
 
-    /// Takes events away; they need not be there.
+    /// Takes events of a lane away; they need not be there.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn remove(&self, ids: &[i64]) -> Result<(), StoreError> {
+    pub async fn remove(&self, lane: &Lane, ids: &[i64]) -> Result<(), StoreError> {
         let ids: Vec<_> = ids.iter().map(i64::to_string).collect();
-        self.open.lock().await.delete(sqlx::query(DELETE).bind(format!("[{}]", ids.join(",")))).await?;
+        let statement = sqlx::query(DELETE).bind(format!("[{}]", ids.join(",")));
+        self.open.lock().await.delete(lane, statement).await?;
         Ok(())
     }
 
@@ -225,7 +227,7 @@ impl Outbox {
     /// The database failed.
     pub async fn remove_lane(&self, lane: &Lane) -> Result<u64, StoreError> {
         let statement = sqlx::query(DELETE_LANE).bind(lane.app.as_str()).bind(&*lane.url).bind(lane.number);
-        self.open.lock().await.delete(statement).await
+        self.open.lock().await.delete(lane, statement).await
     }
 
     /// The lanes in which anything waits.
@@ -241,7 +243,9 @@ impl Outbox {
         if !open.is_prepared {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(LANES).fetch_all(&mut open.connection).await?;
+        let mut session = open.file.read().await?;
+        let rows = sqlx::query(LANES).fetch_all(&mut session.connection).await?;
+        session.done();
         Ok(rows.iter().map(lane).collect::<Result<_, sqlx::Error>>()?)
     }
 
@@ -254,43 +258,117 @@ impl Outbox {
         if !open.is_prepared {
             return Ok(Vec::new());
         }
-        Ok(sqlx::query_as(WAITING).bind(app.as_str()).fetch_all(&mut open.connection).await?)
+        let mut session = open.file.read().await?;
+        let query = sqlx::query_as(WAITING).bind(app.as_str());
+        let rows = query.fetch_all(&mut session.connection).await?;
+        session.done();
+        Ok(rows)
     }
 }
 
 impl Open {
+    async fn has_table(&mut self) -> Result<bool, StoreError> {
+        let mut session = self.file.read().await?;
+        let tables: i64 = sqlx::query_scalar(HAS_TABLE).fetch_one(&mut session.connection).await?;
+        session.done();
+        Ok(tables > 0)
+    }
+
     async fn prepare(&mut self) -> Result<(), StoreError> {
-        let journal: String =
-            sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut self.connection).await?;
+        let mut session = self.file.read().await?;
+        let journal = journal(&mut session.connection).await?;
+        session.done();
         if journal == "wal" {
-            sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut self.connection).await?;
+            self.file.relax();
         }
+        let mut session = self.file.write().await?;
         for statement in [SCHEMA, INDEX] {
-            sqlx::query(statement).execute(&mut self.connection).await?;
+            sqlx::query(statement).execute(&mut session.connection).await?;
         }
+        session.commit().await?;
         self.recount().await?;
         self.is_prepared = true;
         Ok(())
     }
 
+    /// Whether it is time to count anew: that takes longer, the more events wait.
+    fn may_recount(&mut self) -> bool {
+        let now = Instant::now();
+        let may = self.recounted.is_none_or(|last| now - last >= RECOUNT_EVERY);
+        if may {
+            self.recounted = Some(now);
+        }
+        may
+    }
+
     async fn recount(&mut self) -> Result<(), StoreError> {
-        self.waiting.set(count(&mut self.connection, COUNT).await? as u64);
+        let mut session = self.file.read().await?;
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as(COUNT).fetch_all(&mut session.connection).await?;
+        session.done();
+        let rows = rows.into_iter().map(|(app, url, count)| {
+            (AppKey::stored(&app), url.into(), usize::try_from(count).unwrap_or_default())
+        });
+        self.held.replace(rows);
+        self.show();
         Ok(())
+    }
+
+    /// Counts events as far as there is room, and says for which.
+    fn take(&mut self, entries: &[Entry]) -> Vec<bool> {
+        entries.iter().map(|entry| self.held.take(&entry.lane)).collect()
+    }
+
+    /// Puts events into the table: all of them or none.
+    async fn insert(&mut self, entries: impl Iterator<Item = &Entry>) -> Result<(), StoreError> {
+        let mut session = self.file.write().await?;
+        for Entry { lane, time_ms, event } in entries {
+            sqlx::query(INSERT)
+                .bind(lane.app.as_str())
+                .bind(&*lane.url)
+                .bind(lane.number)
+                .bind(time_ms)
+                .bind(&**event)
+                .execute(&mut session.connection)
+                .await?;
+        }
+        session.commit().await
+    }
+
+    /// Lets others see how many wait.
+    fn show(&self) {
+        self.waiting.set(self.held.total() as u64);
     }
 
     async fn delete(
         &mut self,
+        lane: &Lane,
         statement: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
     ) -> Result<u64, StoreError> {
-        let removed = statement.execute(&mut self.connection).await?.rows_affected();
-        self.waiting.set(self.waiting.get().saturating_sub(removed));
+        let mut session = self.file.write().await?;
+        let removed = statement.execute(&mut session.connection).await?.rows_affected();
+        session.commit().await?;
+        self.held.remove(lane, usize::try_from(removed).unwrap_or(usize::MAX));
+        self.show();
         Ok(removed)
     }
 }
 
-async fn count(connection: &mut SqliteConnection, query: &'static str) -> Result<usize, StoreError> {
-    let count: i64 = sqlx::query_scalar(query).fetch_one(connection).await?;
-    Ok(usize::try_from(count).unwrap_or_default())
+/// Asks for a write-ahead log, and says which journal there is. SQLite waits for nobody here, so we do.
+async fn journal(connection: &mut SqliteConnection) -> Result<String, sqlx::Error> {
+    let end = Instant::now() + BUSY_TIME_MAX;
+    loop {
+        match sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut *connection).await {
+            Err(error) if is_busy(&error) && Instant::now() < end => tokio::time::sleep(JOURNAL_PAUSE).await,
+            done => return done,
+        }
+    }
+}
+
+/// Whether another connection is in the way (`SQLITE_BUSY`, `SQLITE_LOCKED`, and their extended codes).
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
 
 #[cfg(test)]
@@ -322,7 +400,7 @@ mod tests {
         assert_eq!(outbox.page(&one, 3, 2).await.unwrap().len(), 2, "no more once there are two bytes");
         let first = outbox.page(&one, 1, 1).await.unwrap();
         assert_eq!((first[0].time_ms, &*first[0].event), (7, "1"));
-        outbox.remove(&[first[0].id]).await.unwrap();
+        outbox.remove(&one, &[first[0].id]).await.unwrap();
         assert_eq!(page(&outbox, &one).await, ["2", "3"]);
         assert_eq!(outbox.remove_lane(&one).await.unwrap(), 2);
         assert_eq!(outbox.lanes().await.unwrap(), [other]);
@@ -333,11 +411,11 @@ mod tests {
     async fn what_finds_no_room_is_refused_and_what_goes_makes_room() {
         let outbox = Outbox::in_memory(3).await.unwrap();
         let lane = lane("http://a", "c");
-        assert_eq!(outbox.add(&entries(&lane, &["1", "2"])).await.unwrap(), 2);
-        assert_eq!(outbox.add(&entries(&lane, &["3", "4"])).await.unwrap(), 1);
+        assert_eq!(outbox.add(&entries(&lane, &["1", "2"])).await.unwrap(), [true, true]);
+        assert_eq!(outbox.add(&entries(&lane, &["3", "4"])).await.unwrap(), [true, false]);
         assert_eq!(page(&outbox, &lane).await, ["1", "2", "3"]);
         outbox.remove_lane(&lane).await.unwrap();
-        assert_eq!(outbox.add(&entries(&lane, &["5"])).await.unwrap(), 1);
+        assert_eq!(outbox.add(&entries(&lane, &["5"])).await.unwrap(), [true]);
     }
 
     #[tokio::test]
@@ -349,7 +427,7 @@ mod tests {
         ours.add(&entries(&lane, &["1", "2"])).await.unwrap();
         let theirs = Outbox::open(&file, 2).await.unwrap();
         theirs.remove_lane(&lane).await.unwrap();
-        assert_eq!(ours.add(&entries(&lane, &["3"])).await.unwrap(), 1);
+        assert_eq!(ours.add(&entries(&lane, &["3"])).await.unwrap(), [true]);
     }
 
     #[tokio::test]
@@ -374,8 +452,7 @@ mod tests {
         let outbox = Outbox::in_memory(100).await.unwrap();
         assert!(outbox.lanes().await.unwrap().is_empty());
         assert!(outbox.waiting(&AppKey::stored("x")).await.unwrap().is_empty());
-        let mut open = outbox.open.lock().await;
-        assert_eq!(count(&mut open.connection, HAS_TABLE).await.unwrap(), 0);
+        assert!(!outbox.open.lock().await.has_table().await.unwrap());
     }
 
     #[test]

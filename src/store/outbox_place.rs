@@ -6,6 +6,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The most nodes that may share a file.
@@ -25,7 +26,8 @@ impl OutboxPlace {
     /// The system permits no file there, or a thousand places are taken.
     pub fn take(database: &Path) -> io::Result<Self> {
         for number in 0..PLACES_MAX {
-            let lock = File::create(beside(database, &format!(".{number}.lock")))?;
+            let lock = beside(database, &format!(".{number}.lock"));
+            let lock = File::options().create(true).write(true).truncate(true).mode(0o600).open(lock)?;
             let file = match number {
                 0 => database.to_owned(),
                 _ => beside(database, &format!(".outbox-{number}")),

@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, PgConnection};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
-use super::{AppRow, StoreError, settings};
+use super::{AppRow, NodeRow, StoreError, settings};
 use crate::config::{PostgresConfig, PostgresTls};
 use crate::model::{App, AppKey};
 
@@ -69,6 +69,20 @@ const SELECT_TO_CHANGE: &str = "SELECT settings FROM gusher_apps WHERE app_key =
 const SAVE_SETTINGS: &str = "UPDATE gusher_apps SET settings = $2 WHERE app_key = $1";
 
 const DELETE: &str = "DELETE FROM gusher_apps WHERE app_key = $1";
+
+/// Not one of the migrations: a node whose user may make no tables does without.
+const NODES_SCHEMA: &str = "CREATE TABLE gusher_nodes (\
+    id text PRIMARY KEY, name text NOT NULL, beat bigint NOT NULL, seen timestamptz NOT NULL)";
+
+const HAS_NODES: &str = "SELECT to_regclass('gusher_nodes') IS NOT NULL";
+
+const BEAT: &str = "INSERT INTO gusher_nodes AS node (id, name, beat, seen) VALUES ($1, $2, 1, now()) \
+    ON CONFLICT (id) DO UPDATE SET beat = node.beat + 1, seen = now()";
+
+const FORGET_NODES: &str = "DELETE FROM gusher_nodes WHERE id = $1 OR seen NOT BETWEEN now() - interval '1 hour' AND now() + interval '1 hour'";
+
+const SELECT_NODES: &str = "SELECT id, name, beat, extract(epoch FROM now() - seen)::bigint \
+    FROM gusher_nodes ORDER BY name, id";
 
 /// A database on a server.
 #[derive(Debug)]
@@ -190,6 +204,47 @@ impl Postgres {
                 .execute(&mut session.connection)
                 .await?;
             session.commit().await
+        })
+        .await
+    }
+
+    pub(super) async fn beat(&self, id: &str, name: &str) -> Result<(), StoreError> {
+        in_time(async {
+            let mut session = self.begin().await?;
+            let connection = &mut session.connection;
+            sqlx::raw_sql(LOCK).execute(&mut *connection).await?;
+            if !sqlx::query_scalar(HAS_NODES).persistent(false).fetch_one(&mut *connection).await? {
+                sqlx::raw_sql(NODES_SCHEMA).execute(&mut *connection).await?;
+            }
+            sqlx::query(FORGET_NODES).persistent(false).bind("").execute(&mut *connection).await?;
+            sqlx::query(BEAT).persistent(false).bind(id).bind(name).execute(&mut *connection).await?;
+            session.commit().await
+        })
+        .await
+    }
+
+    pub(super) async fn leave(&self, id: &str) -> Result<(), StoreError> {
+        in_time(async {
+            let mut session = self.begin().await?;
+            let query = sqlx::query(FORGET_NODES).persistent(false).bind(id);
+            query.execute(&mut session.connection).await?;
+            session.commit().await
+        })
+        .await
+    }
+
+    pub(super) async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        in_time(async {
+            let mut session = self.begin().await?;
+            let connection = &mut session.connection;
+            let is_there =
+                sqlx::query_scalar(HAS_NODES).persistent(false).fetch_one(&mut *connection).await?;
+            let rows = match is_there {
+                true => sqlx::query_as(SELECT_NODES).persistent(false).fetch_all(&mut *connection).await?,
+                false => Vec::new(),
+            };
+            session.commit().await?;
+            Ok(rows)
         })
         .await
     }

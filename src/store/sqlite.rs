@@ -8,11 +8,11 @@
 
 use std::path::Path;
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::SqliteConnection;
 use tokio::sync::Mutex;
 
-use super::{AppRow, StoreError, new_identity, settings};
+use super::sqlite_file::SqliteFile;
+use super::{AppRow, NodeRow, StoreError, new_identity, settings};
 use crate::model::{App, AppKey};
 
 /// The columns have no types, as in the original.
@@ -59,37 +59,56 @@ const SELECT_TO_CHANGE: &str = "SELECT CAST(settings AS TEXT) \
 const SAVE_SETTINGS: &str = "INSERT INTO gusher_settings (app_key, settings) VALUES (?1, ?2) \
     ON CONFLICT (app_key) DO UPDATE SET settings = ?2";
 
+const NODES_SCHEMA: &str = "CREATE TABLE IF NOT EXISTS gusher_nodes (\
+    id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL, beat INTEGER NOT NULL, seen INTEGER NOT NULL)";
+
+const BEAT: &str = "INSERT INTO gusher_nodes (id, name, beat, seen) VALUES (?1, ?2, 1, unixepoch()) \
+    ON CONFLICT (id) DO UPDATE SET beat = beat + 1, seen = unixepoch()";
+
+const FORGET_NODES: &str = "DELETE FROM gusher_nodes WHERE id = ? OR abs(unixepoch() - seen) > 3600";
+
+const HAS_NODES: &str = "SELECT COUNT(*) > 0 FROM sqlite_schema WHERE name = 'gusher_nodes'";
+
+const SELECT_NODES: &str = "SELECT id, name, beat, unixepoch() - seen FROM gusher_nodes ORDER BY name, id";
+
 /// An open database. One connection serves: it is asked a few times an hour.
 #[derive(Debug)]
 pub struct Sqlite {
-    connection: Mutex<SqliteConnection>,
+    file: Mutex<SqliteFile>,
 }
 
 impl Sqlite {
     pub(super) async fn open(file: &Path) -> Result<Self, StoreError> {
-        Self::connect(SqliteConnectOptions::new().filename(file).create_if_missing(true)).await
+        Self::prepare(SqliteFile::open(file).await?).await
     }
 
     pub(super) async fn in_memory() -> Result<Self, StoreError> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true)).await
+        Self::prepare(SqliteFile::in_memory().await?).await
     }
 
-    async fn connect(options: SqliteConnectOptions) -> Result<Self, StoreError> {
-        let mut connection = options.disable_statement_logging().connect().await?;
-        sqlx::query(SCHEMA).execute(&mut connection).await?;
-        complete_identities(&mut connection).await?;
-        prepare_settings(&mut connection).await?;
-        Ok(Self { connection: Mutex::new(connection) })
+    /// Makes what is missing: all of it or nothing, also if others do the same at this moment.
+    async fn prepare(mut file: SqliteFile) -> Result<Self, StoreError> {
+        let mut session = file.write().await?;
+        for statement in [SCHEMA, IDENTITY_SCHEMA, SETTINGS_SCHEMA, DELETE_SETTINGS_WITHOUT_APP] {
+            sqlx::query(statement).execute(&mut session.connection).await?;
+        }
+        complete_identities(&mut session.connection).await?;
+        session.commit().await?;
+        Ok(Self { file: Mutex::new(file) })
     }
 
     pub(super) async fn apps(&self, only: Option<&AppKey>) -> Result<Vec<AppRow>, StoreError> {
+        let mut file = self.file.lock().await;
+        let mut session = file.read().await?;
         let query = sqlx::query_as(SELECT).bind(only.map(AppKey::as_str));
-        Ok(query.fetch_all(&mut *self.connection.lock().await).await?)
+        let rows = query.fetch_all(&mut session.connection).await?;
+        session.done();
+        Ok(rows)
     }
 
     pub(super) async fn insert(&self, app: &App) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
+        let mut file = self.file.lock().await;
+        let mut session = file.write().await?;
         sqlx::query(INSERT)
             .bind(app.key.as_str())
             .bind(&app.admin.account)
@@ -98,29 +117,33 @@ impl Sqlite {
             .bind(&app.request_ip)
             .bind(app.registered.timestamp_ms)
             .bind(&app.registered.date)
-            .execute(&mut *transaction)
+            .execute(&mut session.connection)
             .await?;
-        insert_identity(&mut transaction, app.key.as_str(), &app.id, &app.secret.0).await?;
-        Ok(transaction.commit().await?)
+        insert_identity(&mut session.connection, app.key.as_str(), &app.id, &app.secret.0).await?;
+        session.commit().await
     }
 
     pub(super) async fn remove(&self, key: &AppKey) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
-        let mut transaction = connection.begin().await?;
+        let mut file = self.file.lock().await;
+        let mut session = file.write().await?;
         let statements = [
             "DELETE FROM appdata WHERE app_key = ?",
             "DELETE FROM gusher_app WHERE app_key = ?",
             "DELETE FROM gusher_settings WHERE app_key = ?",
         ];
         for statement in statements {
-            sqlx::query(statement).bind(key.as_str()).execute(&mut *transaction).await?;
+            sqlx::query(statement).bind(key.as_str()).execute(&mut session.connection).await?;
         }
-        Ok(transaction.commit().await?)
+        session.commit().await
     }
 
     pub(super) async fn settings(&self, only: Option<&AppKey>) -> Result<Vec<(String, String)>, StoreError> {
+        let mut file = self.file.lock().await;
+        let mut session = file.read().await?;
         let query = sqlx::query_as(SELECT_SETTINGS).bind(only.map(AppKey::as_str));
-        Ok(query.fetch_all(&mut *self.connection.lock().await).await?)
+        let rows = query.fetch_all(&mut session.connection).await?;
+        session.done();
+        Ok(rows)
     }
 
     pub(super) async fn save_settings(
@@ -128,41 +151,58 @@ impl Sqlite {
         key: &AppKey,
         change: settings::Change,
     ) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().await;
+        let mut file = self.file.lock().await;
         // Nobody else writes between what is read here and what is written.
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut session = file.write().await?;
         let query = sqlx::query_scalar(SELECT_TO_CHANGE).bind(key.as_str());
-        let text: Option<Option<String>> = query.fetch_optional(&mut *transaction).await?;
+        let text: Option<Option<String>> = query.fetch_optional(&mut session.connection).await?;
         let text = text.ok_or(StoreError::Unknown)?;
         let text = change.apply(key, text.as_deref().unwrap_or(settings::NONE))?;
-        sqlx::query(SAVE_SETTINGS).bind(key.as_str()).bind(text).execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        sqlx::query(SAVE_SETTINGS).bind(key.as_str()).bind(text).execute(&mut session.connection).await?;
+        session.commit().await
+    }
+
+    pub(super) async fn beat(&self, id: &str, name: &str) -> Result<(), StoreError> {
+        let mut file = self.file.lock().await;
+        let mut session = file.write().await?;
+        sqlx::query(NODES_SCHEMA).execute(&mut session.connection).await?;
+        sqlx::query(FORGET_NODES).bind("").execute(&mut session.connection).await?;
+        sqlx::query(BEAT).bind(id).bind(name).execute(&mut session.connection).await?;
+        session.commit().await
+    }
+
+    pub(super) async fn leave(&self, id: &str) -> Result<(), StoreError> {
+        let mut file = self.file.lock().await;
+        let mut session = file.write().await?;
+        sqlx::query(FORGET_NODES).bind(id).execute(&mut session.connection).await?;
+        session.commit().await
+    }
+
+    pub(super) async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let mut file = self.file.lock().await;
+        let mut session = file.read().await?;
+        let rows = match sqlx::query_scalar(HAS_NODES).fetch_one(&mut session.connection).await? {
+            true => sqlx::query_as(SELECT_NODES).fetch_all(&mut session.connection).await?,
+            false => Vec::new(),
+        };
+        session.done();
+        Ok(rows)
     }
 }
 
-/// Gives an identity to every app that has none, and takes those away whose app is gone: all of it or nothing.
+/// Gives an identity to every app that has none, and takes those away whose app is gone.
 async fn complete_identities(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut transaction = connection.begin().await?;
-    sqlx::query(IDENTITY_SCHEMA).execute(&mut *transaction).await?;
-    sqlx::query(DELETE_IDENTITY_WITHOUT_APP).execute(&mut *transaction).await?;
-    let keys: Vec<String> = sqlx::query_scalar(SELECT_WITHOUT_IDENTITY).fetch_all(&mut *transaction).await?;
+    sqlx::query(DELETE_IDENTITY_WITHOUT_APP).execute(&mut *connection).await?;
+    let keys: Vec<String> = sqlx::query_scalar(SELECT_WITHOUT_IDENTITY).fetch_all(&mut *connection).await?;
     for key in keys {
-        while let Err(error) = give_identity(&mut transaction, &key).await {
+        while let Err(error) = give_identity(connection, &key).await {
             // The next id is another.
             if !matches!(error, StoreError::IdTaken) {
                 return Err(error);
             }
         }
     }
-    Ok(transaction.commit().await?)
-}
-
-/// Makes the table, and takes the rows away whose app is gone.
-async fn prepare_settings(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut transaction = connection.begin().await?;
-    sqlx::query(SETTINGS_SCHEMA).execute(&mut *transaction).await?;
-    sqlx::query(DELETE_SETTINGS_WITHOUT_APP).execute(&mut *transaction).await?;
-    Ok(transaction.commit().await?)
+    Ok(())
 }
 
 async fn give_identity(connection: &mut SqliteConnection, key: &str) -> Result<(), StoreError> {
@@ -200,23 +240,35 @@ mod tests {
     }
 
     async fn execute(store: &Sqlite, statement: &'static str) {
-        sqlx::query(statement).execute(&mut *store.connection.lock().await).await.unwrap();
+        let mut file = store.file.lock().await;
+        let mut session = file.read().await.unwrap();
+        sqlx::query(statement).execute(&mut session.connection).await.unwrap();
+        session.done();
+    }
+
+    async fn rows<T: Send + Unpin>(store: &Sqlite, query: &'static str) -> Vec<T>
+    where
+        for<'r> T: sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
+    {
+        let mut file = store.file.lock().await;
+        let mut session = file.read().await.unwrap();
+        let rows = sqlx::query_as(query).fetch_all(&mut session.connection).await.unwrap();
+        session.done();
+        rows
     }
 
     /// What the Go version reads, as SQL would write it.
     async fn appdata(store: &Sqlite) -> Vec<String> {
         let all = "SELECT quote(app_key) || quote(auth_account) || quote(auth_password) || quote(connect_hook) \
             || quote(request_ip) || quote(timestamp) || quote(date) FROM appdata ORDER BY rowid";
-        let mut rows: Vec<String> =
-            sqlx::query_scalar(all).fetch_all(&mut *store.connection.lock().await).await.unwrap();
         let schema = "SELECT sql FROM sqlite_schema WHERE name = 'appdata'";
-        rows.push(sqlx::query_scalar(schema).fetch_one(&mut *store.connection.lock().await).await.unwrap());
-        rows
+        let texts = [rows::<(String,)>(store, all).await, rows(store, schema).await].concat();
+        texts.into_iter().map(|(text,)| text).collect()
     }
 
     async fn identities(store: &Sqlite) -> Vec<(String, String, String)> {
         let all = "SELECT app_key, app_id, app_secret FROM gusher_app ORDER BY app_key";
-        sqlx::query_as(all).fetch_all(&mut *store.connection.lock().await).await.unwrap()
+        rows(store, all).await
     }
 
     #[tokio::test]
@@ -273,7 +325,7 @@ mod tests {
         let store = Sqlite::in_memory().await.unwrap();
         execute(&store, OLD).await;
         execute(&store, "INSERT INTO appdata (app_key) VALUES (NULL)").await;
-        complete_identities(&mut *store.connection.lock().await).await.unwrap();
+        let store = Sqlite::prepare(store.file.into_inner()).await.unwrap();
         let apps = store.apps(None).await.unwrap();
         assert_eq!(apps.len(), 1);
         let (connect_hook, timestamp_ms) = (&*apps[0].5, apps[0].7);

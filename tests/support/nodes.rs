@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use gusher::bus::BusEvent;
 use gusher::bus::local::LocalBus;
+use gusher::hook::Posted;
 use gusher::hub::{LiveApp, Stale};
-use gusher::model::{AppSettings, Notice, NoticeEvent};
+use gusher::model::{AppSettings, NoticeEvent};
 use tokio::sync::mpsc::Receiver;
 
 use crate::world::World;
@@ -22,7 +23,7 @@ pub struct Node {
     pub world: World,
     pub app: Arc<LiveApp>,
     events: Receiver<BusEvent>,
-    notices: Receiver<Notice>,
+    notices: Posted,
     /// It hears nothing, and makes up for it later.
     pub is_deaf: bool,
     /// What others may have changed in the store.
@@ -150,7 +151,7 @@ impl Node {
     }
 
     fn told(&mut self) -> Vec<String> {
-        let told = std::iter::from_fn(|| self.notices.try_recv().ok());
+        let told = std::iter::from_fn(|| self.notices.try_next());
         told.map(|notice| match notice.event {
             NoticeEvent::MemberAdded(user) => format!("{} + {user}", notice.channel),
             NoticeEvent::MemberRemoved(user) => format!("{} - {user}", notice.channel),

@@ -13,13 +13,13 @@ use gusher::bus::BusEvent;
 use gusher::bus::local::LocalBus;
 use gusher::dialect::Session;
 use gusher::dialect::pusher::handshake;
-use gusher::hook::Notices;
+use gusher::hook::{Notices, Posted};
 use gusher::hub::{Admission, Apps, Hub, HubLimits, LinkSettings, LiveApp, Mailbox, Stale, WhenDown};
 use gusher::metrics::ShardMetrics;
 use gusher::model::pattern::{Pattern, PatternLimits};
 use gusher::model::{
-    Admin, App, AppKey, AppSecret, AppSettings, Hash, NodeId, Notice, Publication, Reach, Refusal,
-    Registered, SocketId, Target, UserId,
+    Admin, App, AppKey, AppSecret, AppSettings, Hash, NodeId, Publication, Reach, Refusal, Registered,
+    SocketId, Target, UserId,
 };
 use gusher::net::stream::Stream;
 use gusher::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
@@ -59,7 +59,7 @@ impl World {
     }
 
     /// One node of several, whose events and notices come out of what is returned beside it.
-    pub fn linked(shards: usize, bus: &LocalBus, node: u64) -> (Self, Receiver<BusEvent>, Receiver<Notice>) {
+    pub fn linked(shards: usize, bus: &LocalBus, node: u64) -> (Self, Receiver<BusEvent>, Posted) {
         Self::linked_with(shards, bus, node, None)
     }
 
@@ -69,7 +69,7 @@ impl World {
         bus: &LocalBus,
         node: u64,
         apps_max: Option<usize>,
-    ) -> (Self, Receiver<BusEvent>, Receiver<Notice>) {
+    ) -> (Self, Receiver<BusEvent>, Posted) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (bus, events) = {
             let _inside = runtime.enter();

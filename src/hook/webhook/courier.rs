@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 
 use super::journal::Journal;
+use super::places::{Pace, Place, Places};
 use super::request::{Failure, Poster, Request};
 use super::tally::{Tallies, host};
 use super::{Clock, Lookup, WebhookApp, WebhookSettings};
@@ -35,8 +36,14 @@ const PAGE_EVENTS: usize = 100;
 /// What a lane reads at once, in bytes; a single longer event is read all the same.
 const PAGE_BYTES: usize = 256 * 1024;
 
+/// For so long after a failure each request takes a fresh connection. Kept ones are closed by then, as they are idle.
+const FRESH_TIME: Duration = Duration::from_secs(30);
+
 /// The pause after a failure of the database.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The same, while the node stops.
+const LAST_DATABASE_PAUSE: Duration = Duration::from_millis(50);
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -59,8 +66,7 @@ pub(super) struct Courier {
     pub phase: watch::Sender<Phase>,
     pub database_failures: Counter,
     is_database_failing: AtomicBool,
-    /// One for each request that may be under way.
-    places: Semaphore,
+    places: Places,
     /// What became of it all, lately.
     pub journal: Journal,
     /// The lanes that have a task.
@@ -94,7 +100,7 @@ impl Courier {
             phase: watch::Sender::new(Phase::Running),
             database_failures: Counter::default(),
             is_database_failing: AtomicBool::new(false),
-            places: Semaphore::new(settings.requests_max),
+            places: Places::new(settings.requests_max),
             lanes: watch::Sender::default(),
         }
     }
@@ -138,7 +144,11 @@ impl Courier {
                     if !self.is_database_failing.swap(true, Ordering::Relaxed) {
                         tracing::error!(%error, "the database fails, and webhooks wait for it");
                     }
-                    self.clock.wait(DATABASE_PAUSE).await;
+                    // Who stops has little time, and tries as often as that allows.
+                    self.pause(DATABASE_PAUSE).await;
+                    if self.is_stopping() {
+                        tokio::time::sleep(LAST_DATABASE_PAUSE).await;
+                    }
                 }
             }
         }
@@ -199,6 +209,7 @@ impl Courier {
         // The first attempt is made even where none is repeated.
         let (mut pause, mut span) = (Duration::ZERO, AGE_MAX);
         let hurry = self.lanes.borrow().get(lane).map(|served| Arc::clone(&served.hurry)).unwrap_or_default();
+        let pace = self.places.pace(lane);
         let (mut attempt, mut last) = (0, None);
         loop {
             let next_ms = self.clock.now_ms() + millis(pause);
@@ -209,16 +220,21 @@ impl Courier {
                 () = self.pause(pause) => {}
                 () = hurry.notified(), if !pause.is_zero() => {}
             }
-            let Some(_place) = self.place().await else { return };
+            let Some(place) = self.place(&pace).await else { return };
             if self.clock.now_ms() > request.time_ms + millis(span) {
                 continue;
             }
             let Some(Target { app, webhook }) = self.target(lane) else { return page.clear() };
             attempt += 1;
-            match self.poster.post(&webhook, &lane.app, request).await {
+            // What failed may have moved to another address, where no old connection leads.
+            let is_fresh = last.is_some() || pace.failed_within(FRESH_TIME);
+            let posting = self.poster.post(&webhook, &lane.app, request, is_fresh);
+            let outcome = place.run(posting).await.unwrap_or(Err(Failure::TOO_LONG));
+            pace.note(outcome.is_err());
+            match outcome {
                 Ok(status) => {
                     let ids: Vec<_> = request.events.iter().map(|event| event.id).collect();
-                    self.persist(|| self.outbox.remove(&ids)).await;
+                    self.persist(|| self.outbox.remove(lane, &ids)).await;
                     self.note(&app, lane, request, attempt, Ok(status));
                     return self.tallies.delivered(lane, ids.len(), self.clock.now_ms(), status);
                 }
@@ -248,7 +264,7 @@ impl Courier {
         if late.len() < request.events.len() {
             page.clear();
         }
-        self.persist(|| self.outbox.remove(&late)).await;
+        self.persist(|| self.outbox.remove(lane, &late)).await;
         self.note_given_up(lane, events, attempt, last);
         self.tallies.given_up(lane, late.len());
     }
@@ -277,9 +293,9 @@ impl Courier {
     }
 
     /// A place for one request, unless the node stops.
-    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+    async fn place<'a>(&'a self, pace: &'a Pace) -> Option<Place<'a>> {
         let place = tokio::select! {
-            place = self.places.acquire() => place.ok(),
+            place = self.places.take(pace) => Some(place),
             () = self.stopping() => None,
         };
         place.filter(|_| !self.is_stopping())

@@ -1,7 +1,7 @@
 //! Webhooks that are not lost: what happened in a channel is put on disk at once, and taken to the backends until
 //! they accept it or it is too old to be of use (pusher-channels 15).
 //!
-//! Always: nobody who posts a [`Notice`] waits; a webhook that fails or is slow delays no other; whatever is given
+//! Always: nobody who posts a [`Notice`](crate::model::Notice) waits; a webhook that fails or is slow delays no other; whatever is given
 //! up is counted, and told in the log once until it works again; no log and no report names an account, a query or a
 //! secret.
 
@@ -9,6 +9,7 @@ mod address;
 mod clock;
 mod courier;
 mod journal;
+mod places;
 mod request;
 mod retry;
 mod tally;
@@ -18,7 +19,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -29,7 +29,8 @@ use request::Poster;
 pub use retry::Retry;
 
 use crate::feed::Feed;
-use crate::model::{AppKey, AppNumber, AppSecret, AppSettings, Notice, WebhookReport};
+use crate::hook::Posted;
+use crate::model::{AppKey, AppNumber, AppSecret, AppSettings, WebhookReport};
 use crate::store::{Outbox, StoreError};
 
 /// What webhooks know of an app.
@@ -98,7 +99,7 @@ impl Webhooks {
     /// The TLS library cannot be set up.
     pub fn start(
         outbox: Outbox,
-        notices: Receiver<Notice>,
+        notices: Posted,
         lookup: Box<Lookup>,
         settings: WebhookSettings,
     ) -> Result<Self, reqwest::Error> {

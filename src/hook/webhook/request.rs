@@ -48,6 +48,11 @@ pub(super) struct Failure {
     pub fault: &'static str,
 }
 
+impl Failure {
+    /// There was no time to wait for its end.
+    pub const TOO_LONG: Self = Self { status: None, fault: "it took too long" };
+}
+
 /// Makes attempts. Follows no redirects, and uses no proxy: it would go where nobody checked.
 #[derive(Debug)]
 pub(super) struct Poster {
@@ -70,14 +75,21 @@ impl Poster {
         Ok(Self { clients, allows_private })
     }
 
-    /// Posts a request, and says with which status it was accepted.
-    pub async fn post(&self, webhook: &Webhook, app: &AppKey, request: &Request) -> Result<u16, Failure> {
+    /// Posts a request, on a fresh connection or on any, and says with which status it was accepted.
+    pub async fn post(
+        &self,
+        webhook: &Webhook,
+        app: &AppKey,
+        request: &Request,
+        is_fresh: bool,
+    ) -> Result<u16, Failure> {
         let failure = |fault| Failure { status: None, fault };
         let url = Url::parse(&webhook.url).map_err(|_| failure("the URL cannot be read"))?;
         if !self.allows_private {
             address::check(&url).map_err(|_| failure(FORBIDDEN))?;
         }
-        let posting = self.clients.kept().post(url).headers(headers(webhook, app, request));
+        let client = if is_fresh { self.clients.fresh() } else { self.clients.kept() };
+        let posting = client.post(url).headers(headers(webhook, app, request));
         let posting = posting.body(request.body.clone()).send().await;
         let mut answer = posting.map_err(|error| failure(words(&error)))?;
         let mut bytes_left = ANSWER_BYTES_MAX;
@@ -122,7 +134,7 @@ fn words(error: &reqwest::Error) -> &'static str {
     if causes.any(|cause| cause.is::<Forbidden>()) {
         FORBIDDEN
     } else if error.is_timeout() {
-        "it took too long"
+        Failure::TOO_LONG.fault
     } else if error.is_connect() {
         "no connection can be made"
     } else {

@@ -65,9 +65,17 @@ impl Courier {
                 return Err(error);
             }
         };
-        entries[..added].iter().for_each(|entry| self.wake(&entry.lane));
-        self.journal.give_back(app.number, id, events[added..].to_vec());
-        Ok(added)
+        let (mut left, mut count) = (Vec::new(), 0);
+        for (event, is_added) in events.into_iter().zip(added) {
+            if is_added {
+                count += 1;
+                self.wake(&event.lane);
+            } else {
+                left.push(event);
+            }
+        }
+        self.journal.give_back(app.number, id, left);
+        Ok(count)
     }
 
     /// Notes an attempt, and shows it.

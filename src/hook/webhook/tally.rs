@@ -12,6 +12,9 @@ use crate::metrics::Counter;
 use crate::model::{AppKey, WebhookAttempt, WebhookReport};
 use crate::store::Lane;
 
+/// After so long without a dropped event the next one is said again.
+const BURST_PAUSE_MS: u64 = 60_000;
+
 /// The counts of all webhooks.
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
@@ -34,7 +37,8 @@ struct Tally {
     counts: WebhookReport,
     is_failing: bool,
     is_giving_up: bool,
-    is_dropping: bool,
+    /// When an event was dropped last.
+    dropped_ms: Option<i64>,
 }
 
 impl Tallies {
@@ -75,17 +79,12 @@ impl Tallies {
         });
     }
 
-    /// There is room for events.
-    pub fn added(&self, lane: &Lane) {
-        self.count(lane, |tally| tally.is_dropping = false);
-    }
-
     /// There was no room for an event.
-    pub fn dropped(&self, lane: &Lane) {
+    pub fn dropped(&self, lane: &Lane, at_ms: i64) {
         self.totals.dropped.add(1);
         self.count(lane, |tally| {
             tally.counts.dropped += 1;
-            if !mem::replace(&mut tally.is_dropping, true) {
+            if begins_burst(&mut tally.dropped_ms, at_ms) {
                 let (app, host) = (&lane.app, host(&lane.url));
                 tracing::warn!(%app, host, "no room: events for a webhook are dropped");
             }
@@ -116,6 +115,12 @@ impl Tallies {
     }
 }
 
+/// Whether something that happens now is the first for a while. Room comes and goes with each event that is told, so room
+/// alone does not end a burst.
+fn begins_burst(last_ms: &mut Option<i64>, at_ms: i64) -> bool {
+    last_ms.replace(at_ms).is_none_or(|last_ms| at_ms.abs_diff(last_ms) > BURST_PAUSE_MS)
+}
+
 /// Host and port of a URL: enough to know it by in a log, and no secret.
 pub(super) fn host(url: &str) -> String {
     let url = Url::parse(url).ok();
@@ -132,6 +137,14 @@ pub(super) fn shown(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_burst_begins_once() {
+        let mut last_ms = None;
+        let begins: Vec<_> =
+            [0, 40, 50_000, 100_000, 160_001].map(|at_ms| begins_burst(&mut last_ms, at_ms)).into();
+        assert_eq!(begins, [true, false, false, false, true]);
+    }
 
     #[test]
     fn neither_account_nor_query_is_shown() {

@@ -4,10 +4,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::Receiver;
-
 use super::courier::{Courier, Phase};
 use crate::dialect::pusher::webhook;
+use crate::hook::Posted;
 use crate::model::Notice;
 use crate::store::{Entry, Lane};
 
@@ -15,16 +14,15 @@ use crate::store::{Entry, Lane};
 const BATCH_NOTICES: usize = 256;
 
 /// Writes until the queue ends, or is empty when the node stops.
-pub(super) async fn write(courier: Arc<Courier>, mut notices: Receiver<Notice>) {
+pub(super) async fn write(courier: Arc<Courier>, mut notices: Posted) {
     // First what a former process left.
     for lane in courier.persist(|| courier.outbox.lanes()).await {
         courier.wake(&lane);
     }
     let mut phase = courier.phase.subscribe();
-    let mut batch = Vec::new();
     loop {
         let taken = tokio::select! {
-            taken = notices.recv_many(&mut batch, BATCH_NOTICES) => taken,
+            taken = notices.take(BATCH_NOTICES) => taken,
             _ = phase.wait_for(|phase| *phase >= Phase::Stopping), if !notices.is_closed() => {
                 // What was accepted is still read.
                 notices.close();
@@ -34,25 +32,26 @@ pub(super) async fn write(courier: Arc<Courier>, mut notices: Receiver<Notice>) 
         if taken == 0 {
             return;
         }
-        let entries: Vec<_> = batch.drain(..).flat_map(|notice| entries(&courier, &notice)).collect();
+        let entries: Vec<_> = notices.taken().iter().flat_map(|notice| entries(&courier, notice)).collect();
         if !entries.is_empty() {
             add(&courier, &entries).await;
         }
+        notices.done();
     }
 }
 
 async fn add(courier: &Arc<Courier>, entries: &[Entry]) {
     let added = courier.persist(|| courier.outbox.add(entries)).await;
-    let (added, refused) = entries.split_at(added);
-    let lanes: HashSet<&Lane> = added.iter().map(|entry| &entry.lane).collect();
-    for lane in lanes {
-        courier.tallies.added(lane);
-        courier.wake(lane);
+    let mut lanes = HashSet::new();
+    for (entry, is_added) in entries.iter().zip(added) {
+        if is_added {
+            lanes.insert(&entry.lane);
+        } else {
+            courier.note_dropped(entry);
+            courier.tallies.dropped(&entry.lane, courier.clock.now_ms());
+        }
     }
-    for entry in refused {
-        courier.note_dropped(entry);
-        courier.tallies.dropped(&entry.lane);
-    }
+    lanes.into_iter().for_each(|lane| courier.wake(lane));
 }
 
 /// A notice for each URL that is to be told of it; once, where several webhooks have the same.
