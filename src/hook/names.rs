@@ -11,9 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name as DnsName, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::time::timeout;
 
@@ -37,32 +39,43 @@ pub(super) struct Names(Arc<Mutex<Current>>);
 
 #[derive(Default)]
 struct Current {
-    resolver: Option<TokioResolver>,
+    sources: Option<Sources>,
     /// When each file was changed last, as far as it was there.
     changed: [Option<SystemTime>; 2],
     looked: Option<Instant>,
 }
 
+#[derive(Clone)]
+struct Sources {
+    hosts: Arc<Hosts>,
+    resolver: TokioResolver,
+}
+
 impl Names {
-    /// The addresses of a name, without ports.
+    /// The addresses of a name, without ports. For one that the file of hosts has, no server is asked, for either kind of
+    /// address, as the system does it.
     pub(super) async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, Fault> {
-        let resolver = self.resolver()?;
-        let found = timeout(LOOKUP_TIME_MAX, resolver.lookup_ip(name)).await??;
-        Ok(found.iter().map(|address| SocketAddr::new(address, 0)).collect())
+        let Sources { hosts, resolver } = self.sources()?;
+        let mut found = in_hosts(&hosts, name);
+        if found.is_empty() {
+            found.extend(timeout(LOOKUP_TIME_MAX, resolver.lookup_ip(name)).await??.iter());
+        }
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, 0)).collect())
     }
 
-    /// The resolver of this moment. The files are short and of this machine, and are looked at rarely.
-    fn resolver(&self) -> Result<TokioResolver, Fault> {
+    /// The sources of this moment. The files are short and of this machine, and are looked at rarely.
+    fn sources(&self) -> Result<Sources, Fault> {
         let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
             current.looked = Some(Instant::now());
             let changed = changed();
-            if current.resolver.is_none() || current.changed != changed {
-                current.resolver = Some(resolver()?);
+            if current.sources.is_none() || current.changed != changed {
+                let hosts = Hosts::from_system().unwrap_or_default();
+                current.sources = Some(Sources { hosts: Arc::new(hosts), resolver: resolver()? });
                 current.changed = changed;
             }
         }
-        current.resolver.clone().ok_or_else(|| "no resolver can be made".into())
+        current.sources.clone().ok_or_else(|| "no resolver can be made".into())
     }
 }
 
@@ -81,6 +94,17 @@ impl fmt::Debug for Names {
 
 fn changed() -> [Option<SystemTime>; 2] {
     FILES.map(|file| fs::metadata(file).and_then(|file| file.modified()).ok())
+}
+
+fn in_hosts(hosts: &Hosts, name: &str) -> Vec<IpAddr> {
+    let Ok(name) = DnsName::from_utf8(name) else { return Vec::new() };
+    let of_type = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
+    let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of_type);
+    found
+        .flat_map(|found| {
+            found.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn resolver() -> Result<TokioResolver, Fault> {
@@ -110,9 +134,12 @@ mod tests {
         server.connections.iter_mut().for_each(|connection| connection.port = port);
         let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
         let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        let (resolver, names) = (builder.build().expect("a resolver"), Names::default());
+        let mut hosts = Hosts::default();
+        hosts.read_hosts_conf(&b"192.0.2.7 backend other\n"[..]).expect("lines");
+        let sources = Sources { hosts: Arc::new(hosts), resolver: builder.build().expect("a resolver") };
+        let names = Names::default();
         *names.0.lock().expect("no test panics under the lock") =
-            Current { resolver: Some(resolver), changed: changed(), looked: Some(Instant::now()) };
+            Current { sources: Some(sources), changed: changed(), looked: Some(Instant::now()) };
         names
     }
 
@@ -134,6 +161,17 @@ mod tests {
             let found = found.expect("addresses");
             assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
         });
+    }
+
+    #[tokio::test]
+    async fn no_server_is_asked_for_a_name_that_the_file_of_hosts_has() {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        server.set_nonblocking(true).expect("a switch");
+        let names = of_server(server.local_addr().expect("an address").port());
+        for name in ["backend", "OTHER"] {
+            assert_eq!(names.addresses(name).await.expect("an address"), ["192.0.2.7:0".parse().unwrap()]);
+        }
+        assert!(server.recv(&mut [0; 512]).is_err());
     }
 
     #[test]
