@@ -256,6 +256,8 @@ pub struct NodeMetrics {
     pub facts_unsent: Counter,
     /// Publications of other nodes dropped as too much waited for the shards, or for patterns.
     pub relays_shed: Counter,
+    /// Times that clients were not told who came or went on another node, as too much waited for the shards.
+    pub changes_shed: Counter,
     /// Publications of other nodes dropped as their pattern could not be matched here: beyond a bound of this node.
     pub relays_unmatched: Counter,
     /// Times that clients were told they are there before the bus had said that it follows what is for them.
@@ -301,6 +303,7 @@ impl Default for NodeMetrics {
             facts_late: Counter::default(),
             facts_unsent: Counter::default(),
             relays_shed: Counter::default(),
+            changes_shed: Counter::default(),
             relays_unmatched: Counter::default(),
             follows_late: Counter::default(),
             refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 429, 500, 503]),

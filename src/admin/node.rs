@@ -223,6 +223,11 @@ fn bus(hub: &Hub) -> Vec<Family> {
             metrics.relays_shed.get(),
         ),
         Family::counter(
+            "gusher_bus_changes_shed",
+            "Times that clients were not told who came or went on another node because too much waited for the shards",
+            metrics.changes_shed.get(),
+        ),
+        Family::counter(
             "gusher_bus_patterns_unmatched",
             "Publications of other nodes dropped because this one could not match their pattern within its bounds",
             metrics.relays_unmatched.get(),

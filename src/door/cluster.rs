@@ -256,28 +256,38 @@ async fn change_permissions(
 // Who is there.
 
 async fn channels(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    let channels = door.attended_channels(&head).await?;
-    Ok(door.presence(api::names_told(channels.iter().map(ChannelName::as_str))))
+    let word = |channels: Vec<ChannelName>| api::names_told(channels.iter().map(ChannelName::as_str));
+    let told = match door.asked_app(&head).await? {
+        Some(live) => door.hub.attended_channels(&live, word).await?,
+        None => word(Vec::new()),
+    };
+    Ok(door.presence(told))
 }
 
 async fn channel_count(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(door.presence(api::count_told(door.attended_channels(&head).await?.len())))
+    let live = door.asked_app(&head).await?;
+    Ok(door.presence(api::count_told(live.map_or(0, |live| door.hub.attended_channel_count(&live)))))
 }
 
 async fn users(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(door.told_users(&door.bearers(&head).await?))
+    let live = door.asked_app(&head).await?;
+    door.told_users(live, None).await
 }
 
 async fn user_count(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(door.presence(api::count_told(door.bearers(&head).await?.len())))
+    let live = door.asked_app(&head).await?;
+    Ok(door.presence(api::count_told(live.map_or(0, |live| door.hub.bearer_count(&live, None)))))
 }
 
 async fn users_in(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(door.told_users(&door.bearers_in(&head).await?))
+    let (live, channel) = door.asked_channel(&head).await?.unzip();
+    door.told_users(live, channel).await
 }
 
 async fn user_count_in(State(door): State<Arc<Door>>, head: Parts) -> Answer {
-    Ok(door.presence(api::count_told(door.bearers_in(&head).await?.len())))
+    let asked = door.asked_channel(&head).await?;
+    let count = asked.map_or(0, |(live, channel)| door.hub.bearer_count(&live, Some(&channel)));
+    Ok(door.presence(api::count_told(count)))
 }
 
 async fn stats(State(door): State<Arc<Door>>, head: Parts) -> Answer {
@@ -312,8 +322,14 @@ impl Door {
         response
     }
 
-    fn told_users(&self, users: &[UserId]) -> Response {
-        self.presence(api::names_told(users.iter().map(UserId::as_str)))
+    /// The users of an app who came with a token: all, or those in a channel. Where there is no app, there are none.
+    async fn told_users(&self, live: Option<Arc<LiveApp>>, channel: Option<ChannelName>) -> Answer {
+        let word = |users: Vec<UserId>| api::names_told(users.iter().map(UserId::as_str));
+        let told = match live {
+            Some(live) => self.hub.bearers(&live, channel, word).await?,
+            None => word(Vec::new()),
+        };
+        Ok(self.presence(told))
     }
 
     /// The app that is asked about, by somebody who may ask; `None` when there is none, and so nobody in it.
@@ -328,23 +344,11 @@ impl Door {
         }
     }
 
-    async fn attended_channels(&self, head: &Parts) -> Result<Vec<ChannelName>, Refusal> {
-        let live = self.asked_app(head).await?;
-        Ok(live.map(|live| self.hub.attended_channels(&live)).unwrap_or_default())
-    }
-
-    async fn bearers(&self, head: &Parts) -> Result<Vec<UserId>, Refusal> {
-        let live = self.asked_app(head).await?;
-        Ok(live.map(|live| self.hub.bearers(&live, None)).unwrap_or_default())
-    }
-
-    /// The users in the channel that the path names. In one that cannot be there is nobody.
-    async fn bearers_in(&self, head: &Parts) -> Result<Vec<UserId>, Refusal> {
+    /// The same, and the channel that the path names. In one that cannot be there is nobody.
+    async fn asked_channel(&self, head: &Parts) -> Result<Option<(Arc<LiveApp>, ChannelName)>, Refusal> {
         let live = self.asked_app(head).await?;
         let name = answer::name(head.uri.path(), NAME_PLACE)?;
-        let channel = ChannelName::parse_free(&name).ok();
-        let users = live.zip(channel).map(|(live, channel)| self.hub.bearers(&live, Some(&channel)));
-        Ok(users.unwrap_or_default())
+        Ok(live.zip(ChannelName::parse_free(&name).ok()))
     }
 
     fn app_rows(&self) -> Vec<AppRow> {

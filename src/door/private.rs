@@ -95,7 +95,8 @@ async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Respons
 async fn online(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
     let live = door.authorize(&head, 2).await?;
     live.take(AppRate::Calls, 1)?;
-    Ok(answer::json(api::online(&live.app.key, &door.hub.online(&live))))
+    let key = live.app.key.clone();
+    Ok(answer::json(door.hub.tagged(&live, move |users| api::online(&key, &users)).await?))
 }
 
 async fn show_settings(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {

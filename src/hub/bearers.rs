@@ -1,16 +1,17 @@
 //! Who came to one app with a token, and who of them is in which channel. Up to date by each join and leave.
 
-use std::collections::{BTreeMap, HashMap};
+use indexmap::IndexMap;
 
 use super::directory::{ShardIndex, ShardSet};
 use super::holders::{Holders, Tally};
+use super::walk::page;
 use crate::model::{ChannelName, Item, Share, UserId};
 
 /// The subscriptions of one channel that came with a token, and how many of them each user holds.
 #[derive(Debug, Default)]
 struct Attended {
     subscriptions: Tally,
-    users: BTreeMap<UserId, Tally>,
+    users: IndexMap<UserId, Tally>,
 }
 
 /// The sockets of one app that came with a token. A token may name no user.
@@ -18,8 +19,8 @@ struct Attended {
 pub struct Bearers {
     /// All of them, whether their token names a user or not.
     pub sockets: Tally,
-    users: HashMap<UserId, Holders>,
-    channels: BTreeMap<ChannelName, Attended>,
+    users: IndexMap<UserId, Holders>,
+    channels: IndexMap<ChannelName, Attended>,
 }
 
 impl Bearers {
@@ -36,7 +37,7 @@ impl Bearers {
         self.sockets.here -= 1;
         let Some(user) = user else { return };
         if self.users.get_mut(user).is_some_and(|sockets| sockets.leave(shard, last_on_shard)) {
-            self.users.remove(user);
+            self.users.swap_remove(user);
         }
     }
 
@@ -66,7 +67,7 @@ impl Bearers {
         let sockets = &mut self.users.entry(user.clone()).or_default().sockets;
         sockets.learn(from, to);
         if sockets.is_zero() {
-            self.users.remove(user);
+            self.users.swap_remove(user);
         }
     }
 
@@ -113,17 +114,17 @@ impl Bearers {
         if let Some(user) = user
             && attended.users.get(user).is_some_and(|held| held.is_zero())
         {
-            attended.users.remove(user);
+            attended.users.swap_remove(user);
         }
         // A user may be told of before its channel is.
         if attended.subscriptions.is_zero() && attended.users.is_empty() {
-            self.channels.remove(channel);
+            self.channels.swap_remove(channel);
         }
     }
 
-    /// The users they belong to, and the sockets of each.
-    pub fn all(&self) -> impl Iterator<Item = (&UserId, Tally)> {
-        self.users.iter().map(|(user, held)| (user, held.sockets))
+    /// The users they belong to, and the sockets of each: a page of a walk (`hub/walk.rs`).
+    pub fn page(&self, end: usize, count: usize) -> impl Iterator<Item = (&UserId, Tally)> {
+        page(&self.users, end, count).map(|(user, held)| (user, held.sockets))
     }
 
     /// How many users they belong to.
@@ -131,29 +132,30 @@ impl Bearers {
         self.users.len()
     }
 
-    /// The users they belong to, sorted.
-    pub fn users(&self) -> Vec<UserId> {
-        let mut users: Vec<UserId> = self.users.keys().cloned().collect();
-        users.sort();
-        users
-    }
-
     /// The shards that hold sockets of a user.
     pub fn shards(&self, user: &UserId) -> ShardSet {
         self.users.get(user).map(|sockets| sockets.shards).unwrap_or_default()
     }
 
-    /// The channels they are in, sorted.
-    pub fn channels(&self) -> Vec<ChannelName> {
-        self.channels.keys().cloned().collect()
+    /// How many channels they are in.
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
     }
 
-    /// The users in a channel, sorted.
-    pub fn users_in(&self, channel: &ChannelName) -> Vec<UserId> {
-        self.channels
-            .get(channel)
-            .map(|attended| attended.users.keys().cloned().collect())
-            .unwrap_or_default()
+    /// The channels they are in: a page of a walk.
+    pub fn page_of_channels(&self, end: usize, count: usize) -> impl Iterator<Item = &ChannelName> {
+        page(&self.channels, end, count).map(|(channel, _)| channel)
+    }
+
+    /// How many users are in a channel.
+    pub fn user_count_in(&self, channel: &ChannelName) -> usize {
+        self.channels.get(channel).map_or(0, |attended| attended.users.len())
+    }
+
+    /// The users in a channel: a page of a walk.
+    pub fn page_in(&self, channel: &ChannelName, end: usize, count: usize) -> impl Iterator<Item = &UserId> {
+        let attended = self.channels.get(channel);
+        attended.into_iter().flat_map(move |attended| page(&attended.users, end, count)).map(|(user, _)| user)
     }
 }
 
@@ -167,10 +169,10 @@ mod tests {
         bearers.join(None, 0);
         bearers.subscribe(&channel, None);
         assert_eq!((bearers.sockets.total(), bearers.user_count()), (1, 0));
-        assert_eq!((bearers.channels(), bearers.users_in(&channel)), (vec![channel.clone()], vec![]));
+        assert_eq!((bearers.channel_count(), bearers.user_count_in(&channel)), (1, 0));
         bearers.unsubscribe(&channel, None);
         bearers.leave(None, 0, false);
-        assert_eq!((bearers.sockets.total(), bearers.channels()), (0, vec![]));
+        assert_eq!((bearers.sockets.total(), bearers.channel_count()), (0, 0));
     }
 
     #[test]
@@ -181,13 +183,15 @@ mod tests {
             bearers.join(Some(&user), shard);
             bearers.subscribe(&channel, Some(&user));
         }
-        assert_eq!((bearers.users(), bearers.users_in(&channel)), (vec![user.clone()], vec![user.clone()]));
+        assert_eq!(bearers.page(9, 9).map(|(user, _)| user).collect::<Vec<_>>(), [&user]);
+        assert_eq!(bearers.page_in(&channel, 9, 9).collect::<Vec<_>>(), [&user]);
+        assert_eq!(bearers.page_of_channels(9, 9).collect::<Vec<_>>(), [&channel]);
         assert_eq!(bearers.shards(&user).iter().collect::<Vec<_>>(), [0, 1]);
         bearers.unsubscribe(&channel, Some(&user));
         bearers.leave(Some(&user), 0, true);
-        assert_eq!((bearers.user_count(), bearers.users_in(&channel).len()), (1, 1));
+        assert_eq!((bearers.user_count(), bearers.user_count_in(&channel)), (1, 1));
         bearers.unsubscribe(&channel, Some(&user));
         bearers.leave(Some(&user), 1, true);
-        assert_eq!((bearers.user_count(), bearers.channels()), (0, vec![]));
+        assert_eq!((bearers.user_count(), bearers.channel_count()), (0, 0));
     }
 }

@@ -1,8 +1,6 @@
 //! How many are there, and who: for those who look at an app.
 
-use std::collections::BTreeMap;
-
-use super::{Hub, LiveApp};
+use super::LiveApp;
 use crate::model::UserId;
 
 /// What is there of an app, on all nodes.
@@ -17,7 +15,7 @@ pub struct Census {
 }
 
 impl LiveApp {
-    /// How many are there. Takes time in proportion to the channels.
+    /// How many are there.
     pub fn census(&self) -> Census {
         let directory = self.directory();
         Census {
@@ -48,21 +46,5 @@ impl LiveApp {
             signed_in: directory.signed_in.tally(user).total(),
             bearing: directory.bearers.tally(user).total(),
         }
-    }
-}
-
-impl Hub {
-    /// The users whose names begin with `prefix`, sorted, and how many sockets each has: those with a tag, those who
-    /// signed in and those whom a token names. Takes time in proportion to the users; call it where that may wait.
-    pub fn users(&self, app: &LiveApp, prefix: &str) -> Vec<(UserId, usize)> {
-        let mut found = BTreeMap::<UserId, usize>::new();
-        let directory = app.directory();
-        let (signed_in, bearers) = (directory.signed_in.all(), directory.bearers.all());
-        for (user, tally) in directory.all().chain(signed_in).chain(bearers) {
-            if user.as_str().starts_with(prefix) {
-                *found.entry(user.clone()).or_default() += tally.total();
-            }
-        }
-        found.into_iter().collect()
     }
 }

@@ -11,6 +11,7 @@ use super::directory::{ShardIndex, ShardSet};
 use super::follows::FollowNumber;
 use super::holders::Tally;
 use super::kept::{KeptEvents, Published};
+use super::walk::page;
 use crate::model::{
     ChannelKind, ChannelName, Counts, Item, Kept, Member, NodeId, Refusal, Roster, Share, SocketId, UserId,
 };
@@ -331,12 +332,11 @@ impl Channels {
         count: usize,
         prefix: &str,
     ) -> impl Iterator<Item = (&ChannelName, Counts)> {
-        let end = end.min(self.occupied.len());
-        let page = self.occupied.as_slice().get_range(end.saturating_sub(count)..end);
-        let page = page.into_iter().flat_map(|page| page.iter());
         let is_told =
             move |name: &ChannelName| name.as_str().starts_with(prefix) && name.kind() != ChannelKind::User;
-        page.filter(move |(name, _)| is_told(name)).map(|(name, channel)| (name, channel.counts()))
+        page(&self.occupied, end, count)
+            .filter(move |(name, _)| is_told(name))
+            .map(|(name, channel)| (name, channel.counts()))
     }
 
     /// Nobody subscribes to a channel any more.
@@ -399,6 +399,28 @@ mod tests {
         let mut leave = |low| channels.unsubscribe(&name, &subscriber(low, None), low == 2).is_last;
         assert_eq!((leave(1), leave(2)), (false, true));
         assert_eq!((channels.len(), channels.places()), (0, 0));
+    }
+
+    #[test]
+    fn a_walk_over_channels_misses_none_that_stays_and_tells_of_no_single_user() {
+        let mut channels = Channels::default();
+        let name = |name: &str| ChannelName::parse(name).unwrap();
+        for number in 0..10 {
+            channels.subscribe(&name(&format!("a{number}")), &subscriber(1, None), 1, 0).unwrap();
+        }
+        channels.subscribe(&name("#server-to-user-u"), &subscriber(1, None), 1, 0).unwrap();
+        assert_eq!((channels.len(), channels.places()), (10, 11));
+        let page = |channels: &Channels, end, prefix: &str| -> Vec<String> {
+            channels.page(end, 6, prefix).map(|(name, _)| name.to_string()).collect()
+        };
+        let mut seen = page(&channels, 11, "");
+        assert_eq!(seen.len(), 5);
+        channels.unsubscribe(&name("a2"), &subscriber(1, None), true);
+        seen.extend(page(&channels, 5, ""));
+        assert!((0..10).filter(|number| *number != 2).all(|number| seen.contains(&format!("a{number}"))));
+        assert_eq!(page(&channels, 6, "a1"), ["a1"]);
+        channels.unsubscribe(&name("#server-to-user-u"), &subscriber(1, None), true);
+        assert_eq!((channels.len(), channels.places()), (9, 9));
     }
 
     #[test]

@@ -101,7 +101,9 @@ impl Hub {
                 directory.bearers.learn_channel(&channel, Some(&user), from, to);
             }
             Item::SignedIn(user) => {
-                if let Some(revision) = directory.signed_in.learn(&user, from, to) {
+                if let Some(revision) = directory.signed_in.learn(&user, from, to)
+                    && self.takes_changes()
+                {
                     let is_there = !directory.signed_in.tally(&user).is_zero();
                     let content =
                         if is_there { Content::Online(user.clone()) } else { Content::Offline(user.clone()) };
@@ -122,7 +124,9 @@ impl Hub {
                     self.learn_member(app, directory, node, &channel, &member);
                 }
                 _ => {
-                    if let Some(revision) = directory.channels.unlearn_member(&channel, &user, node) {
+                    if let Some(revision) = directory.channels.unlearn_member(&channel, &user, node)
+                        && self.takes_changes()
+                    {
                         let content = Content::MemberRemoved(user);
                         self.post_to_channel(app, directory, &channel, content, None, revision);
                     }
@@ -147,12 +151,18 @@ impl Hub {
         if learned == Learned::Known {
             return;
         }
+        let is_told = self.takes_changes();
         if learned == Learned::Changed {
-            let gone = Content::MemberRemoved(member.user.clone());
-            self.post_to_channel(app, directory, channel, gone, None, revision - 1);
+            if is_told {
+                let gone = Content::MemberRemoved(member.user.clone());
+                self.post_to_channel(app, directory, channel, gone, None, revision - 1);
+            }
             if directory.channels.info_here(channel, &member.user).is_some() {
                 self.mark(app, directory, || Item::Member(channel.clone(), member.user.clone()));
             }
+        }
+        if !is_told {
+            return;
         }
         let info = directory.channels.info(channel, &member.user).unwrap_or_else(|| Arc::clone(&member.info));
         let added = Content::MemberAdded(Member { user: member.user.clone(), info });

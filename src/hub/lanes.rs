@@ -22,6 +22,9 @@ const RELAY_BYTES: usize = 512;
 /// One app may take this part of the room of all.
 const APPS_SHARE: usize = 2;
 
+/// With what is told of the clients of other nodes, a mailbox may hold so many times what publications may fill of it.
+const CHANGES_ON_TOP: usize = 4;
+
 /// The lanes of all apps.
 #[derive(Debug, Default)]
 pub struct Lanes {
@@ -32,6 +35,8 @@ pub struct Lanes {
     shed: Burst,
     /// Those whose pattern could not be matched here.
     unmatched: Burst,
+    /// What clients were not told of those of other nodes.
+    untold: Burst,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +149,22 @@ impl Hub {
         if self.lanes.unmatched.begins(self.agenda.now()) {
             tracing::warn!(app = %app.app.key, %reason, "a publication of another node is dropped: its pattern cannot be matched here");
         }
+    }
+
+    /// Whether the shards take what is to be told of the clients of other nodes. It is small and must not wait, as it goes with
+    /// what is counted; so it may come on top of full mailboxes, up to a bound.
+    pub(super) fn takes_changes(&self) -> bool {
+        let bytes_max = self.limits.mailbox_bytes_max.saturating_mul(CHANGES_ON_TOP);
+        let takes = self.posts.iter().all(|post| post.mailbox.waiting_bytes() <= bytes_max);
+        if !takes {
+            self.metrics.changes_shed.add(1);
+            if self.lanes.untold.begins(self.agenda.now()) {
+                tracing::warn!(
+                    "clients are not told who came or went on other nodes: the shards are too slow"
+                );
+            }
+        }
+        takes
     }
 
     /// What waits for the shards, or for a pattern, of what other nodes published, in bytes.

@@ -6,13 +6,16 @@
 //! a node that dies has left untold stands in the ledgers of the others. What is due stands in the order in which it
 //! happened; and whatever the order, a channel is occupied before it has members, and has none before it is vacated.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::agenda::Millis;
 use crate::model::{ChannelName, UserId};
 
 /// How long a cache miss stands for those that follow, in milliseconds.
 const MISS_MS: Millis = 60_000;
+
+/// With each miss so many old ones are forgotten: more than one, so that they get fewer, and few, so that it takes no time.
+const MISSES_FORGOTTEN: usize = 4;
 
 /// What webhooks are told of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,11 +57,13 @@ pub struct Ledger {
     in_order: BTreeMap<(Millis, u64), Matter>,
     /// What is due and left to another node, in order.
     left: BTreeMap<u64, Matter>,
-    /// Of how many members of a channel it is to be told that they are gone; never none.
-    members_gone: HashMap<ChannelName, usize>,
+    /// The members of a channel of whom it is to be told that they are gone; never none.
+    members_gone: HashMap<ChannelName, HashSet<UserId>>,
     next_number: u64,
     /// When a cache miss of a channel was told.
     misses: HashMap<ChannelName, Millis>,
+    /// The same in order.
+    misses_in_order: BTreeSet<(Millis, ChannelName)>,
 }
 
 impl Ledger {
@@ -100,11 +105,11 @@ impl Ledger {
             Some(due) => self.in_order.remove(&(due, owed.number)),
             None => self.left.remove(&owed.number),
         };
-        if let (Matter::Member(channel, _), false) = (matter, owed.is_there)
-            && let Some(count) = self.members_gone.get_mut(channel)
+        if let (Matter::Member(channel, user), false) = (matter, owed.is_there)
+            && let Some(gone) = self.members_gone.get_mut(channel)
         {
-            *count -= 1;
-            if *count == 0 {
+            gone.remove(user);
+            if gone.is_empty() {
                 self.members_gone.remove(channel);
             }
         }
@@ -133,9 +138,9 @@ impl Ledger {
         let Some(is_there) = self.owed.get(&matter).map(|owed| owed.is_there) else { return };
         let before = match (&matter, is_there) {
             (Matter::Member(channel, _), true) => vec![Matter::Channel(channel.clone())],
-            (Matter::Channel(channel), false) if self.members_gone.contains_key(channel) => {
-                let of_it = |of: &&Matter| matches!(of, Matter::Member(of, _) if of == channel);
-                self.owed.keys().filter(of_it).cloned().collect()
+            (Matter::Channel(channel), false) => {
+                let gone = self.members_gone.get(channel).into_iter().flatten();
+                gone.map(|user| Matter::Member(channel.clone(), user.clone())).collect()
             }
             _ => Vec::new(),
         };
@@ -189,24 +194,37 @@ impl Ledger {
 
     /// Somebody found nothing kept in a channel. Whether that is worth telling.
     pub fn miss(&mut self, channel: &ChannelName, now: Millis) -> bool {
-        self.misses.retain(|_, told| now < *told + MISS_MS);
-        let is_new = !self.misses.contains_key(channel);
-        if is_new {
-            self.misses.insert(channel.clone(), now);
+        for _ in 0..MISSES_FORGOTTEN {
+            let Some((told, channel)) =
+                self.misses_in_order.first().filter(|(told, _)| told + MISS_MS <= now)
+            else {
+                break;
+            };
+            self.misses.remove(channel);
+            let old = (*told, channel.clone());
+            self.misses_in_order.remove(&old);
         }
-        is_new
+        if self.misses.get(channel).is_some_and(|told| now < told + MISS_MS) {
+            return false;
+        }
+        self.forget_miss(channel);
+        self.misses.insert(channel.clone(), now);
+        self.misses_in_order.insert((now, channel.clone()));
+        true
     }
 
     /// From now on a miss in this channel is worth telling again.
     pub fn forget_miss(&mut self, channel: &ChannelName) {
-        self.misses.remove(channel);
+        if let Some(told) = self.misses.remove(channel) {
+            self.misses_in_order.remove(&(told, channel.clone()));
+        }
     }
 
     fn owe(&mut self, matter: Matter, is_there: bool, due: Millis, epoch: u64) {
         let number = self.next_number;
         self.next_number += 1;
-        if let (Matter::Member(channel, _), false) = (&matter, is_there) {
-            *self.members_gone.entry(channel.clone()).or_default() += 1;
+        if let (Matter::Member(channel, user), false) = (&matter, is_there) {
+            self.members_gone.entry(channel.clone()).or_default().insert(user.clone());
         }
         self.in_order.insert((due, number), matter.clone());
         self.owed.insert(matter, Owed { is_there, due: Some(due), number, epoch });
@@ -293,5 +311,16 @@ mod tests {
         assert!(ledger.miss(&name, 60_000));
         ledger.forget_miss(&name);
         assert!(ledger.miss(&name, 60_001));
+    }
+
+    #[test]
+    fn old_misses_are_forgotten_a_few_with_each_new_one() {
+        let mut ledger = Ledger::default();
+        (0..100).for_each(|number| assert!(ledger.miss(&channel(&format!("cache-{number}")), 0)));
+        let before = ledger.misses.len();
+        assert!(ledger.miss(&channel("cache-new"), 60_000));
+        assert_eq!(before - ledger.misses.len(), MISSES_FORGOTTEN - 1);
+        assert!((0..100).all(|number| ledger.miss(&channel(&format!("cache-{number}")), 60_000)));
+        assert_eq!((ledger.misses.len(), ledger.misses_in_order.len()), (101, 101));
     }
 }

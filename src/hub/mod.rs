@@ -75,6 +75,7 @@ use crate::net::stream::Stream;
 pub use crate::store::new_identity;
 use crate::store::{Store, StoreError};
 use crate::turns::Turns;
+use walk::{Tagged, Walk};
 
 /// What bounds the hub.
 #[derive(Clone, Copy, Debug)]
@@ -492,9 +493,8 @@ impl Hub {
     }
 
     /// The users of an app that are online, in no order.
-    pub fn online(&self, app: &LiveApp) -> Vec<UserId> {
-        let directory = app.directory();
-        directory.page(directory.len(), directory.len())
+    pub fn online(&self, app: &Arc<LiveApp>) -> Vec<UserId> {
+        Walk::all(app, Tagged)
     }
 
     /// Sockets on this node, those still at the door included.

@@ -32,7 +32,10 @@ impl Hub {
         if let (Some(user), true) = (user, joined.is_new_member) {
             self.note(app, directory, Matter::Member(channel.clone(), user.clone()), true);
         }
-        if matches!(joined.kept, Some(None)) && directory.ledger.miss(channel, self.agenda.now()) {
+        if matches!(joined.kept, Some(None))
+            && has_webhooks(app, channel)
+            && directory.ledger.miss(channel, self.agenda.now())
+        {
             self.notify(app, channel, NoticeEvent::CacheMiss);
         }
     }

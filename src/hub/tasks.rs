@@ -17,6 +17,7 @@ use super::inherited::{Bequest, Standing};
 use super::learn::{BEAT_EVERY_MS, LISTEN_MS, SILENCE_MAX_MS};
 use super::ledger::Matter;
 use super::link::lock;
+use super::notify::has_webhooks;
 use super::peers::Peers;
 use super::{Hub, Link, LiveApp};
 use crate::model::{AppKey, Fact, NodeId, NoticeEvent, NoticeKind, Told};
@@ -172,7 +173,11 @@ impl Hub {
             let Ok(app) = self.apps.find(told.app.as_str()) else { continue };
             let mut directory = app.directory();
             match told.kind {
-                NoticeKind::CacheMiss => drop(directory.ledger.miss(&told.channel, self.agenda.now())),
+                NoticeKind::CacheMiss => {
+                    if has_webhooks(&app, &told.channel) {
+                        directory.ledger.miss(&told.channel, self.agenda.now());
+                    }
+                }
                 NoticeKind::SubscriptionCount => {
                     let count = told.count.unwrap_or_default();
                     if directory.channels.set_told_count(&told.channel, count as usize) {

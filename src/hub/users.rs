@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
+
 use super::directory::{ShardIndex, ShardSet};
 use super::holders::{Holders, Tally};
+use super::walk::page;
 use crate::model::{Share, UserId};
 
 /// What those who watch somebody are told when they begin.
@@ -20,7 +23,7 @@ pub struct Watched {
 /// The signed-in users of one app, and their watchers.
 #[derive(Debug, Default)]
 pub struct Users {
-    signed_in: HashMap<UserId, Holders>,
+    signed_in: IndexMap<UserId, Holders>,
     watchers: HashMap<UserId, Holders>,
     revision: u64,
 }
@@ -38,7 +41,7 @@ impl Users {
         if !is_last {
             return None;
         }
-        self.signed_in.remove(user);
+        self.signed_in.swap_remove(user);
         Some(self.next_revision())
     }
 
@@ -50,7 +53,7 @@ impl Users {
         sockets.learn(from, to);
         let is_there = !sockets.is_zero();
         if !is_there {
-            self.signed_in.remove(user);
+            self.signed_in.swap_remove(user);
         }
         (was_there != is_there).then(|| self.next_revision())
     }
@@ -60,9 +63,9 @@ impl Users {
         self.signed_in.iter().filter(|(_, sockets)| sockets.sockets.here > 0).map(|(user, _)| user)
     }
 
-    /// The users that are signed in, and their sockets.
-    pub fn all(&self) -> impl Iterator<Item = (&UserId, Tally)> {
-        self.signed_in.iter().map(|(user, held)| (user, held.sockets))
+    /// The users that are signed in, and their sockets: a page of a walk (`hub/walk.rs`).
+    pub fn page(&self, end: usize, count: usize) -> impl Iterator<Item = (&UserId, Tally)> {
+        page(&self.signed_in, end, count).map(|(user, held)| (user, held.sockets))
     }
 
     /// How many users are signed in.

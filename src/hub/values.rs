@@ -153,17 +153,17 @@ impl Hub {
         });
     }
 
-    /// The channels with subscribers that came with a token, sorted.
-    pub fn attended_channels(&self, app: &LiveApp) -> Vec<ChannelName> {
-        app.directory().bearers.channels()
+    /// How many channels have subscribers that came with a token.
+    pub fn attended_channel_count(&self, app: &LiveApp) -> usize {
+        app.directory().bearers.channel_count()
     }
 
-    /// The users among those who came with a token, sorted: all, or those in a channel.
-    pub fn bearers(&self, app: &LiveApp, channel: Option<&ChannelName>) -> Vec<UserId> {
+    /// How many users there are among those who came with a token: of all, or of those in a channel.
+    pub fn bearer_count(&self, app: &LiveApp, channel: Option<&ChannelName>) -> usize {
         let directory = app.directory();
         match channel {
-            Some(channel) => directory.bearers.users_in(channel),
-            None => directory.bearers.users(),
+            Some(channel) => directory.bearers.user_count_in(channel),
+            None => directory.bearers.user_count(),
         }
     }
 

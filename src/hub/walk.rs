@@ -4,12 +4,15 @@
 //! apps (`turns.rs`); for a bounded time in all; and no longer than somebody waits for it. A walk goes from the end down: what
 //! leaves makes the last, already seen, take the free position, so a walk may see something twice, and never misses what stays.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
 use tokio::sync::oneshot;
 
 use super::directory::Directory;
+use super::holders::Tally;
 use super::{Hub, LiveApp};
 use crate::model::{ChannelName, Counts, Pattern, Publication, Reach, Refusal, Target, UserId, ValueEvent};
 use crate::turns::{TURN, Turn, Work};
@@ -19,6 +22,9 @@ const PAGE_ROWS: usize = 1024;
 
 /// After so many rows a walk looks at the clock: one may take some milliseconds.
 const CLOCK_ROWS: usize = 8;
+
+/// How long a walk may take that matches no pattern: it is bounded by what there is, and this only ends what went wrong.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What is walked over, and what of it is wanted.
 pub(super) trait Rows: Send + 'static {
@@ -30,6 +36,11 @@ pub(super) trait Rows: Send + 'static {
 
     /// The rows of a page, as far as it shows at a glance that they may be wanted.
     fn page(&self, directory: &Directory, end: usize, count: usize) -> Vec<Self::Row>;
+
+    /// Whether each row is matched with a pattern, which may take long.
+    fn is_slow(&self) -> bool {
+        false
+    }
 
     /// Whether a row is wanted; without the directory.
     fn is_wanted(&self, _row: &Self::Row) -> bool {
@@ -53,6 +64,13 @@ impl<R: Rows> Walk<R> {
     pub fn new(app: &Arc<LiveApp>, rows: R, time: Duration) -> Self {
         let end = rows.len(&app.directory());
         Self { app: Arc::clone(app), rows, end, page: Vec::new(), found: Vec::new(), rest: time }
+    }
+
+    /// All that there is, at once: for who may wait.
+    pub fn all(app: &Arc<LiveApp>, rows: R) -> Vec<R::Row> {
+        let mut walk = Self::new(app, rows, LOOK_TIME_MAX);
+        while !walk.walk(Instant::now() + LOOK_TIME_MAX) {}
+        walk.found
     }
 
     /// Goes on until then. Whether it has come to its end.
@@ -119,6 +137,97 @@ impl<R: Rows, T: Send, F: FnOnce(Vec<R::Row>) -> T + Send> Work for Walking<R, F
     }
 }
 
+/// A page of a walk over a map from the end down: what is at the places from `end - count` up to `end`.
+pub(super) fn page<K, V>(map: &IndexMap<K, V>, end: usize, count: usize) -> impl Iterator<Item = (&K, &V)> {
+    let end = end.min(map.len());
+    let page = map.as_slice().get_range(end.saturating_sub(count)..end);
+    page.into_iter().flat_map(|page| page.iter())
+}
+
+/// The users with a tag.
+pub(super) struct Tagged;
+
+impl Rows for Tagged {
+    type Row = UserId;
+
+    fn len(&self, directory: &Directory) -> usize {
+        directory.len()
+    }
+
+    fn page(&self, directory: &Directory, end: usize, count: usize) -> Vec<UserId> {
+        directory.page(end, count).map(|(user, _)| user.clone()).collect()
+    }
+}
+
+/// What makes sockets a user's own.
+#[derive(Clone, Copy)]
+enum Tie {
+    Tag,
+    SignIn,
+    Token,
+}
+
+/// The users whose names begin so, and how many sockets each has by one of its ties.
+struct UsersFrom(String, Tie);
+
+impl Rows for UsersFrom {
+    type Row = (UserId, usize);
+
+    fn len(&self, directory: &Directory) -> usize {
+        match self.1 {
+            Tie::Tag => directory.len(),
+            Tie::SignIn => directory.signed_in.len(),
+            Tie::Token => directory.bearers.user_count(),
+        }
+    }
+
+    fn page(&self, directory: &Directory, end: usize, count: usize) -> Vec<(UserId, usize)> {
+        let page: &mut dyn Iterator<Item = (&UserId, Tally)> = match self.1 {
+            Tie::Tag => &mut directory.page(end, count),
+            Tie::SignIn => &mut directory.signed_in.page(end, count),
+            Tie::Token => &mut directory.bearers.page(end, count),
+        };
+        let found = page.filter(|(user, _)| user.as_str().starts_with(&self.0));
+        found.map(|(user, tally)| (user.clone(), tally.total())).collect()
+    }
+}
+
+/// The channels with subscribers that came with a token.
+struct Attended;
+
+impl Rows for Attended {
+    type Row = ChannelName;
+
+    fn len(&self, directory: &Directory) -> usize {
+        directory.bearers.channel_count()
+    }
+
+    fn page(&self, directory: &Directory, end: usize, count: usize) -> Vec<ChannelName> {
+        directory.bearers.page_of_channels(end, count).cloned().collect()
+    }
+}
+
+/// The users among those who came with a token: all, or those in a channel.
+struct Bearing(Option<ChannelName>);
+
+impl Rows for Bearing {
+    type Row = UserId;
+
+    fn len(&self, directory: &Directory) -> usize {
+        match &self.0 {
+            Some(channel) => directory.bearers.user_count_in(channel),
+            None => directory.bearers.user_count(),
+        }
+    }
+
+    fn page(&self, directory: &Directory, end: usize, count: usize) -> Vec<UserId> {
+        match &self.0 {
+            Some(channel) => directory.bearers.page_in(channel, end, count).cloned().collect(),
+            None => directory.bearers.page(end, count).map(|(user, _)| user.clone()).collect(),
+        }
+    }
+}
+
 /// The users with a tag that matches.
 pub(super) struct Matching(pub Pattern);
 
@@ -130,7 +239,11 @@ impl Rows for Matching {
     }
 
     fn page(&self, directory: &Directory, end: usize, count: usize) -> Vec<UserId> {
-        directory.page(end, count)
+        Tagged.page(directory, end, count)
+    }
+
+    fn is_slow(&self) -> bool {
+        true
     }
 
     fn is_wanted(&self, user: &UserId) -> bool {
@@ -150,6 +263,10 @@ impl Rows for ChannelsMatching {
 
     fn page(&self, directory: &Directory, end: usize, count: usize) -> Vec<ChannelName> {
         directory.channels.page(end, count, "").map(|(name, _)| name.clone()).collect()
+    }
+
+    fn is_slow(&self) -> bool {
+        true
     }
 
     fn is_wanted(&self, channel: &ChannelName) -> bool {
@@ -199,7 +316,8 @@ impl Hub {
         end: impl FnOnce(Vec<R::Row>) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
         let (answer, answered) = oneshot::channel();
-        let walk = Walk::new(app, rows, self.limits.pattern_time_max);
+        let time_max = if rows.is_slow() { self.limits.pattern_time_max } else { LOOK_TIME_MAX };
+        let walk = Walk::new(app, rows, time_max);
         let walking = Walking { walk: Some((walk, end, answer)) };
         if !self.turns.try_add(app.number.0, Box::new(walking)) {
             return Err(Refusal::Overloaded);
@@ -245,12 +363,10 @@ impl Hub {
         value: Arc<str>,
     ) -> Result<usize, Refusal> {
         let (hub, live) = (Arc::clone(self), Arc::clone(app));
-        let end = move |mut channels: Vec<ChannelName>| {
-            channels.sort_unstable();
-            channels.dedup();
+        let end = move |channels: Vec<ChannelName>| {
             let event =
                 |channel| ValueEvent { channel, event: Arc::clone(&event), value: Arc::clone(&value) };
-            let events: Vec<ValueEvent> = channels.into_iter().map(event).collect();
+            let events: Vec<ValueEvent> = sorted(channels).into_iter().map(event).collect();
             hub.publish_values(&live, &events).map(|()| events.len())
         };
         self.walk(app, ChannelsMatching(pattern), end).await.and_then(|published| published)
@@ -273,4 +389,73 @@ impl Hub {
         };
         self.walk(app, ChannelsFrom(prefix.to_owned()), move |found| word(by_name(found))).await
     }
+
+    /// The users with a tag, sorted, as `word` words them.
+    ///
+    /// # Errors
+    /// Those of a walk.
+    pub async fn tagged<T: Send + 'static>(
+        &self,
+        app: &Arc<LiveApp>,
+        word: impl FnOnce(Vec<UserId>) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.walk(app, Tagged, |found| word(sorted(found))).await
+    }
+
+    /// The users whose names begin with `prefix`, sorted, and how many sockets each has, as `word` words them: those with a
+    /// tag, those who signed in and those whom a token names.
+    ///
+    /// # Errors
+    /// Those of a walk.
+    pub async fn users<T: Send + 'static>(
+        &self,
+        app: &Arc<LiveApp>,
+        prefix: &str,
+        word: impl FnOnce(Vec<(UserId, usize)>) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let rows = |tie| UsersFrom(prefix.to_owned(), tie);
+        // A map forgets that a user was seen twice; the ties add up.
+        let once = |found: Vec<(UserId, usize)>| found.into_iter().collect::<BTreeMap<_, _>>();
+        let tagged = self.walk(app, rows(Tie::Tag), once).await?;
+        let signed_in = self.walk(app, rows(Tie::SignIn), once).await?;
+        let add = move |found| {
+            let mut all = tagged;
+            for (user, sockets) in signed_in.into_iter().chain(once(found)) {
+                *all.entry(user).or_default() += sockets;
+            }
+            word(all.into_iter().collect())
+        };
+        self.walk(app, rows(Tie::Token), add).await
+    }
+
+    /// The channels with subscribers that came with a token, sorted, as `word` words them.
+    ///
+    /// # Errors
+    /// Those of a walk.
+    pub async fn attended_channels<T: Send + 'static>(
+        &self,
+        app: &Arc<LiveApp>,
+        word: impl FnOnce(Vec<ChannelName>) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.walk(app, Attended, |found| word(sorted(found))).await
+    }
+
+    /// The users among those who came with a token, sorted, as `word` words them: all, or those in a channel.
+    ///
+    /// # Errors
+    /// Those of a walk.
+    pub async fn bearers<T: Send + 'static>(
+        &self,
+        app: &Arc<LiveApp>,
+        channel: Option<ChannelName>,
+        word: impl FnOnce(Vec<UserId>) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.walk(app, Bearing(channel), |found| word(sorted(found))).await
+    }
+}
+
+fn sorted<T: Ord>(mut found: Vec<T>) -> Vec<T> {
+    found.sort_unstable();
+    found.dedup();
+    found
 }

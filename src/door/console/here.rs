@@ -31,11 +31,6 @@ pub async fn members(State(door): State<Arc<Door>>, head: Parts) -> Answer {
 pub async fn users(State(door): State<Arc<Door>>, head: Parts) -> Answer {
     let live = door.enter_app(&head)?.1;
     let page = Page::read(head.uri.query())?;
-    let hub = Arc::clone(&door.hub);
-    ok(look(move || words::users(&hub.users(&live, &page.prefix), page.limit)).await?)
-}
-
-/// Looks at many, on a thread that may take its time.
-async fn look<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
+    let Page { prefix, limit } = page;
+    ok(door.hub.users(&live, &prefix, move |found| words::users(&found, limit)).await?)
 }
