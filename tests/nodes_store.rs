@@ -289,9 +289,9 @@ async fn a_database_that_cannot_be_used_ends_the_start_with_one_line_and_no_secr
     let start = |url: &str| run(folder.gusher(&["start"]).env("GUSHER_STORE_URL", url));
     for (url, code, reason) in [
         (&*url.replace(password, "Xwrong"), 1, "password authentication failed"),
-        (&*url.replace("127.0.0.1:", "127.0.0.1:1"), 78, "store.url must be a URL"),
+        (&*url.replace("127.0.0.1:", "127.0.0.1:1"), 78, "GUSHER_STORE_URL must be a URL"),
         (&*format!("postgres://gusher:{password}@127.0.0.1:1/apps"), 1, "127.0.0.1:1/apps: "),
-        (&*format!("{url}?pasword={password}"), 78, "store.url has a parameter that is neither"),
+        (&*format!("{url}?pasword={password}"), 78, "GUSHER_STORE_URL has a parameter that is neither"),
     ] {
         let outcome = start(url);
         assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
