@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jsonc_parser::{JsonObject, JsonValue, ParseOptions};
 use url::Url;
 
-use super::Failure;
+use super::{Failure, zone};
 use crate::config::read;
 
 const PUBLIC_PORT: u16 = 8001;
@@ -194,11 +194,11 @@ pub(super) fn append(mut base: Url, segments: &[&str]) -> Result<Url, Failure> {
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
-    url.into()
+    zone::shown(url.into())
 }
 
 fn parse_base(text: &str, schemes: &[&str]) -> Result<Url, String> {
-    let mut url = Url::parse(text).map_err(|error| format!("not a URL ({error})"))?;
+    let mut url = Url::parse(&zone::named(text)).map_err(|error| format!("not a URL ({error})"))?;
     if !schemes.contains(&url.scheme()) {
         return Err(format!("must begin with {}://", schemes.join(":// or ")));
     }

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::address::{self, ServerSettings};
 use super::trust::TrustArgs;
+use super::zone::Zones;
 use super::{Failure, block_on, one_line};
 
 /// For the whole exchange. A server under load answers in milliseconds; this only ends a hopeless wait.
@@ -144,6 +145,7 @@ pub(super) fn refusal(status: StatusCode, body: &str) -> Failure {
 /// `Usage` when the certificates to trust are unusable, `Runtime` when the system has no root certificates that are needed.
 pub(super) fn client(base: &Url, trust: &TrustArgs) -> Result<Client, Failure> {
     let mut builder = Client::builder().timeout(TIMEOUT).redirect(redirect::Policy::none()).no_proxy();
+    builder = builder.dns_resolver(Zones);
     if base.scheme() == "http" {
         // Without this even plain HTTP would need the system's root certificates, which small containers lack.
         builder = builder.tls_certs_only([]);
@@ -161,7 +163,7 @@ pub(super) fn client(base: &Url, trust: &TrustArgs) -> Result<Client, Failure> {
 /// # Errors
 /// `Runtime`: the machine permits no client.
 pub(super) fn anonymous_client() -> Result<Client, Failure> {
-    let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+    let builder = Client::builder().redirect(redirect::Policy::none()).no_proxy().dns_resolver(Zones);
     // Nor does it need the roots of this system, which small containers lack.
     let builder = builder.tls_certs_only([]).tls_danger_accept_invalid_certs(true);
     builder.build().map_err(|error| Failure::Runtime(cause(error)))

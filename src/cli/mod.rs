@@ -43,6 +43,7 @@ pub mod start;
 pub mod tail;
 pub mod trigger;
 mod trust;
+mod zone;
 
 /// Everything that may be typed after `gusher`.
 #[derive(Parser)]
