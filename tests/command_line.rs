@@ -464,7 +464,7 @@ fn a_first_app_is_named_wholly_or_not_at_all() {
     directory.configure("config.json", &[]);
     for (id, key, secret, reason) in [
         ("7", "chat", "", "PUSHER_APP_SECRET is not set"),
-        ("x", "chat", "first-secret", "PUSHER_APP_ID is not"),
+        ("a.b", "chat", "first-secret", "PUSHER_APP_ID is not"),
     ] {
         let outcome = run(name_app(&mut directory.gusher(&["start"]), id, key, secret));
         assert_eq!((outcome.code, outcome.stderr.lines().count()), (EX_CONFIG, 1), "{outcome:?}");
