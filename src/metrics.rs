@@ -155,6 +155,8 @@ pub struct ShardMetrics {
     pub slow_cuts: Counter,
     /// Sockets dropped because nothing was heard of them.
     pub silent_cuts: Counter,
+    /// Times that the shard could do nothing for a second or more: the process or its machine stood still.
+    pub standstills: Counter,
     /// Sockets closed by a node that stops before all was carried out that had been accepted for them.
     pub closed_early: Counter,
     /// Sockets closed because they broke the WebSocket protocol or a limit of it.
@@ -242,6 +244,8 @@ pub struct NodeMetrics {
     pub connect_hooks: Labelled<&'static str>,
     /// Subscriptions of this node's sockets (a gauge).
     pub subscriptions: Counter,
+    /// Subscriptions refused by the state of the node or of the channel, by reasons.
+    pub subscriptions_refused: Labelled<&'static str>,
     /// Channels that sockets of this node are in (a gauge).
     pub channels: Counter,
     /// Kept events of channels given up for others before their time.
@@ -296,6 +300,7 @@ impl Default for NodeMetrics {
             feed_skipped: Counter::default(),
             connect_hooks: Labelled::of(HOOK_RESULTS),
             subscriptions: Counter::default(),
+            subscriptions_refused: Labelled::of(&["overloaded", "roster_full"]),
             channels: Counter::default(),
             kept_events_given_up: Counter::default(),
             facts_skipped: Counter::default(),

@@ -12,9 +12,10 @@ use gusher::model::{AppSettings, ChannelName, Publication, Target};
 use gusher::shard::{OutboxLimits, ShardSettings};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use world::{Frame, Peer, SETTINGS, World};
+use world::{Frame, Peer, SETTINGS, World, frame};
 
 const TEXT: u8 = 1;
+const PING: u8 = 9;
 const PONG: u8 = 10;
 
 fn seconds(seconds: u64) -> Duration {
@@ -432,9 +433,10 @@ fn a_reader_that_pauses_among_many_misses_nothing_and_holds_up_nobody() {
 
 #[test]
 fn who_sends_without_pause_gets_a_share_of_each_turn_and_no_more() {
-    const TURN_BYTES_MAX: u64 = 4 * 64 * 1024;
+    const SHARE_BYTES: std::ops::Range<u64> = 4 * 1024..32 * 1024;
     let mut world = World::new(1, SETTINGS);
     let app = world.register("x");
+    world.configure(&app, AppSettings { max_frames_per_second: 1_000_000, ..AppSettings::default() });
     let mut peer = world.connect(&app, "u");
     let pong = world::frame(10, &[0; 125]);
     let pongs = pong.repeat(20_000);
@@ -447,13 +449,124 @@ fn who_sends_without_pause_gets_a_share_of_each_turn_and_no_more() {
             }
         });
         // At first the kernel holds less than a share.
-        while turns.iter().filter(|bytes| **bytes >= TURN_BYTES_MAX).count() < 20 {
+        while turns.iter().filter(|bytes| **bytes >= SHARE_BYTES.start).count() < 20 {
             let before = world.count(|shard| shard.bytes_in.get());
             world.turn();
             turns.push(world.count(|shard| shard.bytes_in.get()) - before);
         }
         is_over.store(true, Ordering::Relaxed);
     });
-    assert_eq!(turns.iter().max(), Some(&TURN_BYTES_MAX));
+    assert!(turns.iter().max() < Some(&SHARE_BYTES.end));
     assert_eq!(world.count(|shard| shard.violations.get()), 0);
+}
+
+#[test]
+fn pc_088_the_later_event_is_kept_though_the_clock_was_set_back() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let (mut peer, _) = world.connect_pusher(&app, 1);
+    for (event, ahead_ms) in [("first", 0), ("second", -600_000), ("third", -600_000)] {
+        world.hub.wall.set_ahead(ahead_ms);
+        let target = Target::Channels(vec![ChannelName::parse("cache-a").unwrap()]);
+        let kept = Publication { target, event: event.into(), data: "d".into(), except: None };
+        world.hub.publish(&app, &kept).unwrap();
+    }
+    peer.send(TEXT, br#"{"event":"pusher:subscribe","data":{"channel":"cache-a"}}"#);
+    world.settle();
+    assert!(peer.texts().pop().unwrap().contains("third"));
+}
+
+#[test]
+fn what_is_being_written_does_not_count_against_its_reader() {
+    let settings = ShardSettings { outbox: OutboxLimits { bytes_max: 10_000, frames_max: 4096 }, ..SETTINGS };
+    let mut world = World::new(1, settings);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "reader");
+    let texts = [600_000, 3_000, 3_000, 3_000].map(|length| "x".repeat(length));
+    for text in &texts {
+        world.push(&app, text).unwrap();
+        world.settle();
+    }
+    let mut received = Vec::new();
+    while received.len() < texts.len() {
+        received.extend(peer.texts());
+        assert!(!peer.is_ended(), "it was cut");
+        world.settle();
+    }
+    assert_eq!(received, texts);
+    assert_eq!(world.count(|shard| shard.slow_cuts.get()), 0);
+}
+
+#[test]
+fn what_a_socket_is_answered_in_a_turn_leaves_in_one_write() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peer = world.connect(&app, "a");
+    let before = world.count(|shard| shard.writes.get());
+    peer.send_raw(&frame(PING, b"p").repeat(100));
+    world.settle();
+    assert_eq!(peer.frames(), vec![Frame::Pong; 100]);
+    assert_eq!(world.count(|shard| shard.writes.get()) - before, 1);
+}
+
+#[test]
+fn floods_of_small_frames_leave_their_turn_to_others() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    world.configure(&app, AppSettings { max_frames_per_second: 1_000_000, ..AppSettings::default() });
+    let mut floods: Vec<Peer> = (0..50).map(|number| world.connect(&app, &format!("f{number}"))).collect();
+    let mut calm = world.connect(&app, "calm");
+    let pings = frame(PING, b"").repeat(8_000);
+    let poured: usize = floods.iter_mut().map(|flood| flood.pour(&pings)).sum();
+    calm.send(PING, b"p");
+    let received = |world: &World| world.count(|shard| shard.bytes_in.get()) as usize;
+    let (begun, mut turns) = (received(&world), 0);
+    while calm.frames().is_empty() {
+        let before = received(&world);
+        world.turn();
+        assert!(received(&world) - before < 20_000, "a turn takes as much as it is given");
+        turns += 1;
+        assert!(turns < 50, "it is answered in its turn");
+    }
+    assert!(received(&world) - begun < poured / 2, "it does not wait until all are read");
+    while received(&world) - begun < poured + 7 {
+        world.turn();
+    }
+    world.settle();
+    // Each is answered as often as it asked, as far as its client has room.
+    assert!(floods.iter_mut().all(|flood| flood.frames().len() >= 1_000 && !flood.is_ended()));
+}
+
+#[test]
+fn a_node_that_stood_still_pings_its_clients_before_it_judges_them() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<Peer> = (0..3).map(|number| world.connect(&app, &format!("u{number}"))).collect();
+    world.pass(seconds(52));
+    world.stand_still(seconds(12));
+    assert_eq!(world.count(|shard| shard.silent_cuts.get()), 0);
+    world.pass(seconds(4));
+    for peer in &mut peers {
+        assert_eq!(peer.frames(), [Frame::Ping]);
+        peer.send(PONG, b"");
+    }
+    world.pass(seconds(10));
+    assert_eq!(world.count(|shard| shard.silent_cuts.get()), 0);
+    assert_eq!(world.count(|shard| shard.standstills.get()), 1);
+    // Whoever says nothing is found as ever.
+    world.pass(seconds(60));
+    assert_eq!(world.count(|shard| shard.silent_cuts.get()), 3);
+}
+
+#[test]
+fn what_the_kernel_holds_is_read_before_somebody_is_silent() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let mut peers: Vec<Peer> = (0..1_500).map(|number| world.connect(&app, &format!("u{number}"))).collect();
+    world.pass(seconds(55));
+    peers.iter_mut().for_each(|peer| peer.send(PONG, b""));
+    world.skip(seconds(20));
+    world.settle();
+    assert_eq!(world.count(|shard| shard.silent_cuts.get()), 0);
+    assert_eq!(world.hub.online(&app).len(), 1_500);
 }

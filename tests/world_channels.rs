@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use gusher::dialect::signature::hmac_hex;
 use gusher::hub::LiveApp;
-use gusher::model::{AppSettings, ChannelName, Counts, Publication, SocketId, Target};
+use gusher::model::{AppRate, AppSettings, ChannelName, Counts, Publication, SocketId, Target};
 use owed::{Heard, Stream};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -40,6 +40,7 @@ fn settings() -> AppSettings {
     AppSettings {
         max_presence_members: MEMBERS_MAX as u32,
         max_client_events_per_second: 1_000_000,
+        max_presence_rejoins_per_second: 1_000_000,
         cache_ttl: TTL_SECONDS,
         activity_timeout: 3_600,
         ..AppSettings::default()
@@ -499,4 +500,67 @@ fn everybody_hears_what_it_is_owed_and_nothing_twice() {
 #[test]
 fn everybody_in_a_crowd_hears_what_it_is_owed() {
     histories(40, 1, 70, &settings(), true);
+}
+
+/// A message that gets the client with the id `1.{number}` into a presence channel, as a user of that number.
+fn entrance(number: u64, channel: &str) -> Vec<u8> {
+    let data = format!(r#"{{"user_id":"{number}"}}"#);
+    let auth = format!("x:{}", hmac_hex("", &format!("1.{number}:{channel}:{data}")));
+    let data = json!({ "channel": channel, "auth": auth, "channel_data": data });
+    json!({ "event": "pusher:subscribe", "data": data }).to_string().into_bytes()
+}
+
+fn is_refused(peer: &mut Peer) -> bool {
+    peer.texts().iter().any(|text| text.contains("pusher:subscription_error"))
+}
+
+#[test]
+fn a_socket_comes_back_into_a_presence_channel_no_oftener_than_it_may() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    world.configure(&app, AppSettings { max_presence_rejoins_per_second: 2, ..AppSettings::default() });
+    let (mut member, _) = world.connect_pusher(&app, 1);
+    let mut is_let_in = |world: &mut World, channel: &str| {
+        member.send(TEXT, &entrance(1, channel));
+        world.settle();
+        let is_let_in = !is_refused(&mut member);
+        let leave = json!({ "event": "pusher:unsubscribe", "data": { "channel": channel } });
+        member.send(TEXT, leave.to_string().as_bytes());
+        world.settle();
+        is_let_in
+    };
+    let rounds: Vec<bool> = (0..5).map(|_| is_let_in(&mut world, "presence-a")).collect();
+    assert_eq!(rounds, [true, true, true, false, false], "once, and back twice");
+    assert!(is_let_in(&mut world, "presence-b"), "another channel has its own count");
+    world.pass(Duration::from_secs(1));
+    assert!(is_let_in(&mut world, "presence-a"), "in the next second it may again");
+    assert_eq!(app.metrics.exceeded.of(AppRate::Rejoins).get(), 2);
+}
+
+#[test]
+fn what_clients_cause_waits_for_room_in_the_mailboxes() {
+    let mut world = World::new(1, SETTINGS);
+    let app = world.register("x");
+    let (mut member, _) = world.connect_pusher(&app, 1);
+    member.send(TEXT, &entrance(1, "presence-a"));
+    world.settle();
+    assert!(!is_refused(&mut member));
+    let _receiver = world.connect(&app, "u");
+    let data = "x".repeat(1 << 20);
+    let pushed = (0..100).take_while(|_| world.push(&app, &data).is_ok()).count();
+    assert!(pushed < 100, "the mailbox is full");
+    let whisper = json!({ "event": "client-a", "channel": "presence-a", "data": "d" });
+    member.send(TEXT, whisper.to_string().as_bytes());
+    member.send(TEXT, &entrance(1, "presence-b"));
+    let public = json!({ "event": "pusher:subscribe", "data": { "channel": "public" } });
+    member.send(TEXT, public.to_string().as_bytes());
+    world.settle();
+    let texts = member.texts().concat();
+    assert!(texts.contains("pusher:subscription_error"), "the members of presence-b could not be told");
+    assert!(texts.contains("subscription_succeeded"), "of a subscriber of public nobody is told");
+    assert_eq!(world.hub.metrics.client_events.get(), 0);
+    assert_eq!(world.hub.metrics.subscriptions_refused.get(), 1);
+    member.send(TEXT, &entrance(1, "presence-b"));
+    world.settle();
+    assert!(!is_refused(&mut member));
 }

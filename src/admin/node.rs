@@ -74,6 +74,12 @@ fn sockets(hub: &Hub) -> Vec<Family> {
             "Subscriptions of this node's sockets",
             metrics.subscriptions.get(),
         ),
+        Family::counters(
+            "gusher_subscriptions_refused",
+            "Subscriptions refused by the state of the node or of the channel",
+            "reason",
+            metrics.subscriptions_refused.all(),
+        ),
         Family::gauge("gusher_channels", "Channels that sockets of this node are in", metrics.channels.get()),
     ]
 }

@@ -64,7 +64,7 @@ pub fn families(shards: &[Arc<ShardMetrics>], mailbox_bytes: &[usize]) -> Vec<Fa
 }
 
 /// How sockets ended that had not asked for it.
-fn endings(sum: impl Fn(fn(&ShardMetrics) -> &Counter) -> u64) -> [Family; 4] {
+fn endings(sum: impl Fn(fn(&ShardMetrics) -> &Counter) -> u64) -> [Family; 5] {
     [
         Family::counter(
             "gusher_slow_cuts",
@@ -75,6 +75,11 @@ fn endings(sum: impl Fn(fn(&ShardMetrics) -> &Counter) -> u64) -> [Family; 4] {
             "gusher_silent_cuts",
             "Sockets dropped because nothing was heard of them",
             sum(|shard| &shard.silent_cuts),
+        ),
+        Family::counter(
+            "gusher_standstills",
+            "Times that a shard stood still for a second or more",
+            sum(|shard| &shard.standstills),
         ),
         Family::counter(
             "gusher_closed_early",

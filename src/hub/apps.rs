@@ -61,7 +61,7 @@ impl LiveApp {
     }
 
     /// Frames that one socket may send in a second.
-    pub fn allows_frames(&self) -> Option<u32> {
+    pub fn allows_frames(&self) -> u32 {
         self.policy.load().settings.max_frames_per_second
     }
 

@@ -277,6 +277,14 @@ impl Channels {
         Count::Tell(channel.subscriptions.total())
     }
 
+    /// A subscription came or went, and nobody can be told now.
+    pub fn put_off_count(&mut self, name: &ChannelName, now: Millis) -> Count {
+        // In whole seconds, so that a channel waits once however many come and go.
+        let due = (now / 1000 + 1) * 1000;
+        self.counts_due.insert((due, name.clone()));
+        Count::Wait(due)
+    }
+
     /// The channels whose count is to be told by now, and that still have subscribers.
     pub fn take_counts_due(&mut self, now: Millis) -> Vec<ChannelName> {
         let mut due = Vec::new();

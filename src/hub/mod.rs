@@ -40,6 +40,7 @@ mod unregistered;
 mod users;
 mod values;
 mod walk;
+mod wall;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -63,6 +64,7 @@ pub use places::{Place, Places};
 pub use stale::{Stale, Stales};
 pub use users::Watched;
 pub use values::{Addressee, Attendance};
+use wall::WallClock;
 
 use crate::dialect::Session;
 use crate::hook::Notices;
@@ -124,6 +126,8 @@ pub struct Hub {
     is_full_of_apps: std::sync::atomic::AtomicBool,
     /// Something is to be told to them.
     changes: tokio::sync::Notify,
+    /// By which it is decided what is later.
+    pub wall: WallClock,
     /// What the control plane counts.
     pub metrics: NodeMetrics,
 }
@@ -159,6 +163,7 @@ impl Hub {
             turns: Turns::new(),
             is_full_of_apps: Default::default(),
             changes: Default::default(),
+            wall: WallClock::default(),
             metrics: NodeMetrics::default(),
         })
     }

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::agenda::Millis;
 use super::channels::Left;
 use super::directory::Directory;
@@ -152,7 +150,7 @@ impl Hub {
             link.told(Told::new(&key, &channel, &event));
             self.changes.notify_one();
         }
-        self.notices.post(Notice { app: key, channel, at_ms: Timestamp::now().as_millisecond(), event });
+        self.notices.post(Notice { app: key, channel, at_ms: self.wall.now_ms(), event });
     }
 }
 

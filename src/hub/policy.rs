@@ -62,7 +62,7 @@ impl Policy {
             AppRate::Publications => &self.publications,
             AppRate::Connects => &self.connects,
             // Counted by the shard, for each socket.
-            AppRate::Frames => &None,
+            AppRate::Frames | AppRate::Rejoins => &None,
         };
         match bound {
             Some(bound) if !bound.take(count) => Err(Refusal::RateExceeded(rate)),
@@ -131,7 +131,7 @@ mod tests {
         let policy = Policy::new(calls(Some(1)));
         assert_eq!(policy.take(AppRate::Calls, 1), Ok(()));
         assert_eq!(policy.take(AppRate::Calls, 1), Err(Refusal::RateExceeded(AppRate::Calls)));
-        for rate in [AppRate::Publications, AppRate::Connects, AppRate::Frames] {
+        for rate in [AppRate::Publications, AppRate::Connects, AppRate::Frames, AppRate::Rejoins] {
             assert_eq!(policy.take(rate, usize::MAX), Ok(()), "{rate:?}");
         }
     }

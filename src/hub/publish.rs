@@ -6,8 +6,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
 use super::agenda::Millis;
 use super::directory::{Directory, ShardSet};
 use super::kept::Published;
@@ -183,6 +181,7 @@ impl Hub {
         end: Millis,
         published: Published,
     ) -> u64 {
+        self.wall.see(published.0);
         let bytes_max = self.limits.kept_bytes_max;
         let (revision, given_up) = directory.channels.keep(channel, kept, published, end, bytes_max);
         self.metrics.kept_events_given_up.add(given_up);
@@ -191,10 +190,10 @@ impl Hub {
         revision
     }
 
-    /// When what is published now was, and where.
+    /// When what is published now was, and where: later than all that this node knows of.
     pub(super) fn published_now(&self) -> Published {
         let me = self.link.as_ref().map_or(NodeId(0), Link::me);
-        (Timestamp::now().as_millisecond(), me)
+        (self.wall.next_ms(), me)
     }
 
     /// Posts an event without a name. Called while the app's directory is held.

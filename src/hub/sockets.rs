@@ -21,7 +21,8 @@ impl Hub {
     /// one, and all subscribers how many they are, if their app wants that.
     ///
     /// # Errors
-    /// [`Refusal::RosterFull`].
+    /// [`Refusal::RosterFull`]; on a presence channel, whose members are told, [`Refusal::Overloaded`] while a shard's mailbox
+    /// is full.
     pub fn subscribe(
         &self,
         app: &Arc<LiveApp>,
@@ -31,7 +32,10 @@ impl Hub {
         let members_max = app.settings().max_presence_members as usize;
         let mut directory = app.directory();
         let now = self.agenda.now();
-        let mut joined = directory.channels.subscribe(channel, subscriber, members_max, now)?;
+        let room = subscriber.member.map_or(Ok(()), |_| self.check_mailboxes());
+        let joined = room.and_then(|()| directory.channels.subscribe(channel, subscriber, members_max, now));
+        let mut joined =
+            joined.inspect_err(|refusal| self.metrics.subscriptions_refused.add(refusal.reason(), 1))?;
         self.metrics.subscriptions.add(1);
         self.metrics.channels.add(joined.is_first_here.into());
         joined.follow =
@@ -103,7 +107,8 @@ impl Hub {
     /// A client publishes to the other subscribers of a channel it is in; on a presence channel as `user`.
     ///
     /// # Errors
-    /// [`Refusal::BusDown`], [`Refusal::Overloaded`]: it did not reach the other nodes, and nobody gets it.
+    /// [`Refusal::BusDown`]: it did not reach the other nodes; [`Refusal::Overloaded`]: nor would it, or a shard's mailbox is
+    /// full. Nobody gets it.
     pub fn publish_as(
         &self,
         app: &LiveApp,
@@ -113,11 +118,14 @@ impl Hub {
         user: Option<UserId>,
     ) -> Result<(), Refusal> {
         let directory = app.directory();
-        self.relay(|| Relay {
-            event: Arc::clone(&event),
-            user: user.clone(),
-            except: Some(socket),
-            ..plain(app, Recipients::Channel(channel.clone()), &data)
+        let room = self.check_mailboxes();
+        room.and_then(|()| {
+            self.relay(|| Relay {
+                event: Arc::clone(&event),
+                user: user.clone(),
+                except: Some(socket),
+                ..plain(app, Recipients::Channel(channel.clone()), &data)
+            })
         })
         .inspect_err(|refusal| self.metrics.publications_refused.add(refusal.reason(), 1))?;
         self.metrics.client_events.add(1);
@@ -209,7 +217,12 @@ impl Hub {
         if !is_told || !app.settings().subscription_count {
             return;
         }
-        match directory.channels.count(channel, self.agenda.now()) {
+        let now = self.agenda.now();
+        let count = match self.check_mailboxes() {
+            Ok(()) => directory.channels.count(channel, now),
+            Err(_) => directory.channels.put_off_count(channel, now),
+        };
+        match count {
             Count::Wait(due) => self.agenda.note(due, app),
             Count::Tell(count) => {
                 self.note_count(app, directory, channel, count);

@@ -11,11 +11,14 @@ pub enum AppRate {
     Connects,
     /// Frames that one socket sends.
     Frames,
+    /// How often one socket comes back into one presence channel.
+    Rejoins,
 }
 
 impl AppRate {
     /// All of them.
-    pub const ALL: [AppRate; 4] = [AppRate::Calls, AppRate::Publications, AppRate::Connects, AppRate::Frames];
+    pub const ALL: [AppRate; 5] =
+        [AppRate::Calls, AppRate::Publications, AppRate::Connects, AppRate::Frames, AppRate::Rejoins];
 
     /// As one word, for figures.
     pub fn name(self) -> &'static str {
@@ -24,6 +27,7 @@ impl AppRate {
             AppRate::Publications => "publications",
             AppRate::Connects => "connects",
             AppRate::Frames => "frames",
+            AppRate::Rejoins => "rejoins",
         }
     }
 
@@ -34,6 +38,7 @@ impl AppRate {
             AppRate::Publications => "max_publications_per_second",
             AppRate::Connects => "max_connects_per_second",
             AppRate::Frames => "max_frames_per_second",
+            AppRate::Rejoins => "max_presence_rejoins_per_second",
         }
     }
 
@@ -44,6 +49,7 @@ impl AppRate {
             AppRate::Publications => "too_many_publications",
             AppRate::Connects => "too_many_connects",
             AppRate::Frames => "too_many_frames",
+            AppRate::Rejoins => "too_many_rejoins",
         }
     }
 }

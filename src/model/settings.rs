@@ -1,13 +1,16 @@
 //! The settings of an app: what can be changed while it is in use. They are stored and told under the names of their
 //! fields.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{AppKey, AppRate, AppSecret, Webhook};
 
 /// The most of anything in a second.
 const RATE_MAX: u32 = 1_000_000;
+
+/// As many frames as a client sends at most that is no flood: so many subscribe to all that they may and leave again.
+const FRAMES_PER_SECOND: u32 = 5_000;
 
 /// The most webhooks of an app.
 const WEBHOOKS_MAX: usize = 20;
@@ -78,8 +81,11 @@ pub struct AppSettings {
     pub max_watchlist_ids: u32,
     /// Events that one socket may send in a second.
     pub max_client_events_per_second: u32,
-    /// Frames that one socket may send in a second, client events included; no bound when absent.
-    pub max_frames_per_second: Option<u32>,
+    /// Frames that one socket may send in a second, client events included.
+    #[serde(deserialize_with = "frames_per_second")]
+    pub max_frames_per_second: u32,
+    /// How often in a second one socket may come back into one presence channel that it has left.
+    pub max_presence_rejoins_per_second: u32,
     /// Sockets that may ask one node in a second to be let in; no bound when absent.
     pub max_connects_per_second: Option<u32>,
     /// Calls that its backends may make to one node in a second; no bound when absent.
@@ -146,7 +152,8 @@ impl Default for AppSettings {
             max_user_info_bytes: 1_024,
             max_watchlist_ids: 100,
             max_client_events_per_second: 10,
-            max_frames_per_second: None,
+            max_frames_per_second: FRAMES_PER_SECOND,
+            max_presence_rejoins_per_second: 3,
             max_connects_per_second: None,
             max_calls_per_second: None,
             max_publications_per_second: None,
@@ -157,6 +164,11 @@ impl Default for AppSettings {
             webhooks: Vec::new(),
         }
     }
+}
+
+/// Before there was a default, `null` was stored where nothing was set.
+fn frames_per_second<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(FRAMES_PER_SECOND))
 }
 
 impl AppSettings {
@@ -237,7 +249,8 @@ impl AppSettings {
             AppRate::Calls => self.max_calls_per_second,
             AppRate::Publications => self.max_publications_per_second,
             AppRate::Connects => self.max_connects_per_second,
-            AppRate::Frames => self.max_frames_per_second,
+            AppRate::Frames => Some(self.max_frames_per_second),
+            AppRate::Rejoins => Some(self.max_presence_rejoins_per_second),
         }
     }
 
@@ -318,7 +331,9 @@ mod tests {
             let mut settings = AppSettings::default();
             settings.set(rate.setting(), 7.into()).unwrap();
             let set = AppRate::ALL.map(|other| settings.rate(other));
-            assert_eq!(set, AppRate::ALL.map(|other| (other == rate).then_some(7)));
+            let default = AppSettings::default();
+            let wanted = |other| if other == rate { Some(7) } else { default.rate(other) };
+            assert_eq!(set, AppRate::ALL.map(wanted));
         }
     }
 

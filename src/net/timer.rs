@@ -36,6 +36,11 @@ impl Wheel {
         Self { origin, current: 0, slots, earliest: Vec::new() }
     }
 
+    /// So much time is not counted: what is due becomes due so much later.
+    pub fn leave_out(&mut self, time: Duration) {
+        self.origin += time;
+    }
+
     /// The tick that `now` lies in.
     pub fn tick(&self, now: Instant) -> Tick {
         (now.saturating_duration_since(self.origin).as_millis() / TICK.as_millis()) as Tick

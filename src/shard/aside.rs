@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Shard;
 use super::list::Slot;
+use super::socket::Unread;
 use crate::hub::FollowNumber;
 use crate::net::stream::Stream;
 
@@ -66,7 +67,7 @@ impl Shard {
                 self.schedule(slot);
             }
             // What came meanwhile is not said again.
-            self.unread.push(slot);
+            self.note_unread(slot, Unread::ToTheEnd);
         }
     }
 }

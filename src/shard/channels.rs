@@ -16,10 +16,10 @@ use super::{Shard, Walk};
 use crate::dialect;
 use crate::hub::{Bearer, Joined, Subscriber};
 use crate::model::{
-    AppNumber, ChannelKind, ChannelName, Command, Content, Dialect, Member, Push, Refusal, Reply,
+    AppNumber, AppRate, ChannelKind, ChannelName, Command, Content, Dialect, Member, Push, Refusal, Reply,
 };
 use crate::net::timer::Tick;
-use crate::net::websocket::frame;
+use crate::net::websocket::Opcode;
 
 /// One second.
 pub(super) const SECOND_TICKS: Tick = 4;
@@ -59,6 +59,7 @@ impl Shard {
             Command::Unsubscribe(channel) => {
                 let reply = match self.leave_channel(slot, &channel) {
                     Ok(()) => {
+                        self.note_left(slot, &channel);
                         self.show_unsubscribed(slot, &channel);
                         Reply::Unsubscribed(&channel)
                     }
@@ -95,7 +96,7 @@ impl Shard {
         member: Option<&Member>,
     ) -> Result<Joined, Refusal> {
         let channels_max = self.settings.channels.channels_max;
-        let shard = self.index;
+        let (shard, now) = (self.index, self.now);
         let Some((app, seat)) = self.channel_seat(slot) else { return Err(Refusal::Internal) };
         if seat.subscriptions.contains(channel) {
             return Err(Refusal::SubscribedAlready);
@@ -103,11 +104,17 @@ impl Shard {
         if seat.subscriptions.len() >= channels_max {
             return Err(Refusal::TooManyChannels);
         }
+        let left = seat.left.as_ref().map_or(0, |left| left.count(channel, now));
         let bearer = seat.session.bearer().map(|user| user.cloned());
         let bearer = bearer.as_ref().map(|user| Bearer { user: user.as_ref() });
         let subscriber = Subscriber { shard, socket: seat.socket_id, member, bearer };
         let dialect = seat.session.dialect();
         let Some(members) = self.apps.get_mut(&app) else { return Err(Refusal::Internal) };
+        let rejoins_max = members.live.settings().max_presence_rejoins_per_second;
+        if left > rejoins_max {
+            members.live.metrics.exceeded.of(AppRate::Rejoins).add(1);
+            return Err(Refusal::RateExceeded(AppRate::Rejoins));
+        }
         let joined = self.hub.subscribe(&members.live, channel, &subscriber)?;
         let follow = joined.follow;
         let entry = members.channels(dialect).entry(channel.clone());
@@ -130,6 +137,14 @@ impl Shard {
         }
         self.show_subscribed(slot, channel);
         Ok(joined)
+    }
+
+    /// A client has left a channel. Where others are told of that, it cannot come and go as often as it likes.
+    fn note_left(&mut self, slot: Slot, channel: &ChannelName) {
+        let now = self.now;
+        if let Some((_, seat)) = self.channel_seat(slot).filter(|_| channel.kind() == ChannelKind::Presence) {
+            seat.left.get_or_insert_default().add(channel, now);
+        }
     }
 
     /// Takes a socket out of a channel, here and, unless it has left, in the hub.
@@ -252,6 +267,6 @@ impl Shard {
 
     /// Sends a text to one socket.
     pub(super) fn say(&mut self, slot: Slot, text: &str) {
-        self.send(slot, frame::text(text.as_bytes()));
+        self.answer(slot, Opcode::Text, text.as_bytes());
     }
 }

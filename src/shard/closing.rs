@@ -35,6 +35,7 @@ impl Shard {
         if !self.is_live(slot) {
             return self.remove(slot);
         }
+        self.forget_replies(slot);
         self.metrics.slow_cuts.add(1);
         tracing::debug!("a socket that does not read was cut");
         if let Some((socket, delivery)) = self.socket(slot) {
@@ -51,6 +52,9 @@ impl Shard {
 
     /// Closes a socket with a code and a reason, behind what its client has to be told before.
     pub(super) fn close_with(&mut self, slot: Slot, code: u16, reason: &str) {
+        if !self.is_live_behind_replies(slot) {
+            return;
+        }
         self.show_disconnected(slot, code, reason);
         let Some(socket) = self.sockets.get(slot as usize) else { return };
         let before = match &socket.seat {
@@ -86,6 +90,7 @@ impl Shard {
     /// Drops a socket and all it holds, but for its stream: closing one costs the kernel more than all the rest, so a
     /// crowd that leaves at once would hold up everybody else. See [`Shard::close_streams`].
     pub(super) fn remove(&mut self, slot: Slot) {
+        self.forget_replies(slot);
         self.show_disconnected(slot, NO_CLOSE, "");
         self.withdraw(slot);
         let Some(mut socket) = self.sockets.try_remove(slot as usize) else { return };
@@ -140,8 +145,9 @@ impl Shard {
         let Some(frames) = walked.list.catch_up(place, deflates) else { return };
         app.metrics.deliveries.add(frames.count.into());
         self.metrics.deliveries.add(frames.count.into());
+        let replied = self.deliver_replies(slot);
         let Some((socket, mut delivery)) = self.socket(slot) else { return };
-        let delivered = socket.deliver(frames, &mut delivery);
+        let delivered = replied.and_then(|()| socket.deliver(frames, &mut delivery));
         // Its walk goes on meanwhile, so a fault is settled by whoever settles those of the walk.
         if let Err(fault) = delivered {
             self.faulty.push((slot, fault));

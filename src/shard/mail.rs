@@ -10,7 +10,7 @@ use super::bearers::log_socket;
 use super::forms::Forms;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox};
-use super::socket::{ChannelSeat, Delivery, Fault, Pace, Phase, Seat, Socket, UserSeat};
+use super::socket::{ChannelSeat, Delivery, Fault, Pace, Phase, Seat, Socket, Unread, UserSeat};
 use super::subscriptions::Subscriptions;
 use super::timers::seconds;
 use super::{Channel, Members, Shard, Walk, Walked, Walking};
@@ -82,6 +82,7 @@ impl Shard {
             next_ping: 0,
             deflates: arrival.deflates,
             is_dirty: false,
+            unread: Unread::Nothing,
         });
         self.places.extend(arrival.place.map(|place| (slot, place)));
         self.awaited.insert(arrival.number, slot);
@@ -263,6 +264,7 @@ impl Members {
                     pong_timeout: seconds(settings.pong_timeout),
                     subscriptions: Subscriptions::default(),
                     pace: Pace::default(),
+                    left: None,
                 }))
             }
         }

@@ -16,9 +16,11 @@ mod list;
 mod mail;
 mod outbox;
 mod receive;
+mod replies;
 mod send;
 mod shown;
 mod socket;
+mod standstill;
 mod subscriptions;
 mod timers;
 mod users;
@@ -46,8 +48,10 @@ use aside::Aside;
 use drain::Exodus;
 use list::{List, Slot};
 use outbox::{Frames, Pool};
+use replies::Replies;
 pub use send::Batch;
-use socket::{Delivery, Faulty, Socket};
+use socket::{Delivery, Faulty, Socket, Unread};
+use standstill::late;
 use timers::{CLOSING_TICKS, Rhythm};
 
 /// The token of the mailbox's waker; sockets use their slots.
@@ -197,10 +201,14 @@ pub struct Shard {
     behind_bytes: usize,
     /// Sockets whose outboxes are to be flushed, in turn.
     dirty: VecDeque<Slot>,
-    /// Sockets that may have more to read than one turn takes; some are in it twice.
-    unread: Vec<Slot>,
-    /// Those that are read from in this turn for that reason.
-    reread: Vec<Slot>,
+    /// Sockets to read from, in turn.
+    unread: VecDeque<Slot>,
+    /// What this turn has done for sockets that were read from; see `receive.rs`.
+    work: usize,
+    /// What the socket that is read from is answered.
+    replies: Replies,
+    /// So many polls in a row brought as many events as fit: the kernel may have more to say.
+    full_polls: usize,
     /// Streams of sockets that are gone, still to be closed. An event of one that comes meanwhile finds another socket in
     /// its slot or none, and nothing to do there.
     gone: Vec<Stream>,
@@ -263,8 +271,10 @@ impl Shard {
             laps: Vec::new(),
             behind_bytes: 0,
             dirty: VecDeque::new(),
-            unread: Vec::new(),
-            reread: Vec::new(),
+            unread: VecDeque::new(),
+            work: 0,
+            replies: Replies::default(),
+            full_polls: 0,
             gone: Vec::new(),
             faulty: Vec::new(),
             fired: Vec::new(),
@@ -311,11 +321,15 @@ impl Shard {
     /// The kernel refuses to poll, which is a bug or the end of the machine.
     pub fn run(mut self) -> io::Result<()> {
         let mut now = Instant::now();
+        let mut begun = now;
         while !self.is_over() {
             let patience = self.patience(now);
             self.wait(patience)?;
             self.let_senders_go_first();
-            self.work(Instant::now());
+            let woken = Instant::now();
+            self.notice_standstill(late(begun, now, patience, woken));
+            begun = woken;
+            self.work(begun);
             now = Instant::now();
             self.count_turn(now);
         }
@@ -391,32 +405,30 @@ impl Shard {
         self.look_at_timers(now);
     }
 
-    /// Deals with the sockets that were not read to the end last time, and with those that are ready. Each is read once: what
-    /// an event tells of one that is read already has been found there, or is left for the next turn.
+    /// Deals with the sockets that are ready: sends on what waits for them, and reads, those first that were not read to
+    /// the end last time.
     fn read_ready(&mut self) {
-        std::mem::swap(&mut self.unread, &mut self.reread);
-        self.reread.sort_unstable();
-        self.reread.dedup();
-        for place in 0..self.reread.len() {
-            self.receive(self.reread[place], true);
-        }
         let mut ready = std::mem::take(&mut self.ready);
-        ready.extend(self.events.iter().filter(|event| event.token() != WAKER).map(|event| {
+        let events = self.events.iter();
+        ready.extend(events.filter(|event| event.token() != WAKER).map(|event| {
             let ended = event.is_read_closed() || event.is_error();
             let (readable, writable) = (event.is_readable() || ended, event.is_writable());
             (event.token().0 as Slot, Readiness { readable, writable, ended })
         }));
+        let is_full = self.events.iter().nth(EVENTS_MAX - 1).is_some();
+        self.full_polls = if is_full { self.full_polls + 1 } else { 0 };
         self.events.clear();
         for (slot, readiness) in ready.drain(..) {
             if readiness.writable {
                 self.resume(slot);
             }
-            if readiness.readable && self.reread.binary_search(&slot).is_err() {
-                self.receive(slot, readiness.ended);
+            if readiness.readable {
+                let unread = if readiness.ended { Unread::ToTheEnd } else { Unread::Something };
+                self.note_unread(slot, unread);
             }
         }
         self.ready = ready;
-        self.reread.clear();
+        self.read_some();
     }
 
     /// A socket together with what a delivery to it needs.
@@ -430,6 +442,9 @@ impl Shard {
     fn send(&mut self, slot: Slot, frame: Bytes) {
         if !self.is_live(slot) {
             return;
+        }
+        if self.replies.are_to(slot) {
+            return self.add_reply(slot, |replies| replies.extend_from_slice(&frame));
         }
         let Some((socket, mut delivery)) = self.socket(slot) else { return };
         let sent = socket.deliver(Frames { bytes: frame, count: 1 }, &mut delivery);

@@ -77,11 +77,11 @@ impl Outbox {
         }
     }
 
-    /// Adds frames behind all that wait. An empty outbox takes any number of them.
+    /// Adds frames behind all that wait. An empty outbox takes any number of them; they are being written, and do not count.
     pub fn push(&mut self, frames: Frames, limits: OutboxLimits, pool: &mut Pool) -> Result<(), Overflow> {
         let fits = self.0.as_ref().is_none_or(|queue| {
-            queue.bytes + frames.bytes.len() <= limits.bytes_max
-                && queue.frames + frames.count <= limits.frames_max
+            let (bytes, count) = queue.behind_first();
+            bytes + frames.bytes.len() <= limits.bytes_max && count + frames.count <= limits.frames_max
         });
         if !fits {
             return Err(Overflow);
@@ -157,6 +157,12 @@ impl Queue {
         }
     }
 
+    /// What waits behind the frames that are being written, in bytes and frames.
+    fn behind_first(&self) -> (usize, u32) {
+        let (bytes, count) = self.waiting.front().map_or((0, 0), |first| (first.bytes.len(), first.count));
+        (self.bytes - bytes, self.frames - count)
+    }
+
     fn drop_front(&mut self, mut written: usize) {
         self.bytes -= written;
         while let Some(first) = self.waiting.front_mut() {
@@ -219,20 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_in_bytes_and_frames() {
+    fn what_waits_behind_the_first_is_bounded_in_bytes_and_frames() {
         let (mut outbox, mut pool) = (Outbox::default(), Pool::default());
-        assert_eq!(outbox.push(frames(b"longer than the limit"), LIMITS, &mut pool), Ok(()));
-        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
-        outbox.clear(&mut pool);
-        for _ in 0..3 {
-            assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Ok(()));
+        for text in [&b"longer than the limit"[..], b"x", b"x", b"x"] {
+            assert_eq!(outbox.push(frames(text), LIMITS, &mut pool), Ok(()));
         }
-        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
-        assert_eq!(pool.waiting_bytes(), 3);
+        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow), "one frame too many");
+        assert_eq!(pool.waiting_bytes(), 24);
         outbox.keep_first(&mut pool);
         assert_eq!(outbox.push(frames(b"123456789"), LIMITS, &mut pool), Ok(()));
-        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow));
-        assert_eq!(pool.waiting_bytes(), 10);
+        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Ok(()));
+        assert_eq!(outbox.push(frames(b"x"), LIMITS, &mut pool), Err(Overflow), "one byte too many");
+        assert_eq!(pool.waiting_bytes(), 31);
         outbox.clear(&mut pool);
         assert_eq!(pool.waiting_bytes(), 0);
     }

@@ -6,14 +6,27 @@ use std::ops::ControlFlow;
 use super::Shard;
 use super::channels::SECOND_TICKS;
 use super::list::Slot;
-use super::socket::{Phase, Seat};
+use super::socket::{Phase, Seat, Socket, Unread};
 use crate::dialect::{self, Complaint, Terms};
 use crate::model::{AppRate, Dialect, Parting};
 use crate::net::timer::Tick;
-use crate::net::websocket::{Inbound, Rules, Violation, close_reply, frame};
+use crate::net::websocket::{Inbound, Opcode, Rules, Violation, close_reply};
 
-/// How often one socket is read in one turn before the others have theirs.
-const READS_PER_TURN: usize = 4;
+/// So much is done for one socket in one turn before the others have theirs. A frame is one piece of work, and so are
+/// [`BYTES_PER_WORK`] of what is read or answered.
+const WORK_PER_SOCKET: usize = 128;
+
+/// So much is done for all sockets together before mail and fan-outs have their turn.
+const WORK_PER_TURN: usize = 2048;
+
+/// What of reading and answering is as much work as a frame, in bytes.
+pub(super) const BYTES_PER_WORK: usize = 256;
+
+/// How long frames are taken to be when it is decided how much is read; the shortest have six bytes.
+const FRAME_BYTES: usize = 16;
+
+/// So much is read at once at the least, in bytes.
+const READ_BYTES_MIN: usize = 1024;
 
 /// So much nonsense may come from one socket in ten seconds.
 const NONSENSE_MAX: u32 = 10;
@@ -23,27 +36,67 @@ const NONSENSE_TICKS: Tick = 40;
 const NO_CODE: u16 = 1005;
 
 impl Shard {
-    /// Reads what a socket has. `to_the_end`: go on until the kernel has nothing more, as it will not say again
-    /// that something is there.
-    pub(super) fn receive(&mut self, slot: Slot, to_the_end: bool) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let is_done = (0..READS_PER_TURN).any(|_| self.read_once(slot, &mut scratch, to_the_end));
-        self.scratch = scratch;
-        if !is_done {
-            self.unread.push(slot);
+    /// There is something to read from a socket.
+    pub(super) fn note_unread(&mut self, slot: Slot, unread: Unread) {
+        let Some(socket) = self.sockets.get_mut(slot as usize) else { return };
+        if socket.unread == Unread::Nothing {
+            self.unread.push_back(slot);
+        }
+        socket.unread = socket.unread.max(unread);
+    }
+
+    /// Reads from the next sockets, as much as one turn takes. Each has its part before any has another.
+    pub(super) fn read_some(&mut self) {
+        self.work = 0;
+        for _ in 0..self.unread.len() {
+            if self.work >= WORK_PER_TURN {
+                return;
+            }
+            let Some(slot) = self.unread.pop_front() else { return };
+            // Where a socket is gone, its slot may be another's by now, of which nothing is known.
+            let Some(socket) = self.sockets.get_mut(slot as usize) else { continue };
+            match std::mem::replace(&mut socket.unread, Unread::Nothing) {
+                Unread::Nothing => {}
+                unread => self.receive(slot, unread == Unread::ToTheEnd),
+            }
         }
     }
 
-    /// Whether this socket is done with in this turn.
-    fn read_once(&mut self, slot: Slot, scratch: &mut [u8], to_the_end: bool) -> bool {
-        let Some(stream) = self.sockets.get_mut(slot as usize).and_then(|socket| socket.stream.as_mut())
-        else {
+    /// Reads what a socket has. `to_the_end`: go on until the kernel has nothing more, as it will not say again
+    /// that something is there.
+    fn receive(&mut self, slot: Slot, to_the_end: bool) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.gather_replies(slot);
+        let end = self.work + WORK_PER_SOCKET;
+        let is_done = loop {
+            if self.work >= end {
+                break false;
+            }
+            if self.read_once(slot, &mut scratch, end - self.work, to_the_end) {
+                break true;
+            }
+        };
+        self.scratch = scratch;
+        self.send_gathered(slot);
+        if !is_done {
+            self.note_unread(slot, Unread::ToTheEnd);
+        }
+    }
+
+    /// Whether this socket is done with in this turn. Reads about as much as the work that is left for it, and the rest of the
+    /// frame under way.
+    fn read_once(&mut self, slot: Slot, scratch: &mut [u8], work: usize, to_the_end: bool) -> bool {
+        let Some(Socket { stream: Some(stream), reader, .. }) = self.sockets.get_mut(slot as usize) else {
             return true;
         };
+        let for_work = (work * FRAME_BYTES).max(READ_BYTES_MIN);
+        let room = reader.missing_bytes().saturating_add(for_work).min(scratch.len());
+        let scratch = &mut scratch[..room];
         match stream.read(scratch) {
             Ok(0) => self.remove(slot),
             Ok(length) => {
                 self.metrics.bytes_in.add(length as u64);
+                self.work += 1 + length / BYTES_PER_WORK;
                 // Less than there is room for means that there was no more.
                 let is_all = length < scratch.len() && !stream.has_ended();
                 self.take_in(slot, &mut scratch[..length]);
@@ -83,14 +136,18 @@ impl Shard {
     }
 
     fn hear(&mut self, slot: Slot, inbound: Inbound<'_>) {
+        self.work += 1;
         if self.is_too_much(slot) {
             return self.part(slot, Parting::TooManyFrames);
         }
         match inbound {
-            Inbound::Ping(payload) => self.send(slot, frame::pong(payload)),
+            Inbound::Ping(payload) => self.answer(slot, Opcode::Pong, payload),
             Inbound::Pong(_) => {}
             Inbound::Close(close) => {
                 let (code, reason) = close.as_ref().map_or((NO_CODE, ""), |close| (close.code, close.reason));
+                if !self.is_live_behind_replies(slot) {
+                    return;
+                }
                 self.show_disconnected(slot, code, reason);
                 self.close(slot, close_reply(&close));
             }
@@ -113,7 +170,7 @@ impl Shard {
         socket.frames = if is_same_second { socket.frames.saturating_add(1) } else { 1 };
         socket.last_heard = self.now;
         let Some(members) = self.apps.get(&socket.app) else { return false };
-        let is_too_much = members.live.allows_frames().is_some_and(|max| socket.frames > max);
+        let is_too_much = socket.frames > members.live.allows_frames();
         if is_too_much {
             members.live.metrics.exceeded.of(AppRate::Frames).add(1);
         }

@@ -1,15 +1,17 @@
 //! A socket: a stream, who it belongs to, and what waits to go out on it. An idle one owns no memory beside this.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::RawFd;
 
+use super::channels::SECOND_TICKS;
 use super::list::Slot;
 use super::outbox::{Frames, Outbox, OutboxLimits, Overflow, Pool};
 use super::subscriptions::Subscriptions;
 use super::timers::Rhythm;
 use crate::dialect::Session;
 use crate::metrics::ShardMetrics;
-use crate::model::{AppNumber, Dialect, Member, Parting, SocketId, UserId};
+use crate::model::{AppNumber, ChannelName, Dialect, Member, Parting, SocketId, UserId};
 use crate::net::stream::Stream;
 use crate::net::timer::{Tick, Wheel};
 use crate::net::websocket::Reader;
@@ -73,6 +75,8 @@ pub struct ChannelSeat {
     pub subscriptions: Subscriptions,
     /// What it says that is counted: client events, or nonsense.
     pub pace: Pace,
+    /// The presence channels that it has left of late; none where it has left none.
+    pub left: Option<Box<Leaves>>,
 }
 
 /// Counts what comes within spans of time.
@@ -88,6 +92,30 @@ impl Pace {
         let is_over = now >= self.begun + span;
         *self = if is_over { Self { begun: now, count: 1 } } else { Self { count: self.count + 1, ..*self } };
         self.count
+    }
+}
+
+/// How often a socket has left channels within one second.
+#[derive(Debug, Default)]
+pub struct Leaves {
+    /// The tick in which the second began.
+    begun: Tick,
+    channels: HashMap<ChannelName, u32>,
+}
+
+impl Leaves {
+    /// How often a channel was left in the running second.
+    pub fn count(&self, channel: &ChannelName, now: Tick) -> u32 {
+        let is_over = now >= self.begun + SECOND_TICKS;
+        self.channels.get(channel).copied().filter(|_| !is_over).unwrap_or(0)
+    }
+
+    /// A channel is left now.
+    pub fn add(&mut self, channel: &ChannelName, now: Tick) {
+        if now >= self.begun + SECOND_TICKS {
+            *self = Self { begun: now, ..Self::default() };
+        }
+        *self.channels.entry(channel.clone()).or_default() += 1;
     }
 }
 
@@ -127,6 +155,19 @@ pub struct Socket {
     pub deflates: bool,
     /// It stands in the shard's queue of outboxes to flush.
     pub is_dirty: bool,
+    /// What the kernel is known to hold of it; then it stands in the shard's queue of sockets to read.
+    pub unread: Unread,
+}
+
+/// What there is to read from a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unread {
+    /// Nothing, or the kernel will say so.
+    Nothing,
+    /// Something. If there is more than that, the kernel says so.
+    Something,
+    /// The kernel says nothing more of it: to be read until nothing is left.
+    ToTheEnd,
 }
 
 /// What every delivery needs of the shard, borrowed beside its sockets.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::drain::SHARE_DUE;
 use super::list::Slot;
-use super::socket::{ChannelSeat, Phase, Seat, Socket};
+use super::socket::{ChannelSeat, Phase, Seat, Socket, Unread};
 use super::{POOL_SHRINK_TICKS, Shard, ShardSettings};
 use crate::model::{Dialect, Parting};
 use crate::net::timer::{TICK, Tick};
@@ -104,6 +104,9 @@ impl Shard {
 
     /// Deals with the sockets whose time has come.
     pub(super) fn look_at_timers(&mut self, now: Instant) {
+        if self.is_more_to_hear() {
+            return;
+        }
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.expire(now, &mut fired);
         for slot in fired.drain(..) {
@@ -129,7 +132,10 @@ impl Shard {
         match socket.phase {
             Phase::Closing(end) if self.now >= end => return self.remove(slot),
             Phase::Closing(_) | Phase::Leaving => {}
-            Phase::Live if self.now >= self.rhythm.silence_end(socket) => {
+            // What came of a socket that is still to be read is no silence.
+            Phase::Live
+                if self.now >= self.rhythm.silence_end(socket) && socket.unread == Unread::Nothing =>
+            {
                 self.metrics.silent_cuts.add(1);
                 return match &socket.seat {
                     // As the original does it: without a word (spec 1.8).

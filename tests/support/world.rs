@@ -268,6 +268,13 @@ impl World {
         self.now += time;
     }
 
+    /// The process is stopped for a while, and goes on.
+    pub fn stand_still(&mut self, time: Duration) {
+        self.now += time;
+        self.shards.iter_mut().for_each(|shard| shard.notice_standstill(time));
+        self.settle();
+    }
+
     /// Hears what happened on the bus, and returns what is to be read again from the store.
     pub fn hear(&self, event: &BusEvent) -> Option<Stale> {
         let stale = self.hear_only(event);

@@ -232,7 +232,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         | Refusal::RosterFull
         | Refusal::TooManyChannels
         | Refusal::TooManyEvents
-        | Refusal::RateExceeded(AppRate::Frames)
+        | Refusal::RateExceeded(AppRate::Frames | AppRate::Rejoins)
         | Refusal::SignedInAlready
         | Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal error"),
     };

@@ -17,8 +17,8 @@ pub use super::handshake::{ClientKind, Closing, Session};
 use crate::dialect::{Terms, cut};
 use crate::model::json::{self as json_text, Members, members, text_in};
 use crate::model::{
-    AppSettings, Audience, ChannelFault, ChannelKind, ChannelName, Command, Content, Kept, Member, Parting,
-    Push, Refusal, Reply, SignIn, UserId, text_of_json,
+    AppRate, AppSettings, Audience, ChannelFault, ChannelKind, ChannelName, Command, Content, Kept, Member,
+    Parting, Push, Refusal, Reply, SignIn, UserId, text_of_json,
 };
 
 /// The name that subscribers know a refused subscription by.
@@ -440,6 +440,9 @@ fn refuse(session: &Session, channel: &ChannelName, refusal: &Refusal) -> Vec<St
         Refusal::RosterFull => limit_reached("The channel has as many members as it may have"),
         Refusal::TooManyChannels => {
             limit_reached("The connection is subscribed to as many channels as it may be")
+        }
+        Refusal::RateExceeded(AppRate::Rejoins) => {
+            limit_reached("The connection comes back to this channel more often than it may")
         }
         _ => limit_reached("The server cannot do this now"),
     }

@@ -127,6 +127,12 @@ impl Reader {
         self.partial.is_none()
     }
 
+    /// How much of the frame that is under way has not come yet, in bytes; 0 when its header is not known.
+    pub fn missing_bytes(&self) -> usize {
+        let frame = self.partial.as_ref().and_then(|partial| partial.frame.as_ref());
+        frame.map_or(0, |frame| usize::try_from(frame.missing).unwrap_or(usize::MAX))
+    }
+
     /// Heap memory held, in bytes: at most `message_bytes_max` and a few hundred.
     pub fn held_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {

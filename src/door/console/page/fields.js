@@ -15,7 +15,7 @@ export const GROUPS = [
     ["authorization_timeout", 30, "Time to authorize", "How long such a client has.", 1, 3_600, "s"],
     ["max_connections", null, "Most connections", "At once. Empty: no bound but the node's.", undefined, undefined, "sockets"],
     ["max_connects_per_second", null, "Connects", "That ask one node to be let in. Empty: no bound.", 1, 1_000_000, "per second"],
-    ["max_frames_per_second", null, "Frames of a socket", "One more, and it is closed. Empty: no bound.", 1, 1_000_000, "per second"],
+    ["max_frames_per_second", 5_000, "Frames of a socket", "One more, and it is closed.", 1, 1_000_000, "per second"],
     ["allowed_origins", [], "Allowed origins", "Where pages may come from, one in a line: example.com, *.example.com, https://example.com:8080. Empty: anywhere."],
   ]],
   ["Features", [
@@ -34,6 +34,7 @@ export const GROUPS = [
     ["max_timestamp_skew", 600, "Clock of a backend", "How far it may be off.", 1, 86_400, "s"],
     ["max_calls_per_second", null, "Calls of backends", "On one node. Empty: no bound.", 1, 1_000_000, "per second"],
     ["max_publications_per_second", null, "Publications of backends", "On one node, once for each channel. Empty: no bound.", 1, 1_000_000, "per second"],
+    ["max_presence_rejoins_per_second", 3, "Rejoins of a presence channel", "Of one socket.", 1, 1_000_000, "per second"],
     ["max_client_events_per_second", 10, "Client events", "Of one socket.", 1, 1_000_000, "per second"],
   ]],
   ["Limits of channels and users", [
