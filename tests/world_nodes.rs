@@ -745,6 +745,22 @@ fn what_webhooks_were_told_while_a_node_was_cut_off_it_does_not_repeat() {
 }
 
 #[test]
+fn a_node_that_starts_before_a_dead_one_is_missed_repeats_nothing_of_what_that_one_held() {
+    let mut history = History::new(2);
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let client = history.connect(0);
+    names.iter().for_each(|name| history.subscribe(client, name, 0));
+    history.settle();
+    history.kill(0);
+    history.nodes.start();
+    history.settle();
+    let client = history.connect(0);
+    names.iter().for_each(|name| history.subscribe(client, name, 0));
+    history.nodes.pass(2 * UNTIL_BURIED);
+    assert_eq!(history.nodes.told.len(), names.len(), "{:?}", history.nodes.told);
+}
+
+#[test]
 fn what_two_dead_nodes_held_is_not_reported_again_by_one_that_was_cut_off_when_they_died() {
     let steps = [
         Step::Connect(1),

@@ -316,6 +316,13 @@ impl Peers {
         !self.expects_any(now) && self.known.values().all(|peer| peer.taken.is_some())
     }
 
+    /// Forgets the nodes that no peer knows any more and that were never there for this one. Whether there were any.
+    pub fn forget_gone(&mut self) -> bool {
+        let (before, known) = (self.expected.len(), &self.known);
+        self.expected.retain(|node, _| known.values().any(|peer| peer.knows.contains(node)));
+        self.expected.len() < before
+    }
+
     /// Whether there are nodes to be waited for: those that a peer still knows.
     fn expects_any(&self, now: Millis) -> bool {
         let is_known = |node| self.known.values().any(|peer| peer.knows.contains(node));

@@ -114,6 +114,10 @@ impl Hub {
     /// it has told.
     pub(super) fn share_tasks(&self, link: &Link, peers: &mut Peers) {
         let now = self.agenda.now();
+        if peers.forget_gone() && !link.is_settled() {
+            // What this node noted meanwhile, it noted without knowing what that node held: the members say what of it is due.
+            link.stand_back();
+        }
         let me = link.is_ready().then(|| (link.me(), link.epoch()));
         let mut members: Vec<(NodeId, u64)> = peers.ready().chain(me).collect();
         members.sort_unstable();
