@@ -272,6 +272,10 @@ pub struct NodeMetrics {
     pub address_refusals: Labelled<&'static str>,
     /// Requests whose head did not come in time.
     pub slow_heads: Counter,
+    /// Connections that are no sockets, and calls over HTTP/2 (a gauge).
+    pub pending_connections: Counter,
+    /// Those of them that had to make room for others, by reasons.
+    pub seats_given_up: Labelled<&'static str>,
     /// Connections reset because nothing of an answer was taken in time.
     pub unread_answers: Counter,
     /// TLS handshakes that failed or did not come in time.
@@ -311,9 +315,11 @@ impl Default for NodeMetrics {
             changes_shed: Counter::default(),
             relays_unmatched: Counter::default(),
             follows_late: Counter::default(),
-            refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 429, 500, 503]),
+            refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 415, 429, 431, 500, 503]),
             address_refusals: Labelled::of(ADDRESS_REFUSALS),
             slow_heads: Counter::default(),
+            pending_connections: Counter::default(),
+            seats_given_up: Labelled::of(&["idle", "slow", "standby"]),
             unread_answers: Counter::default(),
             tls_failures: Counter::default(),
             certificate_end_s: Counter::default(),

@@ -1,6 +1,7 @@
 //! One running Gusher: builds store, hub, shards and doors in that order, and drains them in reverse.
 
 mod apps;
+mod descriptors;
 mod doors;
 mod listeners;
 mod memory;
@@ -9,6 +10,7 @@ mod presence;
 mod terms;
 
 pub(crate) use apps::{is_new, is_registered, may_make, open_store};
+pub(crate) use descriptors::{needed_for, share_out};
 pub(crate) use doors::certificate;
 pub(crate) use listeners::bind;
 pub(crate) use presence::is_recent;
@@ -32,27 +34,18 @@ use crate::hook::{Clock, JournalLimits, Notices, Posted, WebhookApp, WebhookSett
 use crate::hub::{Hub, HubLimits, Mailbox, Stales};
 use crate::metrics::{NodeMetrics, ShardMetrics};
 use crate::model::{App, AppKey};
-use crate::net::descriptors;
+use crate::net::descriptors::make_room;
 use crate::shard::{Batch, ChannelSettings, ClusterSettings, OutboxLimits, Shard, ShardSettings};
 use crate::store::{Outbox, OutboxPlace};
 pub use listeners::Inherited;
 use memory::Warden;
 use presence::Presence;
 
-/// Descriptors kept for everything that is no socket: listeners, the database, hooks, logs, half-open connections.
-const RESERVED_DESCRIPTORS: u64 = 128;
-
 /// Descriptors that there is room for from the beginning: 512 KiB of the kernel's memory.
 const DESCRIPTORS_AT_ONCE: u64 = 65_536;
 
-/// Sockets that came or went since the allocator was last asked to give memory back.
-const TRIM_AFTER: u64 = 1000;
-
 /// How often the hub's time is advanced: what it does later it does so exactly.
 const TICK_EVERY: Duration = Duration::from_millis(100);
-
-/// How often that is looked at.
-const TRIM_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the door forgets what it does not have to remember of addresses.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
@@ -142,8 +135,8 @@ impl Node {
     ) -> Result<Self, StartError> {
         // First, as nothing else that may be wrong is found as quickly.
         let terms = terms::first(config)?;
-        let sockets_max = config.limits.sockets_max.unwrap_or_else(sockets_possible);
-        descriptors::make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
+        let sockets_max = config.limits.sockets_max.unwrap_or_else(|| share_out(&config.limits).sockets_max);
+        make_room(DESCRIPTORS_AT_ONCE.min(sockets_max as u64));
         let certificate = config.tls.as_ref().map(|tls| certificate(tls, &config.limits)).transpose()?;
         let apps = apps::load(config).await?;
         let prepared = prepare_shards(config)?;
@@ -461,12 +454,6 @@ fn system(error: io::Error) -> StartError {
     StartError(format!("the system refuses what a node needs: {error}"))
 }
 
-/// How many sockets fit under the descriptor limit, which is raised as far as it goes.
-pub(crate) fn sockets_possible() -> usize {
-    let sockets = descriptors::raise_limit().saturating_sub(RESERVED_DESCRIPTORS).max(1);
-    usize::try_from(sockets).unwrap_or(usize::MAX)
-}
-
 /// Threads that match patterns and look at many: they take their time, and leave most cores to all else.
 fn walkers() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, 4)
@@ -476,7 +463,7 @@ fn walkers() -> usize {
 fn keep_house(hub: &Arc<Hub>, config: &Config) -> (Arc<Warden>, Vec<JoinHandle<()>>) {
     let warden = Warden::new(hub, config);
     let tasks = vec![
-        tokio::spawn(trim_memory(Arc::clone(hub))),
+        tokio::spawn(memory::trim_after_crowds(Arc::clone(hub))),
         tokio::spawn(advance_time(Arc::clone(hub))),
         tokio::spawn(Arc::clone(&warden).watch()),
     ];
@@ -500,31 +487,3 @@ async fn tidy(door: Arc<Door>) {
         door.tidy();
     }
 }
-
-/// Gives memory back to the system after many sockets came or went: the handshake of each passes through buffers
-/// that the allocator would otherwise keep for good.
-async fn trim_memory(hub: Arc<Hub>) {
-    let mut is_due = false;
-    let mut last = (0, 0);
-    loop {
-        tokio::time::sleep(TRIM_EVERY).await;
-        let now = (hub.metrics.admissions.get(), hub.sockets() as u64);
-        if now.0 - last.0 + now.1.abs_diff(last.1) >= TRIM_AFTER {
-            last = now;
-            is_due = true;
-        } else if std::mem::take(&mut is_due) {
-            // Once it is quiet again.
-            let _ = tokio::task::spawn_blocking(trim).await;
-        }
-    }
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn trim() {
-    // SAFETY: malloc_trim takes no pointer, may be called from any thread at any time, and only returns free
-    // memory to the system.
-    unsafe { libc::malloc_trim(0) };
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn trim() {}

@@ -104,6 +104,7 @@ const TROUBLES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("GusherRefusesApps", &[("gusher_apps_refused_total", "+1")]),
     ("GusherRefusesConnections", &[("gusher_connections_refused_total{reason='app_full'}", "+90")]),
+    ("GusherPlacesTaken", &[("gusher_places_given_up_total{reason='slow'}", "+90")]),
     ("GusherShortOfMemory", &[("gusher_memory_short", "1")]),
     ("GusherAddressesExceed", &[("gusher_connections_refused_total{reason='address_full'}", "+90")]),
     ("GusherAddressesExceed", &[("gusher_address_refusals_total{reason='calls_exceeded'}", "+90")]),

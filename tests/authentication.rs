@@ -196,3 +196,39 @@ async fn who_asks_is_settled_before_what_is_asked() {
         assert_eq!(send(call).await.status, 401, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_missing_right_does_not_lock_the_right_password_out() {
+    let server = server_with(&["x"]).await;
+    register(&server, "other", ADMIN).await;
+    let push = async |app: &str, who: (&str, &str)| {
+        server.call_as(Some(who), Method::POST, &format!("/api/push/{app}?content=c")).await
+    };
+    for app in ["mistyped", "none"] {
+        for _ in 0..12 {
+            assert!([401, 429].contains(&push(app, ADMIN).await.status.as_u16()));
+        }
+    }
+    for _ in 0..12 {
+        assert!(
+            [401, 429]
+                .contains(&server.call_as(Some(ADMIN), Method::GET, "/api/app-list").await.status.as_u16())
+        );
+    }
+    assert_eq!(push("x", ADMIN).await.status, 200);
+    // A wrong password does, of this app alone.
+    for _ in 0..10 {
+        assert_eq!(push("x", (ADMIN.0, "wrong")).await.status, 401);
+    }
+    assert_eq!(push("x", (ADMIN.0, "wrong")).await.status, 429);
+    for number in 0..10 {
+        push("x", (ADMIN.0, &number.to_string())).await;
+    }
+    assert_eq!(push("x", ADMIN).await.status, 429);
+    assert_eq!(push("other", ADMIN).await.status, 200);
+    // The super admin's password counts wherever it is guessed.
+    for number in 0..10 {
+        push(["x", "other"][number % 2], (SUPER.0, &number.to_string())).await;
+    }
+    assert_eq!(push("x", SUPER).await.status, 429);
+}

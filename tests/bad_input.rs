@@ -41,17 +41,22 @@ fn push_head(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_head_of_more_than_eight_kibibytes_is_refused() {
+async fn a_head_of_more_than_sixteen_kibibytes_is_refused_and_counted() {
     let server = with_app(&[]).await;
     for (address, path) in listeners(&server) {
-        for length in [8_192, 20_000, 300_000] {
+        for length in [16_384, 20_000, 300_000] {
             let pad = "p".repeat(length);
             let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nPad: {pad}\r\n\r\n");
             assert_eq!(status_of(address, head).await, 431, "{length}");
         }
-        let path = format!("{path}?{}", "q".repeat(8_192));
+        let path = format!("{path}?{}", "q".repeat(16_384));
         assert_eq!(status_of(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await, 431);
+        let fits = format!("GET /nothing HTTP/1.1\r\nHost: x\r\nPad: {}\r\n\r\n", "p".repeat(15_000));
+        let mut raw = Raw::connect(address).await;
+        raw.send(fits).await;
+        assert_eq!(raw.response().await.0, 404);
     }
+    assert!(server.node.metrics().refusals.all().contains(&(431, 8)));
     server.still_serves().await;
 }
 
@@ -59,10 +64,14 @@ async fn a_head_of_more_than_eight_kibibytes_is_refused() {
 async fn more_than_sixty_four_headers_are_refused() {
     let server = with_app(&[]).await;
     for (address, _) in listeners(&server) {
-        let head =
-            |headers| format!("GET / HTTP/1.1\r\n{}Connection: close\r\n\r\n", "A: b\r\n".repeat(headers));
-        assert_eq!(status_of(address, head(63)).await, 404);
-        assert_eq!(status_of(address, head(64)).await, 431);
+        let head = |headers| {
+            format!(
+                "GET /nothing HTTP/1.1\r\nHost: x\r\n{}Connection: close\r\n\r\n",
+                "A: b\r\n".repeat(headers)
+            )
+        };
+        assert_eq!(status_of(address, head(62)).await, 404);
+        assert_eq!(status_of(address, head(63)).await, 431);
     }
     server.still_serves().await;
 }
@@ -148,16 +157,68 @@ async fn half_open_connections_wait_for_a_place_and_are_not_lost() {
 
 #[tokio::test]
 async fn half_open_connections_on_the_private_listener_wait_as_well() {
-    // One place is taken by the connection that the harness keeps alive.
+    // The other place is taken by the connection that the harness keeps alive, which is idle and yields.
     let server = with_app(&[("limits.pending_connections_max", "2")]).await;
     let mut half = Raw::connect(server.private()).await;
     half.send("GET /nothing HTTP/1.1\r\n").await;
     let mut waiting = Raw::connect(server.private()).await;
+    let mut further = Raw::connect(server.private()).await;
+    further.send("GET /nothing HTTP/1.1\r\nHost: x\r\n").await;
     waiting.send("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    waiting.is_quiet().await;
-    drop(half);
     assert_eq!(waiting.response().await.0, 404);
+    drop((half, waiting));
     server.still_serves().await;
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_say_which_host_it_is_for_is_refused() {
+    let server = with_app(&[]).await;
+    for (address, _) in listeners(&server) {
+        for (hosts, status) in [("", 400), ("Host: a\r\nHost: a\r\n", 400), ("Host: a\r\n", 404)] {
+            let head = format!("GET /nothing HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+            assert_eq!(status_of(address, head).await, status, "{hosts:?}");
+        }
+        // HTTP/1.0 had none.
+        assert_eq!(status_of(address, "GET /nothing HTTP/1.0\r\n\r\n").await, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_compressed_is_refused() {
+    let server = with_app(&[]).await;
+    for (encoding, status) in [("gzip", 415), ("identity, br", 415), ("identity", 200)] {
+        let push = server.call(Method::POST, "/api/push/x").basic_auth(SUPER.0, Some(SUPER.1));
+        let answer = send(push.header("Content-Encoding", encoding).form(&[("content", "c")])).await;
+        assert_eq!(answer.status, status, "{encoding}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_says_whether_the_connection_goes_on() {
+    let server = with_app(&[("limits.body_bytes_max", "1024")]).await;
+    let says_close = async |raw: &mut Raw, status: u16| {
+        let (told, head, _) = raw.whole_response().await;
+        assert_eq!(told, status, "{head}");
+        head.to_ascii_lowercase().contains("connection: close")
+    };
+    let nobody = |more: &str| format!("POST /api/push/x HTTP/1.1\r\nHost: x\r\n{more}\r\n\r\n");
+    // What is not read of a request ends the connection.
+    for (head, status) in [
+        (push_head(1_025), 413),
+        (nobody("Content-Length: 9\r\nExpect: 100-continue"), 401),
+        (nobody("Content-Length: 9"), 401),
+    ] {
+        let mut raw = Raw::connect(server.private()).await;
+        raw.send(&head).await;
+        assert!(says_close(&mut raw, status).await, "{head}");
+        raw.ended().await;
+    }
+    // What is there already is read, though nobody wanted it.
+    let mut raw = Raw::connect(server.private()).await;
+    for _ in 0..2 {
+        raw.send(nobody("Content-Length: 9") + "content=c").await;
+        assert!(!says_close(&mut raw, 401).await);
+    }
 }
 
 #[tokio::test]
@@ -444,7 +505,10 @@ async fn a_refusal_reaches_a_client_that_is_still_sending() {
     assert_eq!(status_of(server.private(), stranger + &long).await, 401);
     assert_eq!(status_of(server.private(), push_head(long.len()) + &long).await, 413);
     for (address, path) in listeners(&server) {
-        assert_eq!(status_of(address, format!("GET {path} HTTP/1.1\r\nPad: {long}\r\n\r\n")).await, 431);
+        assert_eq!(
+            status_of(address, format!("GET {path} HTTP/1.1\r\nHost: x\r\nPad: {long}\r\n\r\n")).await,
+            431
+        );
     }
     server.still_serves().await;
 }

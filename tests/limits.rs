@@ -282,6 +282,9 @@ fn limit_memory(server: &Server, bytes: &str) {
 
 const PAGE: &str = "https://admin.example.com";
 
+/// What pages may send: also what the libraries of Pusher, Echo and Laravel add.
+const PERMITTED_HEADERS: &str = "Authorization, Content-Type, X-CSRF-Token, X-Pusher-Library, X-Requested-With, X-Socket-ID, X-XSRF-Token";
+
 /// What a browser asks before it makes a call for a page.
 async fn preflight(call: reqwest::RequestBuilder, origin: &str) -> Answer {
     let call = call.header("Origin", origin).header("Access-Control-Request-Method", "POST");
@@ -307,7 +310,7 @@ async fn pages_of_named_origins_may_call_on_both_listeners() {
         for (header, value) in [
             ("Access-Control-Allow-Origin", PAGE),
             ("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE"),
-            ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+            ("Access-Control-Allow-Headers", PERMITTED_HEADERS),
             ("Access-Control-Max-Age", "600"),
             ("Vary", "Origin"),
         ] {
@@ -321,7 +324,8 @@ async fn pages_of_named_origins_may_call_on_both_listeners() {
     };
     assert_eq!(push(PAGE).await.header("Access-Control-Allow-Origin"), PAGE);
     let other = push("https://evil.example").await;
-    assert!(!has(&other, "Access-Control-Allow-Origin") && other.header("Vary") == "Origin");
+    assert_eq!((other.status.as_u16(), other.header("Vary")), (403, "Origin"));
+    assert!(!has(&other, "Access-Control-Allow-Origin"));
     // Also what is refused, so that the page learns why.
     let call = server.call(Method::POST, "/api/push/app").header("Origin", PAGE);
     let refused = send(call).await;
@@ -342,6 +346,94 @@ async fn anybodys_pages_may_call_or_nobodys() {
     assert!(answer.status == 405 && !has(&answer, "Access-Control-Allow-Origin"), "{}", answer.text);
     let own_rule = preflight(server.public_call(Method::OPTIONS, "/v1/auth"), PAGE).await;
     assert_eq!((own_rule.status.as_u16(), own_rule.header("Access-Control-Allow-Origin")), (204, "*"));
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing_with_the_credentials_of_a_browser() {
+    const EVIL: &str = "https://evil.example";
+    let server = Server::plain(&[("cors.origins", PAGE)]).await;
+    let own = format!("http://{}", server.private());
+    let register = async |app: &str, headers: &[(&str, &str)]| {
+        let mut call = server.call(Method::POST, "/api/register").basic_auth(SUPER.0, Some(SUPER.1));
+        for (name, value) in headers {
+            call = call.header(*name, *value);
+        }
+        send(call.form(&[("app_key", app), ("auth_account", "a"), ("auth_password", "b")])).await
+    };
+    for headers in [
+        &[("Origin", EVIL)][..],
+        &[("Origin", "null")],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", EVIL), ("Sec-Fetch-Site", "same-site")],
+    ] {
+        let answer = register("forged", headers).await;
+        assert_eq!(answer.status, 403, "{headers:?}: {}", answer.text);
+    }
+    assert!(!server.get("/api/app-list").await.text.contains("forged"));
+    let text = server.call(Method::POST, "/v1/apps/x/messages/batch").basic_auth(SUPER.0, Some(SUPER.1));
+    let text = text.header("Content-Type", "text/plain").header("Origin", EVIL).body("[]");
+    assert_eq!(send(text).await.status, 403);
+    // To look is another matter: without CORS the page does not see the answer.
+    let looks = server.call(Method::GET, "/api/app-list").basic_auth(SUPER.0, Some(SUPER.1));
+    assert_eq!(send(looks.header("Origin", EVIL)).await.status, 200);
+    for (app, headers) in [
+        ("backend", &[][..]),
+        ("own", &[("Origin", &*own)]),
+        ("own-behind-proxy", &[("Origin", "https://gusher.example"), ("Sec-Fetch-Site", "same-origin")]),
+        ("allowed", &[("Origin", PAGE), ("Sec-Fetch-Site", "cross-site")]),
+        ("node-fetch", &[("Sec-Fetch-Mode", "cors"), ("Accept-Language", "*"), ("Host", "gusher:8002")]),
+    ] {
+        let answer = register(app, headers).await;
+        assert_eq!(answer.status, 200, "{app}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn a_trial_run_serves_browsers_under_no_name_that_dns_could_change() {
+    let server = Server::plain(&[]).await;
+    let port = server.private().port();
+    let looks = async |host: &str, headers: &[(&str, &str)]| {
+        let mut call = server.call(Method::GET, "/api/app-list").basic_auth(SUPER.0, Some(SUPER.1));
+        for (name, value) in headers {
+            call = call.header(*name, *value);
+        }
+        send(call.header("Host", format!("{host}:{port}"))).await.status.as_u16()
+    };
+    let browsers: [&[(&str, &str)]; 3] = [
+        &[("Origin", "http://evil.example")],
+        &[("Sec-Fetch-Site", "same-origin")],
+        &[("Accept-Language", "en-US,en;q=0.5")],
+    ];
+    for headers in browsers {
+        assert_eq!(looks("evil.example", headers).await, 403, "{headers:?}");
+        assert_eq!(looks("localhost", headers).await, 200, "{headers:?}");
+        assert_eq!(looks("127.0.0.1", headers).await, 200, "{headers:?}");
+    }
+    assert_eq!(looks("gusher", &[]).await, 200, "a backend names it as it likes");
+}
+
+/// What of this process is resident, in bytes.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it is there");
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.map(|kib: u64| kib * 1024).expect("a number")
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test]
+async fn memory_that_nobody_uses_any_more_keeps_nobody_out() {
+    const WASTE: u64 = 256 << 20;
+    let server = serve(json!({})).await;
+    // Between two pieces that go is one that stays, so the allocator keeps what is free.
+    let pieces: Vec<(Vec<u8>, Vec<u8>)> = (0..WASTE >> 16).map(|_| (vec![1; 1 << 16], vec![1; 64])).collect();
+    let (large, small): (Vec<_>, Vec<_>) = pieces.into_iter().unzip();
+    drop(large);
+    limit_memory(&server, &(resident() - WASTE / 2).to_string());
+    assert_eq!(figure(&server, "gusher_memory_short").await, 0);
+    server.connect("app", "anna").await;
+    drop(small);
 }
 
 #[tokio::test]

@@ -167,7 +167,11 @@ async fn http_1_1_is_agreed_on_alone_where_http2_is_switched_off() {
 
 #[tokio::test]
 async fn a_long_push_arrives_whole_and_in_order_at_many_tls_sockets() {
-    let settings = [("limits.outbox_bytes_max", "67108864"), ("node.send_buffer_bytes", "16384")];
+    let settings = [
+        ("limits.body_bytes_max", "4194304"),
+        ("limits.outbox_bytes_max", "67108864"),
+        ("node.send_buffer_bytes", "16384"),
+    ];
     let server = secure(&settings).await;
     let mut clients = Vec::new();
     for number in 0..16 {
@@ -340,11 +344,27 @@ async fn a_client_that_stalls_in_its_handshake_is_cut() {
 }
 
 #[tokio::test]
+async fn who_looks_whether_a_port_is_open_fails_in_no_handshake() {
+    let server = secure(&[]).await;
+    for _ in 0..3 {
+        let mut raw = Raw::connect(server.public()).await;
+        raw.stream.shutdown().await.expect("a live stream");
+        let _ = soon("the end", raw.stream.read_to_end(&mut Vec::new())).await;
+    }
+    Raw::connect(server.public()).await.reset();
+    // One that says something wrong is behind them.
+    let mut wrong = Raw::connect(server.public()).await;
+    wrong.send("GET / HTTP/1.1\r\n\r\n").await;
+    let _ = soon("the end", wrong.stream.read_to_end(&mut Vec::new())).await;
+    assert_eq!(failures(&server), 1);
+}
+
+#[tokio::test]
 async fn handshakes_are_bounded_in_number() {
     let server = secure(&[("limits.pending_connections_max", "2"), ("limits.head_seconds_max", "1")]).await;
     let _silent = [Raw::connect(server.public()).await, Raw::connect(server.public()).await];
     let asked = Instant::now();
-    // It waits in the backlog until one of the others is cut.
+    // It stands by until one of the others is cut.
     let client = server.connect("x", "a").await;
     assert!(asked.elapsed() > Duration::from_millis(500));
     client.close().await;

@@ -127,6 +127,17 @@ fn requests(metrics: &NodeMetrics) -> Vec<Family> {
             "Connections whose first request did not come in time",
             metrics.slow_heads.get(),
         ),
+        Family::gauge(
+            "gusher_pending_connections",
+            "Connections that are not sockets, or not yet, and calls over HTTP/2",
+            metrics.pending_connections.get(),
+        ),
+        Family::counters(
+            "gusher_places_given_up",
+            "Idle and slow connections and calls that made room for others, as all places were taken",
+            "reason",
+            metrics.seats_given_up.all(),
+        ),
         Family::counter(
             "gusher_unread_answers",
             "Connections reset because nothing of an answer was taken in time",

@@ -18,8 +18,8 @@ use super::first_app::FirstApp;
 use super::{Failure, StartArgs, block_on, known_password, start};
 use crate::bus::{self, BusEvent};
 use crate::config::{
-    AcmeConfig, BusConfig, CertificateSource, Config, ConfigError, Database, ListenAddress, LogTarget,
-    TlsConfig,
+    AcmeConfig, BusConfig, CertificateSource, Config, ConfigError, Database, Limits, ListenAddress,
+    LogTarget, TlsConfig,
 };
 use crate::model::App;
 use crate::node;
@@ -147,7 +147,7 @@ async fn trials(config: &Config, first: Option<&App>, is_running: bool) -> Vec<F
     if let Some(bus) = &config.bus {
         findings.push(tried_bus(bus).await);
     }
-    findings.push(sockets(config.limits.sockets_max, node::sockets_possible()));
+    findings.push(sockets(&config.limits, node::share_out(&config.limits).sockets_max));
     findings
 }
 
@@ -381,14 +381,14 @@ async fn absent(name: &str, config: &BusConfig, time_max: Duration) -> String {
     }
 }
 
-fn sockets(wanted: Option<usize>, possible: usize) -> Finding {
+fn sockets(limits: &Limits, possible: usize) -> Finding {
     const SUBJECT: &str = "limits.sockets_max";
-    match wanted {
+    match limits.sockets_max {
         Some(wanted) if wanted > possible => Finding::fail(
             SUBJECT,
             format!("{wanted} sockets are wanted and the descriptor limit has room for {possible}"),
         )
-        .mended_by(descriptors_for(wanted)),
+        .mended_by(descriptors_for(wanted, limits)),
         Some(wanted) => Finding::ok(SUBJECT, format!("the descriptor limit has room for {wanted} sockets")),
         None => {
             Finding::ok(SUBJECT, format!("not set: the descriptor limit has room for {possible} sockets"))
@@ -397,8 +397,8 @@ fn sockets(wanted: Option<usize>, possible: usize) -> Finding {
 }
 
 /// The command that lets a shell, and what it starts, hold so many sockets.
-fn descriptors_for(sockets: usize) -> String {
-    let descriptors = sockets.saturating_add(1_024);
+fn descriptors_for(sockets: usize, limits: &Limits) -> String {
+    let descriptors = node::needed_for(sockets, limits);
     format!("ulimit -n {descriptors}, or LimitNOFILE={descriptors} in the systemd unit")
 }
 
@@ -410,11 +410,16 @@ mod tests {
 
     #[test]
     fn more_sockets_than_descriptors_fail() {
+        let mut limits = read::dev([], &Overlay::default()).unwrap().limits;
+        let mut sockets = |wanted, possible| {
+            limits.sockets_max = wanted;
+            super::sockets(&limits, possible)
+        };
         assert_eq!(sockets(Some(10), 10).level, Level::Ok);
         assert_eq!(sockets(None, 10).level, Level::Ok);
         let finding = sockets(Some(11), 10);
         assert_eq!(finding.level, Level::Fail);
-        assert!(finding.mend.unwrap().contains("LimitNOFILE=1035"));
+        assert!(finding.mend.unwrap().contains("LimitNOFILE=16384"));
     }
 
     #[test]

@@ -109,6 +109,8 @@ pub struct Admin {
     /// A well-formed bcrypt hash of the account directly followed by the password. In a role of Gusher Cluster it may be
     /// empty, which no password proves.
     pub password_hash: Secret,
+    /// Everybody knows the password: it is the one of every trial run.
+    pub is_known: bool,
 }
 
 /// What is logged, and where to (section 1.4).
@@ -386,6 +388,8 @@ pub struct AddressLimits {
     pub connects: Option<Rate>,
     /// Calls of the API, on both listeners.
     pub calls: Option<Rate>,
+    /// Connections of one listener at once that are not sockets, or not yet; 0 = as many as there may be.
+    pub connections_max: usize,
     /// Sockets at once.
     pub sockets_max: Option<NonZeroU32>,
     /// How often one account may fail to sign in from one address within `failed_sign_ins_time`; 0 = as often as it likes.

@@ -144,8 +144,10 @@ pub fn effective_dev(
     let mut layers = Layers::over(Typed::dev());
     layers.lay_environment(environment);
     layers.lay_flags(flags);
+    let mut is_known = false;
     let effective = layers.effective(|typed, findings| {
         if typed.auth_password.is_empty() {
+            is_known = true;
             let secret = format!("{}{DEV_PASSWORD}", typed.auth_account);
             match bcrypt::hash(secret, DEV_BCRYPT_COST) {
                 Ok(hash) => typed.auth_password = hash,
@@ -154,7 +156,10 @@ pub fn effective_dev(
         }
         Role::Whole
     });
-    effective.map_err(|invalid| ConfigError::Invalid { file: None, findings: invalid.findings })
+    let mut effective =
+        effective.map_err(|invalid| ConfigError::Invalid { file: None, findings: invalid.findings })?;
+    effective.config.admin.is_known = is_known;
+    Ok(effective)
 }
 
 /// The configuration of a role of Gusher Cluster, by the variables of its original (spec 2.1). All other settings may be

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Config, keys, typed::Typed};
 
 /// What a node that runs takes over when it reads its configuration again (SIGHUP). All else counts at the next start.
-pub const RELOADABLE: [&str; 35] = [
+pub const RELOADABLE: [&str; 36] = [
     "auth_account",
     "auth_password",
     "environment",
@@ -25,6 +25,7 @@ pub const RELOADABLE: [&str; 35] = [
     "addresses.connects_burst",
     "addresses.calls_per_second",
     "addresses.calls_burst",
+    "addresses.connections_max",
     "addresses.sockets_max",
     "addresses.failed_sign_ins_max",
     "addresses.failed_sign_ins_seconds",

@@ -146,6 +146,7 @@ pub(super) struct TypedAddresses {
     pub connects_burst: i64,
     pub calls_per_second: i64,
     pub calls_burst: i64,
+    pub connections_max: i64,
     pub sockets_max: i64,
     pub failed_sign_ins_max: i64,
     pub failed_sign_ins_seconds: i64,
@@ -304,6 +305,7 @@ impl Default for TypedAddresses {
             connects_burst: 100,
             calls_per_second: 0,
             calls_burst: 1_000,
+            connections_max: 512,
             sockets_max: 0,
             failed_sign_ins_max: 10,
             failed_sign_ins_seconds: 60,
@@ -315,9 +317,9 @@ impl Default for TypedLimits {
     fn default() -> Self {
         Self {
             message_bytes_max: 512,
-            body_bytes_max: 10_485_760,
+            body_bytes_max: 1_048_576,
             body_seconds_max: 30,
-            head_bytes_max: 8_192,
+            head_bytes_max: 16_384,
             headers_max: 64,
             head_seconds_max: 5,
             idle_seconds_max: 75,

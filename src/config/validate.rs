@@ -123,7 +123,7 @@ impl Check {
                  and not the password itself (`gusher init` makes one)",
             );
         }
-        Admin { account, password_hash: Secret::new(password_hash) }
+        Admin { account, password_hash: Secret::new(password_hash), is_known: false }
     }
 
     /// The level of an environment (section 1.4, D10).
@@ -379,6 +379,7 @@ impl Check {
         AddressLimits {
             connects: self.rate("addresses.connects", typed.connects_per_second, typed.connects_burst),
             calls: self.rate("addresses.calls", typed.calls_per_second, typed.calls_burst),
+            connections_max: self.count("addresses.connections_max", typed.connections_max, 0..=1_000_000),
             sockets_max: NonZeroU32::new(self.whole(
                 "addresses.sockets_max",
                 typed.sockets_max,

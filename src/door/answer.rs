@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 
+use super::Door;
 use crate::dialect::gusher::api;
 use crate::model::Refusal;
 
@@ -35,6 +36,20 @@ pub fn refuse(refusal: &Refusal) -> Response {
     }
     mark(&mut response, refusal);
     response
+}
+
+/// What an answer bears that tells of a part of the nodes.
+const PARTIAL: HeaderName = HeaderName::from_static("x-gusher-partial");
+
+impl Door {
+    /// An answer that tells who is there. While the other nodes are not heard of, or hold apps for which there is no room here,
+    /// it says that it may be a part (E22).
+    pub(super) fn told_in_part(&self, mut response: Response) -> Response {
+        if !self.hub.knows_all() {
+            response.headers_mut().insert(PARTIAL, HeaderValue::from_static("true"));
+        }
+        response
+    }
 }
 
 /// What is said no to for the address it came from, by the reason; on its way to who counts that.

@@ -1,5 +1,6 @@
-//! Reading a request's parameters within the limits.
+//! Reading what a request sends, within the limits, and understanding it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::HttpBody as _;
@@ -8,21 +9,75 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
 use http_body_util::BodyExt;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::DoorLimits;
+use super::Door;
 use crate::dialect::form::Form;
 use crate::model::Refusal;
 
-/// The parameters of a request (spec 1.6).
-///
-/// # Errors
-/// [`Refusal::BodyTooLarge`] (spec D29), [`Refusal::TooSlow`], [`Refusal::ParametersInvalid`].
-pub async fn form(head: &Parts, body: Body, limits: &DoorLimits) -> Result<Form, Refusal> {
-    let has_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
-    let body =
-        if has_body { read(body, limits.body_bytes_max, limits.body_time_max).await? } else { Bytes::new() };
-    Ok(Form::read(has_body, head.uri.query(), content_type(&head.headers), &body)?)
+/// A body of more bytes is large: to understand it takes so long that others would notice.
+const LARGE_BODY_BYTES: usize = 64 * 1024;
+
+impl Door {
+    /// A whole body, as far as requests may have one.
+    pub(super) async fn body(&self, body: Body) -> Result<Bytes, Refusal> {
+        let limits = self.terms().limits;
+        read(body, limits.body_bytes_max, limits.body_time_max).await
+    }
+
+    /// A body with a token, which may be as long as the head of a socket's request, which holds one as well.
+    pub(super) async fn token_body(&self, body: Body) -> Result<Bytes, Refusal> {
+        let limits = self.terms().limits;
+        read(body, limits.head_bytes_max, limits.body_time_max).await
+    }
+
+    /// What a body says.
+    ///
+    /// # Errors
+    /// Those of [`read`].
+    pub(super) async fn parsed<T: Send + 'static>(
+        &self,
+        body: Body,
+        parse: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let body = self.body(body).await?;
+        self.understood(body.len(), move || parse(&body)).await
+    }
+
+    /// The parameters of a request (spec 1.6).
+    ///
+    /// # Errors
+    /// [`Refusal::BodyTooLarge`] (spec D29), [`Refusal::TooSlow`], [`Refusal::ParametersInvalid`].
+    pub(super) async fn form(&self, head: &Parts, body: Body) -> Result<Form, Refusal> {
+        let has_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+        let body = if has_body { self.body(body).await? } else { Bytes::new() };
+        let bytes = body.len();
+        let (query, content_type) = (head.uri.query().map(str::to_owned), content_type(&head.headers));
+        let content_type = content_type.map(str::to_owned);
+        let read = move || Form::read(has_body, query.as_deref(), content_type.as_deref(), &body);
+        Ok(self.understood(bytes, read).await??)
+    }
+
+    /// What becomes of a body of so many bytes. A large one is looked at off the threads that serve everybody, and no more at
+    /// once than the node can spare cores for; who sends more of them waits for his own.
+    pub(super) async fn understood<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        if bytes <= LARGE_BODY_BYTES {
+            return Ok(work());
+        }
+        let place = Arc::clone(&self.large_bodies).acquire_owned().await.map_err(|_| Refusal::Internal)?;
+        let working = spawn_blocking(move || {
+            let done = work();
+            // A caller who left does not make room before the work is done.
+            drop(place);
+            done
+        });
+        working.await.map_err(|_| Refusal::Internal)
+    }
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {

@@ -14,13 +14,13 @@ use axum::http::header::{
     ACCESS_CONTROL_MAX_AGE, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
 
 use super::client::Client;
-use super::{Door, answer, body, private};
+use super::credentials::Realm;
+use super::{Door, answer, cors, private};
 use crate::dialect::cluster::api::{self, AppRow, Fault};
 use crate::dialect::cluster::socket;
 use crate::hub::{Addressee, LiveApp};
@@ -29,9 +29,6 @@ use crate::model::{AppRate, ChannelName, PermissionChange, Refusal, UserId};
 /// Where the app, and what of it is meant, stand in a path such as `/v1/apps/{app_key}/channels/{channel}/messages`.
 const APP_PLACE: usize = 3;
 const NAME_PLACE: usize = 5;
-
-/// What an answer bears that tells of a part of the nodes.
-const PARTIAL: HeaderName = HeaderName::from_static("x-gusher-partial");
 
 /// The call of clients.
 pub fn public_routes() -> Router<Arc<Door>> {
@@ -134,7 +131,7 @@ async fn preflight() -> Response {
     let headers = [
         (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
         (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS")),
-        (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Content-Type")),
+        (ACCESS_CONTROL_ALLOW_HEADERS, cors::HEADERS),
         (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400")),
     ];
     (StatusCode::NO_CONTENT, headers).into_response()
@@ -153,8 +150,8 @@ async fn decode(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let body = door.token_body(body).await?;
     let claims = api::token(&body).ok().and_then(|token| tokens.verify(&token).ok());
     let app = claims.as_ref().and_then(|claims| door.hub.app(&claims.gusher.app_key).ok());
-    let admin = app.as_ref().map(|live| &live.app.admin);
-    door.credentials.reach(address, authorization, &terms.admin, admin).await?;
+    let realm = app.as_ref().map(|live| Realm { app: live.app.key.as_str(), admin: Some(&live.app.admin) });
+    door.credentials.reach(address, authorization, &terms.admin, realm).await?;
     Ok(json(api::claims_told(&claims.ok_or_else(Fault::claims)?)))
 }
 
@@ -164,7 +161,7 @@ async fn decode(State(door): State<Arc<Door>>, request: Request) -> Answer {
 struct Call {
     live: Arc<LiveApp>,
     path: String,
-    body: Bytes,
+    body: Body,
 }
 
 impl Call {
@@ -176,7 +173,6 @@ impl Call {
             authorized => authorized?,
         };
         live.take(AppRate::Calls, 1)?;
-        let body = door.body(body).await?;
         Ok(Self { live, path: head.uri.path().to_owned(), body })
     }
 
@@ -193,14 +189,16 @@ impl Call {
 
 async fn publish(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let call = Call::read(&door, request).await?;
-    let event = api::event(api::channel(&call.name()?)?, &call.body)?;
+    let name = call.name()?;
+    let event = door.parsed(call.body, move |body| api::event(api::channel(&name)?, body));
+    let event = event.await??;
     door.hub.publish_values(&call.live, std::slice::from_ref(&event))?;
     Ok(json(api::event_told(&event)))
 }
 
 async fn publish_matching(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let call = Call::read(&door, request).await?;
-    let wanted = api::pattern_event(&call.body)?;
+    let wanted = door.parsed(call.body, api::pattern_event).await??;
     let pattern = door.pattern(&wanted.pattern)?;
     let total = door.hub.publish_values_matching(&call.live, pattern, wanted.name, wanted.value).await?;
     Ok(json(api::pattern_told(total, &wanted.pattern)))
@@ -208,15 +206,15 @@ async fn publish_matching(State(door): State<Arc<Door>>, request: Request) -> An
 
 async fn publish_batch(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let call = Call::read(&door, request).await?;
-    let events = api::batch(&call.body)?;
+    let events = door.parsed(call.body, api::batch).await??;
     door.hub.publish_values(&call.live, &events)?;
     Ok(json(api::batch_told(events.len())))
 }
 
 async fn push_to_user(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let call = Call::read(&door, request).await?;
-    let value = api::value(&call.body)?;
-    let user = call.user()?;
+    let user = call.user();
+    let (value, user) = (door.parsed(call.body, api::value).await??, user?);
     let told = api::user_told(user.as_str(), &value);
     door.hub.push_value(&call.live, Addressee::User(user), value)?;
     Ok(json(told))
@@ -224,7 +222,8 @@ async fn push_to_user(State(door): State<Arc<Door>>, request: Request) -> Answer
 
 async fn push_to_socket(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let call = Call::read(&door, request).await?;
-    let (name, value) = (call.name()?, api::value(&call.body)?);
+    let name = call.name()?;
+    let value = door.parsed(call.body, api::value).await??;
     let told = api::socket_told(&name, &value);
     // What is no name of a socket names none, as one that is gone.
     if let Some(id) = socket::parse_uuid(&name) {
@@ -244,10 +243,11 @@ async fn replace_channels(State(door): State<Arc<Door>>, request: Request) -> An
 async fn change_permissions(
     door: &Door,
     request: Request,
-    read: impl FnOnce(&[u8]) -> Result<PermissionChange, Fault>,
+    read: impl FnOnce(&[u8]) -> Result<PermissionChange, Fault> + Send + 'static,
 ) -> Answer {
     let call = Call::read(door, request).await?;
-    let (user, change) = (call.user()?, read(&call.body)?);
+    let user = call.user()?;
+    let change = door.parsed(call.body, read).await??;
     let told = api::change_told(user.as_str(), &change);
     door.hub.permit(&call.live, &user, change)?;
     Ok(json(told))
@@ -301,25 +301,8 @@ async fn apps(State(door): State<Arc<Door>>, head: Parts) -> Answer {
 }
 
 impl Door {
-    pub(super) async fn body(&self, body: Body) -> Result<Bytes, Refusal> {
-        let limits = self.terms().limits;
-        body::read(body, limits.body_bytes_max, limits.body_time_max).await
-    }
-
-    /// A body with a token, which may be as long as the head of a socket's request, which holds one as well.
-    async fn token_body(&self, body: Body) -> Result<Bytes, Refusal> {
-        let limits = self.terms().limits;
-        body::read(body, limits.head_bytes_max, limits.body_time_max).await
-    }
-
-    /// Who is there. While the other nodes are not heard of, or hold apps for which there is no room here, the answer says
-    /// that it may be a part (E22).
     fn presence(&self, text: String) -> Response {
-        let mut response = json(text);
-        if !self.hub.knows_all() {
-            response.headers_mut().insert(PARTIAL, HeaderValue::from_static("true"));
-        }
-        response
+        self.told_in_part(json(text))
     }
 
     /// The users of an app who came with a token: all, or those in a channel. Where there is no app, there are none.

@@ -4,14 +4,17 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Uri;
+use axum::body::Body;
+use axum::http::header::{CONNECTION, EXPECT};
 use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::Request;
@@ -22,13 +25,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::{self, Certificate};
 use super::client::{Client, Peer};
+use super::flow::{Answering, Left, Received};
 use super::patience::Patient;
+use super::seats::{Phase, Seat, Seats};
 use super::upgrade::{Handover, Upgraded};
 use super::{Door, http2};
 use crate::net::proxy_protocol::Told;
@@ -77,18 +82,24 @@ pub(super) struct Entrance {
     pub(super) routes: Router,
     /// With one, TLS is spoken.
     pub(super) certificate: Option<Arc<Certificate>>,
-    /// For connections that are not, or not yet, sockets, and for the calls that HTTP/2 has more of than connections.
-    pub(super) places: Arc<Semaphore>,
+    /// For connections that are not, or not yet, sockets.
+    pub(super) seats: Arc<Seats>,
+    /// For calls over HTTP/2, of which a connection has many.
+    pub(super) calls: Arc<Seats>,
     pub(super) stopping: watch::Receiver<bool>,
 }
 
 /// Serves one connection, with a certificate over TLS. Its errors concern nobody but its client, who is gone.
-pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: SocketAddr) {
+pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: SocketAddr, seat: Arc<Seat>) {
     let terms = entrance.door.terms();
     let deadline = Instant::now() + terms.limits.head_time_max;
     let mut told = None;
     if terms.proxy_protocol && terms.trusted_proxies.contain(address.ip()) {
-        match entrance.door.introduced(&mut stream, deadline, entrance.stopping.clone()).await {
+        let header = tokio::select! {
+            header = entrance.door.introduced(&mut stream, deadline, entrance.stopping.clone()) => header,
+            _ = seat.given_up() => return,
+        };
+        match header {
             Some(header) => told = Some(header),
             None => return end(stream).await,
         }
@@ -96,19 +107,24 @@ pub(super) async fn serve(entrance: Entrance, mut stream: TcpStream, address: So
     drop(terms);
     let is_nameless = told.is_some_and(|told| told.client.is_none());
     let Told { client, is_secure } = told.unwrap_or_default();
+    client.iter().for_each(|client| seat.name(client.ip()));
     let address = client.unwrap_or(address);
     let peer = Peer { address, is_secure: is_secure || entrance.certificate.is_some(), is_nameless };
     let stream = Patient::new(stream, Arc::clone(&entrance.door));
     let Some(certificate) = entrance.certificate.clone() else {
-        return speak(entrance, stream, peer, deadline).await;
+        return speak(entrance, stream, peer, deadline, seat).await;
     };
-    let Some(stream) = shake_hands(&entrance, &certificate, stream, deadline).await else { return };
+    let shaken = tokio::select! {
+        shaken = shake_hands(&entrance, &certificate, stream, deadline) => shaken,
+        _ = seat.given_up() => return,
+    };
+    let Some(stream) = shaken else { return };
     match stream.get_ref().1.alpn_protocol() {
         // On the heap, so that connections of the other kind do not have room for this one.
-        Some(certificate::HTTP_2) => Box::pin(http2::speak(entrance, stream, peer, deadline)).await,
+        Some(certificate::HTTP_2) => Box::pin(http2::speak(entrance, stream, peer, deadline, seat)).await,
         // The authority has seen what it came for, and nothing more is said (RFC 8737 section 3).
         Some(certificate::CHALLENGE) => end(stream).await,
-        _ => speak(entrance, stream, peer, deadline).await,
+        _ => speak(entrance, stream, peer, deadline, seat).await,
     }
 }
 
@@ -121,12 +137,14 @@ async fn shake_hands(
 ) -> Option<TlsStream<Patient>> {
     let mut stopping = entrance.stopping.clone();
     let outcome = tokio::select! {
-        outcome = timeout_at(deadline, certificate.acceptor().accept(stream)) => outcome,
+        outcome = timeout_at(deadline, certificate.acceptor().accept(stream).into_fallible()) => outcome,
         () = stop_asked(&mut stopping) => return None,
     };
     let reason = match outcome {
         Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => error.to_string(),
+        // Who goes before it has said anything may have looked whether somebody listens.
+        Ok(Err((_, stream))) if !stream.is_heard() => return None,
+        Ok(Err((error, _))) => error.to_string(),
         Err(_) => "it takes too long".to_owned(),
     };
     entrance.door.hub.metrics.tls_failures.add(1);
@@ -134,19 +152,27 @@ async fn shake_hands(
     None
 }
 
-async fn speak(entrance: Entrance, stream: impl Transport, peer: Peer, deadline: Instant) {
+async fn speak(entrance: Entrance, stream: impl Transport, peer: Peer, deadline: Instant, seat: Arc<Seat>) {
     let progress = Arc::new(Progress::default());
     let (door, mut stopping) = (Arc::clone(&entrance.door), entrance.stopping.clone());
-    let seen = Arc::clone(&progress);
+    let (seen, own) = (Arc::clone(&progress), Arc::clone(&seat));
     let service = service_fn(move |request: Request<Incoming>| {
         seen.is_heard.store(true, Ordering::Relaxed);
-        let (answer, seen) = (answer(&entrance, peer, request), Arc::clone(&seen));
-        Box::pin(async move { answer.await.map(|response| keep_upgraded(response, &seen)) })
+        let (seen, own) = (Arc::clone(&seen), Arc::clone(&own));
+        let has_announced = request.headers().contains_key(EXPECT);
+        let (answer, left) = answer(&entrance, peer, request, &own);
+        Box::pin(async move {
+            let mut response = answer.await?;
+            // Told before the connection ends for what of the request is not read.
+            if !own.is_seated() || !left.is_read(has_announced) {
+                response.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(keep_upgraded(response, &seen, own))
+        })
     });
     let mut connection = builder(&door).serve_connection(TokioIo::new(stream), service);
-    let head_deadline = sleep_until(deadline);
-    tokio::pin!(head_deadline);
-    let (mut is_stopping, mut is_waiting) = (false, true);
+    let (mut head_deadline, mut given_up) = (pin!(sleep_until(deadline)), pin!(seat.given_up()));
+    let (mut is_stopping, mut is_waiting, mut is_welcome) = (false, true, true);
     let served = loop {
         tokio::select! {
             served = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break served,
@@ -159,12 +185,24 @@ async fn speak(entrance: Entrance, stream: impl Transport, peer: Peer, deadline:
                     return end(stream).await;
                 }
             }
+            phase = &mut given_up, if is_welcome => match phase {
+                Phase::Idle => return,
+                Phase::Head | Phase::Body => {
+                    let _ = connection.into_parts().io.into_inner().write_all(TOO_SLOW).await;
+                    return;
+                }
+                // The answer says so.
+                Phase::Work => is_welcome = false,
+            },
             () = stop_asked(&mut stopping), if !is_stopping => {
                 is_stopping = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
         }
     };
+    if served.as_ref().is_err_and(hyper::Error::is_parse_too_large) {
+        door.refused_long_head();
+    }
     let parts = connection.into_parts();
     let upgraded = progress.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut stream = parts.io.into_inner();
@@ -183,18 +221,37 @@ async fn speak(entrance: Entrance, stream: impl Transport, peer: Peer, deadline:
     }
 }
 
-/// What the routes answer.
+/// What the routes answer, and what was not read of the request by then.
 pub(super) fn answer(
     entrance: &Entrance,
     peer: Peer,
-    mut request: Request<Incoming>,
-) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+    request: Request<Incoming>,
+    seat: &Arc<Seat>,
+) -> (impl Future<Output = Result<Response, Infallible>> + use<>, Left) {
     let terms = entrance.door.terms();
     let client = Client::of(&peer, request.headers(), &terms.trusted_proxies);
+    let left = Left::default();
+    let mut request = request.map(|body| Body::new(Received::new(body, seat, &left)));
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(client);
+    request.extensions_mut().insert(Arc::clone(seat));
     strip_prefix(request.uri_mut(), &terms.path_prefix);
-    TowerToHyperService::new(entrance.routes.clone()).call(request)
+    (TowerToHyperService::new(entrance.routes.clone()).call(request), left)
+}
+
+impl Door {
+    /// Notes a head that is longer than it may be, which was refused before it was a request.
+    fn refused_long_head(&self) {
+        self.hub.metrics.refusals.add(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.as_u16(), 1);
+        if self.long_heads.begins() {
+            let limits = self.terms().limits;
+            tracing::warn!(
+                head_bytes_max = limits.head_bytes_max,
+                headers_max = limits.headers_max,
+                "a request is refused with 431, as its head is too long (limits.head_bytes_max, limits.headers_max)"
+            );
+        }
+    }
 }
 
 /// Under the prefix is what the Pusher dialect serves at the root, and nothing else. Signatures are made of the path
@@ -234,9 +291,12 @@ fn builder(door: &Door) -> http1::Builder {
 }
 
 /// An answer to an upgrade leaves with the connection what becomes of it.
-fn keep_upgraded(mut response: Response, progress: &Progress) -> Response {
-    if let Some(handover) = response.extensions_mut().remove::<Handover>() {
+fn keep_upgraded(mut response: Response, progress: &Progress, seat: Arc<Seat>) -> hyper::Response<Answering> {
+    let handover = response.extensions_mut().remove::<Handover>();
+    // What becomes a socket is idle no more.
+    let seat = handover.is_none().then_some(seat);
+    if let Some(handover) = handover {
         *progress.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = handover.take();
     }
-    response
+    response.map(|body| Answering::new(body, seat))
 }

@@ -22,10 +22,16 @@ use crate::config::Origins;
 /// What a page may be told beside what all may.
 const EXPOSED: HeaderValue = HeaderValue::from_static("Retry-After, X-Gusher-Partial");
 
+/// What a call of a page may bear. Beside what calls need, it is what the libraries of Pusher, Echo and Laravel add to all of
+/// theirs.
+pub const HEADERS: HeaderValue = HeaderValue::from_static(
+    "Authorization, Content-Type, X-CSRF-Token, X-Pusher-Library, X-Requested-With, X-Socket-ID, X-XSRF-Token",
+);
+
 /// What a page that may call is told before it does; for ten minutes, so that a change is not long in coming.
 const PERMITTED: [(HeaderName, HeaderValue); 3] = [
     (ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE")),
-    (ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Authorization, Content-Type")),
+    (ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
     (ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600")),
 ];
 

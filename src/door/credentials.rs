@@ -46,6 +46,15 @@ pub enum Reach {
     OneApp,
 }
 
+/// An app that is asked for, and who may administer it: nobody if it is not there.
+#[derive(Clone, Copy, Debug)]
+pub struct Realm<'a> {
+    /// Its key, as it was asked for.
+    pub app: &'a str,
+    /// Its admin.
+    pub admin: Option<&'a Admin>,
+}
+
 /// How somebody shows that they may do everything.
 #[derive(Debug)]
 pub struct SuperAdmin {
@@ -113,7 +122,7 @@ impl Credentials {
         address: IpAddr,
         authorization: Option<&[u8]>,
         everything: &SuperAdmin,
-        app: Option<&Admin>,
+        app: Option<Realm<'_>>,
     ) -> Result<Reach, Refusal> {
         if everything.is_everybody {
             return Ok(Reach::Everything);
@@ -123,30 +132,44 @@ impl Credentials {
             return Ok(Reach::Everything);
         }
         let (account, password) = api::credentials(authorization)?;
-        let attempt = Attempt { address, account: &account, secret: &password };
-        self.prove_reach(&attempt, &everything.admin, app).await
+        let of_everything = Attempt { address, realm: "", account: &account, secret: &password };
+        let is_named = everything.admin.account == account;
+        let failed = match self.attempt(&of_everything, Some(&everything.admin)).await {
+            Ok(()) => return Ok(Reach::Everything),
+            Err(refusal) => refusal,
+        };
+        let Some(Realm { app, admin }) = app else { return Err(self.count(&of_everything, failed)) };
+        let of_app = Attempt { realm: app, ..of_everything };
+        let refused = match self.attempt(&of_app, admin).await {
+            Ok(()) => return Ok(Reach::OneApp),
+            Err(refusal) => self.count(&of_app, refusal),
+        };
+        // Under another name the super admin's password was not tried, and so it was not wrong.
+        if !is_named {
+            return Err(refused);
+        }
+        match self.count(&of_everything, failed) {
+            wait @ Refusal::SignInsExceeded { .. } => Err(wait),
+            _ => Err(refused),
+        }
     }
 
-    /// How far an account and a password reach: those for everything first, then the app's.
+    /// Whether an account and a password are those of `admin`. Not counted when they are not.
     ///
     /// # Errors
     /// Those of [`Credentials::reach`].
-    async fn prove_reach(
-        &self,
-        attempt: &Attempt<'_>,
-        everything: &Admin,
-        app: Option<&Admin>,
-    ) -> Result<Reach, Refusal> {
-        let Attempt { account, secret, .. } = *attempt;
+    async fn attempt(&self, attempt: &Attempt<'_>, admin: Option<&Admin>) -> Result<(), Refusal> {
         let check = || self.check(attempt);
         check()?;
-        if self.proves(everything, account, secret, check).await? {
-            return Ok(Reach::Everything);
+        match admin {
+            Some(admin) if self.proves(admin, attempt.account, attempt.secret, check).await? => Ok(()),
+            _ => Err(Refusal::NotAuthorized),
         }
-        match app {
-            Some(app) if self.proves(app, account, secret, check).await? => Ok(Reach::OneApp),
-            _ => Err(self.fail(attempt)),
-        }
+    }
+
+    /// Counts an attempt that failed, unless it was refused before it was looked at.
+    fn count(&self, attempt: &Attempt<'_>, refusal: Refusal) -> Refusal {
+        if refusal == Refusal::NotAuthorized { self.fail(attempt) } else { refusal }
     }
 
     /// Lets pass whose account and password are those of `admin`. Of one who is not there, or is called otherwise, it takes as
@@ -178,7 +201,7 @@ impl Credentials {
     /// # Errors
     /// Those of [`Credentials::reach`].
     pub fn take_token(&self, address: IpAddr, shown: &str, good: &[Option<&Secret>]) -> Result<(), Refusal> {
-        let attempt = Attempt { address, account: BEARER, secret: shown };
+        let attempt = Attempt { address, realm: "", account: BEARER, secret: shown };
         self.check(&attempt)?;
         let shown = self.digest(&[shown]);
         let is_shown = |token: &&Secret| bool::from(self.digest(&[token.reveal()]).ct_eq(&shown));

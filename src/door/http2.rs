@@ -1,11 +1,12 @@
 //! One connection on which TLS has agreed on HTTP/2 (RFC 9113): many calls at once, and no sockets, as those are not
 //! offered there (RFC 8441).
 //!
-//! Always: a call has a place of its listener until its answer is taken, as a connection has, so calls together are as bounded
-//! as connections are; a connection on which nothing is asked, or of one answer nothing taken, ends, and a client that does not
+//! Always: a call has a seat until its answer is taken, as a connection has, so calls together are as bounded as connections
+//! are; a connection on which nothing is asked, or of one answer nothing taken, ends, and a client that does not
 //! hear of it is left.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -13,13 +14,12 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::server::TlsStream;
 
@@ -27,6 +27,7 @@ use super::Door;
 use super::client::Peer;
 use super::connection::{Entrance, LINGER_MAX, answer, stop_asked};
 use super::patience::Patient;
+use super::seats::{Phase, Seat};
 
 /// What may wait in one stream for a client that does not read, in bytes.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -35,22 +36,32 @@ const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const PIECE_BYTES_MAX: usize = 16 * 1024;
 
 /// Serves it until it ends. The first call has to come before `deadline`.
-pub async fn speak(entrance: Entrance, stream: TlsStream<Patient>, peer: Peer, deadline: Instant) {
-    let (calls, own) = (Arc::new(Calls::default()), Arc::new(Semaphore::new(1)));
+pub async fn speak(
+    entrance: Entrance,
+    stream: TlsStream<Patient>,
+    peer: Peer,
+    deadline: Instant,
+    own: Arc<Seat>,
+) {
+    let calls = Arc::new(Calls { asked: Mutex::default(), seat: Arc::clone(&own) });
     let service = service_fn(|request| {
-        let call = Call::begin(&calls);
-        let (entrance, own) = (entrance.clone(), Arc::clone(&own));
+        let (entrance, call) = (entrance.clone(), Call::begin(&calls));
         async move {
-            // One call has the place of its connection; with none of both, it waits as connections do.
-            let place = tokio::select! {
-                place = own.acquire_owned() => place,
-                place = Arc::clone(&entrance.places).acquire_owned() => place,
-            };
-            let told = |response: Response| response.map(|body| Told::begin(body, call, place.ok()));
-            if request.headers().len() > entrance.door.terms().limits.headers_max {
-                return Ok(told(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()));
+            let terms = entrance.door.terms();
+            let address = Some(peer.address.ip()).filter(|_| !peer.is_one_of(&terms.trusted_proxies));
+            let seat = Arc::new(entrance.calls.enter(address, terms.addresses.connections_max));
+            if request.headers().len() > terms.limits.headers_max {
+                let refused = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+                entrance.door.hub.metrics.refusals.add(refused.as_u16(), 1);
+                return Ok(refused.into_response().map(|body| Told::begin(body, call, seat)));
             }
-            answer(&entrance, peer, request).await.map(told)
+            drop(terms);
+            let (answer, _) = answer(&entrance, peer, request, &seat);
+            let response = tokio::select! {
+                response = answer => response?,
+                () = is_too_slow(&seat) => StatusCode::REQUEST_TIMEOUT.into_response(),
+            };
+            Ok::<_, Infallible>(response.map(|body| Told::begin(body, call, seat)))
         }
     });
     let mut connection = pin!(builder(&entrance.door).serve_connection(TokioIo::new(stream), service));
@@ -60,6 +71,7 @@ pub async fn speak(entrance: Entrance, stream: TlsStream<Patient>, peer: Peer, d
     loop {
         tokio::select! {
             _ = &mut connection => return,
+            _ = own.given_up(), if !is_ending => {}
             () = stop_asked(&mut stopping), if !is_ending => {}
             () = &mut patience => {
                 if calls.stall_end(stall_max) <= Instant::now() {
@@ -86,6 +98,14 @@ pub async fn speak(entrance: Entrance, stream: TlsStream<Patient>, peer: Peer, d
     }
 }
 
+/// Returns when a call has to make room for another, as what it sends is slow in coming.
+async fn is_too_slow(seat: &Seat) {
+    if seat.given_up().await == Phase::Work {
+        // It stands by, and its answer says so.
+        std::future::pending().await
+    }
+}
+
 fn builder(door: &Door) -> http2::Builder<TokioExecutor> {
     let (limits, mut builder) = (door.terms().limits, http2::Builder::new(TokioExecutor::new()));
     // What resets streams as quickly as it opens them is ended by h2, which bounds both kinds of resets.
@@ -98,8 +118,11 @@ fn builder(door: &Door) -> http2::Builder<TokioExecutor> {
 }
 
 /// What is asked on a connection.
-#[derive(Default)]
-struct Calls(Mutex<Asked>);
+struct Calls {
+    asked: Mutex<Asked>,
+    /// That of their connection.
+    seat: Arc<Seat>,
+}
 
 #[derive(Default)]
 struct Asked {
@@ -114,7 +137,7 @@ struct Asked {
 
 impl Calls {
     fn lock(&self) -> MutexGuard<'_, Asked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_unasked(&self) -> bool {
@@ -151,6 +174,7 @@ impl Call {
         asked.under_way += 1;
         asked.last = Some(Instant::now());
         asked.count += 1;
+        calls.seat.turn_to(Phase::Work);
         Self { calls: Arc::clone(calls), number: asked.count }
     }
 
@@ -170,6 +194,9 @@ impl Drop for Call {
         asked.waiting.remove(&self.number);
         asked.under_way -= 1;
         asked.last = Some(Instant::now());
+        if asked.under_way == 0 {
+            self.calls.seat.turn_to(Phase::Idle);
+        }
     }
 }
 
@@ -179,14 +206,14 @@ struct Told {
     /// What of the body has come and was not given on yet.
     rest: Bytes,
     call: Call,
-    _place: Option<OwnedSemaphorePermit>,
+    _seat: Arc<Seat>,
 }
 
 impl Told {
-    fn begin(body: Body, call: Call, place: Option<OwnedSemaphorePermit>) -> Self {
+    fn begin(body: Body, call: Call, seat: Arc<Seat>) -> Self {
         // A stream asks for nothing before its client has made room.
         call.wait(true);
-        Self { body, rest: Bytes::new(), call, _place: place }
+        Self { body, rest: Bytes::new(), call, _seat: seat }
     }
 }
 

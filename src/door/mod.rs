@@ -5,6 +5,8 @@
 mod addresses;
 mod answer;
 mod body;
+mod browsers;
+mod burst;
 mod certificate;
 mod client;
 mod cluster;
@@ -12,6 +14,7 @@ mod connection;
 mod console;
 mod cors;
 mod credentials;
+mod flow;
 mod http2;
 mod openapi;
 mod operation;
@@ -20,6 +23,7 @@ mod private;
 mod proxy;
 mod public;
 mod refused;
+mod seats;
 mod signed;
 mod terms;
 mod throttle;
@@ -32,24 +36,28 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_ENCODING, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, Version};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use quick_cache::sync::Cache;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use addresses::Addresses;
+use burst::Burst;
 pub use certificate::{Certificate, CertificateUnusable};
 use client::Client;
 use connection::Entrance;
 use console::Console;
 pub use credentials::{CredentialSettings, Credentials, SuperAdmin};
 use refused::Subject;
+pub use seats::standbys_max;
+use seats::{Phase, Seat, Seats};
 pub use terms::{DoorLimits, Terms};
 pub use throttle::ThrottleLimits;
 
@@ -125,6 +133,9 @@ pub struct Door {
     console: Console,
     /// The last socket of a node that restarts is closed.
     emptied: watch::Sender<bool>,
+    /// For each large body that is looked at.
+    large_bodies: Arc<Semaphore>,
+    long_heads: Burst,
 }
 
 impl Door {
@@ -135,6 +146,7 @@ impl Door {
         addresses.change(&terms.addresses);
         let (terms, patterns) = (ArcSwap::from_pointee(terms), Cache::new(PATTERNS_KEPT));
         let console = Console::new(settings.console, settings.public.clone(), settings.is_public_tls);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             hub,
             hook,
@@ -149,6 +161,8 @@ impl Door {
             addresses,
             console,
             emptied: watch::Sender::new(false),
+            long_heads: Burst::default(),
+            large_bodies: Arc::new(Semaphore::new((cores / 2).max(1))),
         })
     }
 
@@ -202,31 +216,40 @@ impl Door {
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
-        routes: Router,
+        (name, routes): (&'static str, Router),
         certificate: Option<Arc<Certificate>>,
         stopping: watch::Receiver<bool>,
         grace: Duration,
     ) {
-        let places = Arc::new(Semaphore::new(self.settings.connections_max));
+        let max = self.settings.connections_max;
+        let seats = Seats::new(&self.hub, name, max);
+        let calls = Seats::new(&self.hub, "calls over HTTP/2", max);
         let mut stopped = stopping.clone();
-        let entrance =
-            Entrance { door: Arc::clone(&self), routes, certificate, places: Arc::clone(&places), stopping };
-        loop {
-            // Without a free place nothing is accepted: who comes waits in the kernel's backlog.
-            let next = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, self.accept(&listener).await)
-            };
-            let (place, (stream, peer)) = tokio::select! {
-                _ = stopped.wait_for(|stop| *stop) => break,
-                accepted = next => accepted,
-            };
-            welcome(&entrance, stream, peer, place);
+        let entrance = Entrance {
+            door: Arc::clone(&self),
+            routes,
+            certificate,
+            seats: Arc::clone(&seats),
+            calls: Arc::clone(&calls),
+            stopping,
+        };
+        tokio::select! {
+            _ = stopped.wait_for(|stop| *stop) => {}
+            () = self.accept_all(&listener, &entrance) => {}
+            () = look_after([&seats, &calls]) => {}
         }
         welcome_rest(listener, &entrance);
-        let all = u32::try_from(self.settings.connections_max).unwrap_or(u32::MAX);
         // When the grace is over, the connections that are left end with the process.
-        let _ = timeout(grace, places.acquire_many(all)).await;
+        let _ = timeout(grace, seats.empty()).await;
+    }
+
+    /// Without room nothing is accepted: who comes waits in the kernel's backlog.
+    async fn accept_all(&self, listener: &TcpListener, entrance: &Entrance) {
+        loop {
+            entrance.seats.room().await;
+            let (stream, peer) = self.accept(listener).await;
+            welcome(entrance, stream, peer);
+        }
     }
 
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -257,31 +280,34 @@ impl Door {
     }
 }
 
-/// Serves a connection, which has this place until it ends or becomes a socket.
-fn welcome(
-    entrance: &Entrance,
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: Result<OwnedSemaphorePermit, AcquireError>,
-) {
-    let serving = connection::serve(entrance.clone(), stream, peer);
-    tokio::spawn(async move {
-        serving.await;
-        drop(place);
-    });
+/// Seats those who stand by when others have become slow, of which nobody is told.
+async fn look_after(seats: [&Seats; 2]) {
+    loop {
+        sleep(seats::LOOK_EVERY).await;
+        seats.iter().for_each(|seats| seats.look());
+    }
 }
 
-/// Closes a listener. Whom the kernel has let in by then would be reset, so they are taken over first, as far as there are
-/// places.
+/// Serves a connection, which has its seat until it ends or becomes a socket. One of a trusted proxy may be anybody's, and is
+/// counted as nobody's until it is known whose it is.
+fn welcome(entrance: &Entrance, stream: TcpStream, peer: SocketAddr) {
+    let terms = entrance.door.terms.load();
+    let address = Some(peer.ip()).filter(|address| !terms.trusted_proxies.contain(*address));
+    let seat = Arc::new(entrance.seats.enter(address, terms.addresses.connections_max));
+    tokio::spawn(connection::serve(entrance.clone(), stream, peer, seat));
+}
+
+/// Closes a listener. Whom the kernel has let in by then would be reset, so they are taken over first, as far as there is
+/// room.
 fn welcome_rest(listener: TcpListener, entrance: &Entrance) {
     let Ok(listener) = listener.into_std() else { return };
-    while let Ok(place) = Arc::clone(&entrance.places).try_acquire_owned() {
+    while entrance.seats.has_room() {
         let next = listener.accept().and_then(|(stream, peer)| {
             stream.set_nonblocking(true)?;
             Ok((TcpStream::from_std(stream)?, canonical(peer)))
         });
         let Ok((stream, peer)) = next else { return };
-        welcome(entrance, stream, peer, Ok(place));
+        welcome(entrance, stream, peer);
     }
 }
 
@@ -305,10 +331,11 @@ fn finish(routes: Router<Arc<Door>>, door: &Arc<Door>, listener: Listener) -> Ro
         })
         .method_not_allowed_fallback(|| async { answer::refuse(&Refusal::MethodNotAllowed) })
         // Last, since they only wrap what is there by now.
-        .layer(middleware::map_response(tell_when))
+        .layer(middleware::from_fn_with_state((Arc::clone(door), listener), browsers::refuse_foreign_pages))
         .layer(middleware::from_fn_with_state(Arc::clone(door), cors::allow))
         .layer(middleware::map_response_with_state(Arc::clone(door), challenge))
         .layer(middleware::from_fn_with_state((Arc::clone(door), listener), guard))
+        .layer(middleware::map_response(tell_when))
         .layer(middleware::from_fn_with_state(Arc::clone(door), log))
         .with_state(Arc::clone(door))
 }
@@ -336,10 +363,14 @@ async fn challenge(State(door): State<Arc<Door>>, mut response: Response) -> Res
 /// What an address may not do is refused before anything else is looked at.
 async fn guard(
     State((door, listener)): State<(Arc<Door>, Listener)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    match door.permit(&request, listener) {
+    let allowed = match door.permit(&request, listener) {
+        Ok(()) => door.seat(&mut request).await,
+        refused => refused,
+    };
+    match allowed {
         Ok(()) => next.run(request).await,
         Err(refusal) => answer::refuse(&refusal),
     }
@@ -347,18 +378,46 @@ async fn guard(
 
 impl Door {
     /// # Errors
-    /// [`Refusal::AddressNotAllowed`], [`Refusal::CallsExceeded`].
+    /// [`Refusal::AddressNotAllowed`], [`Refusal::CallsExceeded`], [`Refusal::BodyEncoded`]; [`Refusal::ParametersInvalid`] if
+    /// it is not clear which host is meant (RFC 9112 section 3.2).
     fn permit(&self, request: &Request, listener: Listener) -> Result<(), Refusal> {
         let Some(Client { address, .. }) = Client::in_extensions(request.extensions()) else { return Ok(()) };
         let allowed = &self.terms.load().api_allow;
         if listener == Listener::Private && !allowed.is_empty() && !allowed.contain(address) {
             return Err(Refusal::AddressNotAllowed);
         }
+        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+            return Err(Refusal::ParametersInvalid("a request has one Host header".to_owned()));
+        }
+        if request.headers().get_all(CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+            return Err(Refusal::BodyEncoded);
+        }
         let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
         if operation::is_operation(route) || upgrade::is_upgrade(route) {
             return Ok(());
         }
         self.addresses.call(address)
+    }
+
+    /// Waits for a seat, if there was none yet. Who asks how the node fares needs none.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`].
+    async fn seat(&self, request: &mut Request) -> Result<(), Refusal> {
+        let Some(seat) = request.extensions_mut().remove::<Arc<Seat>>() else { return Ok(()) };
+        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        // As long as this waits for the node, it is not slow.
+        seat.turn_to(Phase::Work);
+        if !operation::is_operation(route) && !seat.is_seated() {
+            let patience = self.terms.load().limits.head_time_max;
+            if !timeout(patience, seat.seated()).await.unwrap_or(false) {
+                return Err(Refusal::Overloaded);
+            }
+        }
+        if !request.body().is_end_stream() {
+            seat.turn_to(Phase::Body);
+        }
+        Ok(())
     }
 }
 

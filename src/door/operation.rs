@@ -97,7 +97,7 @@ async fn set_log_level(State(door): State<Arc<Door>>, request: Request) -> Respo
     let (head, body) = request.into_parts();
     let wanted = async {
         door.authorize_super(&head).await?;
-        log_level::wanted(&door.body(body).await?)
+        door.parsed(body, log_level::wanted).await?
     };
     match wanted.await {
         Ok(level) => {

@@ -21,11 +21,17 @@ pub struct Patient {
     /// While something waits, until when it may.
     waiting: Option<Pin<Box<Sleep>>>,
     is_over: bool,
+    is_heard: bool,
 }
 
 impl Patient {
     pub fn new(stream: TcpStream, door: Arc<Door>) -> Self {
-        Self { stream, door, waiting: None, is_over: false }
+        Self { stream, door, waiting: None, is_over: false, is_heard: false }
+    }
+
+    /// Whether anything has come.
+    pub fn is_heard(&self) -> bool {
+        self.is_heard
     }
 
     /// The stream by itself.
@@ -58,7 +64,10 @@ impl AsyncRead for Patient {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.is_heard |= buffer.filled().len() > before;
+        read
     }
 }
 

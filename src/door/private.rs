@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::client::Client;
-use super::credentials::Reach;
-use super::{Door, answer, body, cluster, openapi, signed, ui};
+use super::credentials::{Reach, Realm};
+use super::{Door, answer, cluster, openapi, signed, ui};
 use crate::dialect::gusher::{api, settings, webhooks as told};
 use crate::hub::{LiveApp, new_identity};
 use crate::model::{
@@ -65,7 +65,7 @@ impl IntoResponse for Refused {
 async fn register(State(door): State<Arc<Door>>, request: Request) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     door.authorize_super(&head).await?;
-    let wanted = api::register(&body::form(&head, body, &door.terms().limits).await?)?;
+    let wanted = api::register(&door.form(&head, body).await?)?;
     let live = door.register(&head, wanted).await?;
     Ok(answer::json(api::registered(&live.app)))
 }
@@ -86,17 +86,18 @@ async fn push(State(door): State<Arc<Door>>, request: Request) -> Result<Respons
     let (head, body) = request.into_parts();
     let live = door.authorize(&head, 3).await?;
     live.take(AppRate::Calls, 1)?;
-    let form = body::form(&head, body, &door.terms().limits).await?;
+    let form = door.form(&head, body).await?;
     let publication = api::push(&form, |source| door.pattern(source))?;
     let reach = door.hub.publish_soon(&live, publication.clone()).await?;
-    Ok(answer::json(api::pushed(&live.app.key, &publication, reach)))
+    Ok(door.told_in_part(answer::json(api::pushed(&live.app.key, &publication, reach))))
 }
 
 async fn online(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
     let live = door.authorize(&head, 2).await?;
     live.take(AppRate::Calls, 1)?;
     let key = live.app.key.clone();
-    Ok(answer::json(door.hub.tagged(&live, move |users| api::online(&key, &users)).await?))
+    let told = door.hub.tagged(&live, move |users| api::online(&key, &users)).await?;
+    Ok(door.told_in_part(answer::json(told)))
 }
 
 async fn show_settings(State(door): State<Arc<Door>>, head: Parts) -> Result<Response, Refused> {
@@ -109,8 +110,7 @@ async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Res
     let (head, body) = request.into_parts();
     door.authorize_super(&head).await?;
     let live = door.hub.app(&answer::segment(head.uri.path(), 2)?)?;
-    let body = door.body(body).await?;
-    let change = settings::change(&body)?;
+    let change = door.parsed(body, settings::change).await??;
     let changed = door.hub.configure(live.app.key.as_str(), |now| settings::apply(now, change)).await?;
     Ok(answer::json(settings::told(&changed)))
 }
@@ -128,7 +128,7 @@ pub(super) fn database_failed(error: &impl std::fmt::Display) -> Refusal {
 }
 
 impl Door {
-    async fn reach(&self, head: &Parts, app: Option<&Admin>) -> Result<Reach, Refusal> {
+    async fn reach(&self, head: &Parts, app: Option<Realm<'_>>) -> Result<Reach, Refusal> {
         self.credentials
             .reach(Client::of_head(head).address, authorization(head), &self.terms().admin, app)
             .await
@@ -174,7 +174,7 @@ impl Door {
     async fn authorize_for(&self, head: &Parts, key: &str) -> Result<Arc<LiveApp>, Refusal> {
         let live = self.hub.app(key);
         let admin = live.as_ref().ok().map(|live| &live.app.admin);
-        self.reach(head, admin).await?;
+        self.reach(head, Some(Realm { app: &key, admin })).await?;
         live
     }
 }

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{Door, answer, body};
-use crate::dialect::pusher::api::{self, Claim, Fault, SignedCall, Wanted};
+use crate::dialect::pusher::api::{self, Claim, Fault, SignedHead, Wanted};
 use crate::hub::LiveApp;
-use crate::model::{AppRate, ChannelKind, ChannelName, Counts, Refusal, Target, UserId};
+use crate::model::{AppRate, AppSettings, ChannelKind, ChannelName, Counts, Refusal, Target, UserId};
 
 /// All of them.
 pub fn routes() -> Router<Arc<Door>> {
@@ -60,23 +60,23 @@ impl Call {
 }
 
 async fn event(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, request, |call| {
+    respond(door, request, |door, call| {
         let wanted = api::event(&call.body, &call.live.settings())?;
         let published = door.hub.publish(&call.live, &wanted.publication);
         published.map_err(|refusal| Fault::from(&refusal))?;
-        Ok(api::published(&counts(&door, &call.live, &wanted), wanted.info))
+        Ok(api::published(&counts(door, &call.live, &wanted), wanted.info))
     })
     .await
 }
 
 /// As backends published before 2013; the Perl library still does.
 async fn channel_event(State(door): State<Arc<Door>>, request: Request) -> Response {
-    let response = respond(&door, request, |call| {
+    let response = respond(door, request, |door, call| {
         let channel = call.channel_name()?;
         let settings = call.live.settings();
         let publication = api::channel_event(call.query(), &channel, &call.body, &settings)?;
         door.hub.publish(&call.live, &publication).map_err(|refusal| Fault::from(&refusal))?;
-        Ok(String::new())
+        Ok(NOTHING_TOLD.to_owned())
     })
     .await;
     if response.status() != StatusCode::OK {
@@ -86,13 +86,13 @@ async fn channel_event(State(door): State<Arc<Door>>, request: Request) -> Respo
 }
 
 async fn batch(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, request, |call| {
+    respond(door, request, |door, call| {
         let batch = api::batch(&call.body, &call.live.settings())?;
         let publications = batch.iter().map(|wanted| &wanted.publication);
         door.hub.publish_all(&call.live, publications).map_err(|refusal| Fault::from(&refusal))?;
         let mut told = Vec::with_capacity(batch.len());
         for wanted in &batch {
-            let counted = counts(&door, &call.live, wanted).into_iter();
+            let counted = counts(door, &call.live, wanted).into_iter();
             told.extend(counted.map(|(channel, counts)| (channel, counts, wanted.info)));
         }
         Ok(api::batched(&told))
@@ -112,7 +112,7 @@ async fn channels(State(door): State<Arc<Door>>, request: Request) -> Response {
 }
 
 async fn channel(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, request, |call| {
+    respond(door, request, |door, call| {
         let channel = call.channel()?;
         let info = api::channel_query(call.query(), &channel)?;
         let kept = door.hub.kept(&call.live, &channel);
@@ -122,7 +122,7 @@ async fn channel(State(door): State<Arc<Door>>, request: Request) -> Response {
 }
 
 async fn users(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, request, |call| {
+    respond(door, request, |door, call| {
         let channel = call.channel()?;
         let with_user_info = api::users_query(call.query(), &channel)?;
         debug_assert_eq!(channel.kind(), ChannelKind::Presence, "the query was refused for any other");
@@ -133,24 +133,35 @@ async fn users(State(door): State<Arc<Door>>, request: Request) -> Response {
 
 /// The user is the segment before the last. That nobody is signed in by that name is no error.
 async fn terminate(State(door): State<Arc<Door>>, request: Request) -> Response {
-    respond(&door, request, |call| {
+    respond(door, request, |door, call| {
         let path = call.head.uri.path();
         let place = if path.starts_with("/apps/") { 4 } else { 2 };
         let user = answer::segment(path, place).and_then(|user| UserId::parse(&user));
         let told = user.and_then(|user| door.hub.terminate(&call.live, &user));
         told.map_err(|refusal| Fault::from(&refusal))?;
-        Ok("{}".to_owned())
+        Ok(NOTHING_TOLD.to_owned())
     })
     .await
 }
 
+/// The answer to a call that has asked for nothing.
+const NOTHING_TOLD: &str = "{}";
+
 /// Answers a call once its signature holds.
 async fn respond(
-    door: &Door,
+    door: Arc<Door>,
     request: Request,
-    answer: impl FnOnce(&Call) -> Result<String, Fault>,
+    answer: impl FnOnce(&Door, &Call) -> Result<String, Fault> + Send + 'static,
 ) -> Response {
-    respond_soon(door, request, async |call: &Call| answer(call)).await
+    let (head, body) = request.into_parts();
+    let accept = head.headers.get(ACCEPT).cloned();
+    let answered = async {
+        let proven = Proven::read(&door, head, body).await?;
+        let (bytes, within) = (proven.call.body.len(), Arc::clone(&door));
+        let answering = door.understood(bytes, move || answer(&within, &proven.check()?));
+        answering.await.map_err(|refusal| Fault::from(&refusal))?
+    };
+    told(&door, accept.as_ref(), answered.await)
 }
 
 /// The same where answering takes its time.
@@ -161,14 +172,20 @@ async fn respond_soon(
 ) -> Response {
     let (head, body) = request.into_parts();
     let accept = head.headers.get(ACCEPT).cloned();
-    let answered = match check(door, head, body).await {
-        Ok(call) => answer(&call).await,
-        Err(fault) => Err(fault),
-    };
+    let answered = async { answer(&Proven::read(door, head, body).await?.check()?).await };
+    told(door, accept.as_ref(), answered.await)
+}
+
+fn told(door: &Door, accept: Option<&HeaderValue>, answered: Result<String, Fault>) -> Response {
     match answered {
-        Ok(json) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response(),
+        Ok(json) => {
+            let tells_who_is_there = json != NOTHING_TOLD;
+            let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+            let response = (headers, json).into_response();
+            if tells_who_is_there { door.told_in_part(response) } else { response }
+        }
         Err(fault) => {
-            let accept = accept.as_ref().and_then(|value| value.to_str().ok());
+            let accept = accept.and_then(|value| value.to_str().ok());
             let (content_type, text) = api::fault_body(&fault, accept);
             let headers = [(CONTENT_TYPE, HeaderValue::from_static(content_type))];
             let mut response = (fault.status, headers, text).into_response();
@@ -178,26 +195,41 @@ async fn respond_soon(
     }
 }
 
-async fn check(door: &Door, head: Parts, body: axum::body::Body) -> Result<Call, Fault> {
-    let live = addressed_app(door, &head)?;
-    let settings = live.settings();
-    let query = head.uri.query().unwrap_or_default();
-    let claim = Claim::read(query, &live.app, &settings, Timestamp::now().as_second())?;
-    // Without a digest, there must be none.
-    let bytes_max = if claim.has_digest() { settings.max_body_bytes as usize } else { 0 };
-    let body = body::read(body, bytes_max, door.terms().limits.body_time_max).await;
-    let body = body.map_err(|refusal| match refusal {
-        Refusal::BodyTooLarge if !claim.has_digest() => Fault::digest_wrong(),
-        refusal => Fault::from(&refusal),
-    })?;
-    let signed = SignedCall { method: head.method.as_str(), path: head.uri.path(), query, body: &body };
-    claim.prove(&signed)?;
-    if !settings.enabled {
-        return Err(Fault::from(&Refusal::AppDisabled));
+/// A call whose signature holds, and whose body has come.
+struct Proven {
+    claim: Claim,
+    settings: Arc<AppSettings>,
+    call: Call,
+}
+
+impl Proven {
+    /// The body of a call is read once its signature holds.
+    async fn read(door: &Door, head: Parts, body: axum::body::Body) -> Result<Self, Fault> {
+        let live = addressed_app(door, &head)?;
+        let settings = live.settings();
+        let query = head.uri.query().unwrap_or_default();
+        let signed = SignedHead { method: head.method.as_str(), path: head.uri.path(), query };
+        let claim = Claim::prove(signed, &live.app, &settings, Timestamp::now().as_second())?;
+        // Without a digest, there must be none.
+        let bytes_max = if claim.has_digest() { settings.max_body_bytes as usize } else { 0 };
+        let body = body::read(body, bytes_max, door.terms().limits.body_time_max).await;
+        let body = body.map_err(|refusal| match refusal {
+            Refusal::BodyTooLarge if !claim.has_digest() => Fault::digest_wrong(),
+            refusal => Fault::from(&refusal),
+        })?;
+        Ok(Self { claim, settings, call: Call { live, head, body } })
     }
-    // Last, so that nobody but the app itself uses up what it may.
-    live.take(AppRate::Calls, 1).map_err(|refusal| Fault::from(&refusal))?;
-    Ok(Call { live, head, body })
+
+    /// The call, if its body is the one that was signed, and the app may make it.
+    fn check(self) -> Result<Call, Fault> {
+        self.claim.check_body(&self.call.body)?;
+        if !self.settings.enabled {
+            return Err(Fault::from(&Refusal::AppDisabled));
+        }
+        // Last, so that nobody but the app itself uses up what it may.
+        self.call.live.take(AppRate::Calls, 1).map_err(|refusal| Fault::from(&refusal))?;
+        Ok(self.call)
+    }
 }
 
 /// The app that the path names, or where it names none, the key.

@@ -14,6 +14,8 @@ use crate::dialect::cluster::token::Verifier;
 pub struct Terms {
     /// Who may do everything.
     pub admin: SuperAdmin,
+    /// Everybody knows the password of that account.
+    pub is_password_known: bool,
     /// What tells good tokens from bad ones; without it no sockets of Gusher Cluster are served.
     pub tokens: Option<Verifier>,
     /// What bounds HTTP.

@@ -1,7 +1,8 @@
 //! Who fails to sign in too often has to wait, before bcrypt is asked again.
 //!
-//! Failures are counted for the credential, for the account and for the network that it came from, and always together
-//! with that network: who has the right password elsewhere is not held up by whoever guesses here. One credential that
+//! Failures are counted for the credential, for the account and for the network that it came from, the first two for each
+//! realm by itself: a password that is wrong for one app says nothing about another. All are counted together with that
+//! network: who has the right password elsewhere is not held up by whoever guesses here. One credential that
 //! is shown again and again is one guess, so a backend with an old password keeps no other backend from the account.
 //! The memory holds keyed hashes alone, which open nothing.
 
@@ -34,6 +35,9 @@ pub struct ThrottleLimits {
 pub struct Attempt<'a> {
     /// Where they are.
     pub address: IpAddr,
+    /// Which admin they say they are: the key of an app, or nothing for the super admin. Whether there is such an app makes no
+    /// difference.
+    pub realm: &'a str,
     /// Who they say they are; what has no accounts takes a word with a colon, which no account has.
     pub account: &'a str,
     /// What they show.
@@ -140,10 +144,10 @@ impl Throttle {
     }
 
     fn keys(&self, attempt: &Attempt<'_>) -> [u64; 3] {
-        let (network, Attempt { account, secret, .. }) = (network(attempt.address), attempt);
+        let (network, Attempt { realm, account, secret, .. }) = (network(attempt.address), attempt);
         [
-            self.hasher.hash_one((network, account, secret)),
-            self.hasher.hash_one((network, account)),
+            self.hasher.hash_one((network, realm, account, secret)),
+            self.hasher.hash_one((network, realm, account)),
             self.hasher.hash_one(network),
         ]
     }
@@ -206,7 +210,7 @@ mod tests {
     const LIMITS: ThrottleLimits = ThrottleLimits { failures_max: 3, window: Duration::from_secs(60) };
 
     fn attempt<'a>(address: &str, account: &'a str, secret: &'a str) -> Attempt<'a> {
-        Attempt { address: address.parse().unwrap(), account, secret }
+        Attempt { address: address.parse().unwrap(), realm: "", account, secret }
     }
 
     fn after(seconds: u64) -> Instant {
@@ -258,6 +262,15 @@ mod tests {
         }
         assert!(throttle.check(&attempt("2001:db8::2", "new", "x"), after(0)).is_err(), "one /64 is one");
         assert_eq!(throttle.check(&attempt("2001:db8:0:1::1", "new", "x"), after(0)), Ok(()));
+    }
+
+    #[test]
+    fn what_failed_for_one_app_may_be_tried_for_another() {
+        let throttle = Throttle::new(LIMITS);
+        let of = |realm| Attempt { realm, ..attempt("::1", "admin", "right") };
+        (0..99).for_each(|_| note(&throttle, &of("mistyped")));
+        assert!(throttle.check(&of("mistyped"), after(0)).is_err());
+        assert_eq!(throttle.check(&of("app"), after(0)), Ok(()));
     }
 
     #[test]

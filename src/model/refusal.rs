@@ -60,6 +60,10 @@ pub enum Refusal {
     Draining,
     /// An address that may not come to this listener.
     AddressNotAllowed,
+    /// A page of another site that may not call this listener with the browser of somebody who may.
+    PageNotAllowed,
+    /// A body that is encoded, such as compressed.
+    BodyEncoded,
     /// An address has as many sockets as it may have.
     AddressFull,
     /// An address opens sockets faster than it may.
@@ -143,6 +147,8 @@ impl Refusal {
             Self::BusDown => "bus_down",
             Self::Draining => "draining",
             Self::AddressNotAllowed => "address_not_allowed",
+            Self::PageNotAllowed => "page_not_allowed",
+            Self::BodyEncoded => "body_encoded",
             Self::AddressFull => "address_full",
             Self::ConnectsExceeded { .. } => "connects_exceeded",
             Self::CallsExceeded { .. } => "calls_exceeded",

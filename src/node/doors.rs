@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{StartError, terms};
+use super::{StartError, descriptors, terms};
 use crate::admin::Monitor;
 use crate::config::{Config, Limits, LogSwitch, TlsConfig};
 use crate::door::{Certificate, CredentialSettings, Credentials, Door, DoorParts, DoorSettings, Terms};
@@ -41,8 +41,16 @@ pub(super) fn door(
     let hook = hook.map_err(|error| StartError(format!("cannot set up TLS for hooks: {error}")))?;
     let credentials =
         credentials.map_err(|error| StartError(format!("the system refuses what a node needs: {error}")))?;
+    let connections_max = descriptors::share_out(limits).connections_max;
+    if connections_max < limits.pending_connections_max {
+        tracing::warn!(
+            connections_max,
+            "the limit on file descriptors is low: a listener has room for fewer connections than \
+             limits.pending_connections_max; raise it (ulimit -n, LimitNOFILE=)"
+        );
+    }
     let settings = DoorSettings {
-        connections_max: limits.pending_connections_max,
+        connections_max,
         http2_streams_max: limits.http2_streams_max,
         stall_time_max: limits.write_stall_max,
         pattern: PatternLimits {
@@ -70,8 +78,8 @@ pub(super) fn serve(
 ) -> Vec<JoinHandle<()>> {
     let is_private_too = config.tls.as_ref().is_some_and(|tls| tls.is_private_too);
     let with_tls = [
-        (public, door.public(), certificate, stopping),
-        (private, door.private(), certificate.filter(|_| is_private_too), over),
+        (public, ("the public listener", door.public()), certificate, stopping),
+        (private, ("the private listener", door.private()), certificate.filter(|_| is_private_too), over),
     ];
     let serve = |(listener, routes, certificate, end): (Option<_>, _, Option<&Arc<Certificate>>, _)| {
         let (door, certificate) = (Arc::clone(door), certificate.cloned());

@@ -1,12 +1,13 @@
 //! Whether the node is short of memory: then it lets nobody in any more, and all else goes on.
 //!
 //! What counts is what of the process is resident, as the system tells it; the kernel's own buffers for sockets are no part
-//! of that.
+//! of that. What the allocator keeps though nobody uses it is resident too, so the node is short only if it is so after
+//! the allocator was asked to give that back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::admin::resident_bytes;
@@ -16,18 +17,33 @@ use crate::hub::Hub;
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// While the node is short, the allocator is asked at every so many looks, as that costs time.
+const LOOKS_PER_TRIM: u32 = 5;
+
+/// How often the sockets that came and went are counted.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Sockets that came or went since the allocator was last asked to give memory back.
+const TRIM_AFTER: u64 = 1000;
+
 /// Looks after the memory of a node.
 #[derive(Debug)]
 pub(super) struct Warden {
     hub: Arc<Hub>,
     /// How much there may be; 0 for no bound.
     bytes_max: AtomicU64,
+    /// How often it was looked since the allocator was asked last, while the node is short.
+    looks: AtomicU32,
 }
 
 impl Warden {
     /// Looks for the first time.
     pub(super) fn new(hub: &Arc<Hub>, config: &Config) -> Arc<Self> {
-        let warden = Arc::new(Self { hub: Arc::clone(hub), bytes_max: AtomicU64::default() });
+        let warden = Arc::new(Self {
+            hub: Arc::clone(hub),
+            bytes_max: AtomicU64::default(),
+            looks: AtomicU32::default(),
+        });
         warden.change(config);
         warden
     }
@@ -44,15 +60,26 @@ impl Warden {
     pub(super) async fn watch(self: Arc<Self>) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            self.look();
+            let warden = Arc::clone(&self);
+            // To give memory back may take its time.
+            let _ = tokio::task::spawn_blocking(move || warden.look()).await;
         }
     }
 
     fn look(&self) {
         let bytes_max = self.bytes_max.load(Ordering::Relaxed);
-        let Some(bytes) = resident_bytes() else { return };
+        let Some(mut bytes) = resident_bytes() else { return };
         let was_short = self.hub.is_short_of_memory();
-        let is_short = is_short(was_short, bytes, bytes_max);
+        let mut is_short = is_short(was_short, bytes, bytes_max);
+        let looks = if is_short { self.looks.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        if is_short && looks % LOOKS_PER_TRIM == 0 {
+            trim();
+            bytes = resident_bytes().unwrap_or(bytes);
+            is_short = self::is_short(was_short, bytes, bytes_max);
+        }
+        if !is_short {
+            self.looks.store(0, Ordering::Relaxed);
+        }
         if is_short == was_short {
             return;
         }
@@ -64,6 +91,34 @@ impl Warden {
         }
     }
 }
+
+/// Gives memory back to the system after many sockets came or went: the handshake of each passes through buffers
+/// that the allocator would otherwise keep for good.
+pub(super) async fn trim_after_crowds(hub: Arc<Hub>) {
+    let mut is_due = false;
+    let mut last = (0, 0);
+    loop {
+        tokio::time::sleep(TRIM_EVERY).await;
+        let now = (hub.metrics.admissions.get(), hub.sockets() as u64);
+        if now.0 - last.0 + now.1.abs_diff(last.1) >= TRIM_AFTER {
+            last = now;
+            is_due = true;
+        } else if std::mem::take(&mut is_due) {
+            // Once it is quiet again.
+            let _ = tokio::task::spawn_blocking(trim).await;
+        }
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    // SAFETY: malloc_trim takes no pointer, may be called from any thread at any time, and only returns free
+    // memory to the system.
+    unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}
 
 /// It is over when a twentieth is free again, so that it does not come and go with each socket.
 fn is_short(was_short: bool, bytes: u64, bytes_max: u64) -> bool {

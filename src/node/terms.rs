@@ -46,6 +46,7 @@ fn with(config: &Config, tokens: Option<Verifier>) -> Terms {
     let limits = &config.limits;
     Terms {
         admin: super_admin(config),
+        is_password_known: config.admin.is_known,
         tokens,
         limits: DoorLimits {
             head_bytes_max: limits.head_bytes_max,

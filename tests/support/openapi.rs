@@ -33,13 +33,18 @@ const ELSEWHERE: &str = "404 page not found\n";
 /// What the private listener says, whatever is asked, to whom it is not for.
 const NOT_ALLOWED: &str = "address not allowed\n";
 
+/// The beginning of what it says to pages of other sites.
+const PAGE_NOT_ALLOWED: &str = "page not allowed";
+
 /// Fails when a call was answered with a status that is not described. What is no call of ours is passed over, so is
-/// what was asked of the listener where it is not, and what is said of all calls at once: that a head is too long, or an
-/// address not allowed.
+/// what was asked of the listener where it is not, and what is said of all calls at once: that a head is too long, a
+/// body encoded, or an address or a page not allowed.
 pub fn check(method: &Method, path: &str, status: StatusCode, text: &str) {
     if (status == StatusCode::NOT_FOUND && text == ELSEWHERE)
         || (status == StatusCode::FORBIDDEN && text == NOT_ALLOWED)
+        || (status == StatusCode::FORBIDDEN && text.starts_with(PAGE_NOT_ALLOWED))
         || status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        || status == StatusCode::UNSUPPORTED_MEDIA_TYPE
     {
         return;
     }

@@ -22,6 +22,11 @@ impl Raw {
     /// Connects, and says nothing yet.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address)).await.expect("the listener accepts");
+        Self::over(stream)
+    }
+
+    /// The same on a stream that is there.
+    pub fn over(stream: TcpStream) -> Self {
         // What is sent in pieces is to arrive in pieces.
         stream.set_nodelay(true).expect("a live stream");
         Self { stream, read: Vec::new() }

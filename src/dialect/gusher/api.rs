@@ -216,6 +216,12 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::BusDown => (StatusCode::SERVICE_UNAVAILABLE, "the bus to the other nodes is down"),
         Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "server stops"),
         Refusal::AddressNotAllowed => (StatusCode::FORBIDDEN, "address not allowed"),
+        Refusal::PageNotAllowed => {
+            (StatusCode::FORBIDDEN, "page not allowed: see cors.origins and docs/security.md")
+        }
+        Refusal::BodyEncoded => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "request body encoded: send it without Content-Encoding")
+        }
         Refusal::AddressFull => {
             (StatusCode::SERVICE_UNAVAILABLE, "this address has as many sockets as it may have")
         }

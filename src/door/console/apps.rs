@@ -35,7 +35,7 @@ pub async fn list(State(door): State<Arc<Door>>, head: Parts) -> Answer {
 pub async fn register(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let (head, body) = request.into_parts();
     door.enter_as_super(&head)?;
-    let wanted = words::register(&door.body(body).await?)?;
+    let wanted = door.parsed(body, words::register).await??;
     let live = door.register(&head, wanted).await?;
     Ok(json(StatusCode::CREATED, words::told(&live.app, Some(&live.settings()))))
 }
@@ -58,7 +58,7 @@ pub async fn unregister(State(door): State<Arc<Door>>, head: Parts) -> Answer {
 pub async fn change_settings(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let (head, body) = request.into_parts();
     let live = door.enter_app_as_super(&head)?;
-    let change = settings::change(&door.body(body).await?)?;
+    let change = door.parsed(body, settings::change).await??;
     let changed = door.hub.configure(live.app.key.as_str(), |now| settings::apply(now, change)).await?;
     ok(words::settings(&changed))
 }

@@ -13,8 +13,9 @@ use crate::model::{ChannelName, Pattern, Publication, Refusal, Target, UserId, V
 pub async fn publish(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let (head, body) = request.into_parts();
     let live = door.enter_app(&head)?.1;
-    let body = door.body(body).await?;
-    let wanted = words::read(&body, &live.settings(), |source| door.pattern(source))?;
+    let (settings, compiling) = (live.settings(), Arc::clone(&door));
+    let read = move |body: &[u8]| words::read(body, &settings, |source| compiling.pattern(source));
+    let wanted = door.parsed(body, read).await??;
     ok(match wanted {
         Wanted::Channel(event) => {
             let channel = event.channel.clone();

@@ -207,7 +207,8 @@ impl Door {
         let asked = self.admin_of(sign_in.app_key.as_deref());
         let admin = asked.as_ref().map(|(_, admin)| admin);
         let address = Client::of_head(head).address;
-        let attempt = Attempt { address, account: &sign_in.account, secret: &sign_in.password };
+        let realm = sign_in.app_key.as_deref().unwrap_or_default();
+        let attempt = Attempt { address, realm, account: &sign_in.account, secret: &sign_in.password };
         self.credentials.sign_in(&attempt, admin).await?;
         let (who, admin) = asked.ok_or(Refusal::NotAuthorized)?;
         self.console.sessions.open(who, admin, Instant::now()).map_err(|_| Refusal::Internal)

@@ -20,7 +20,7 @@ pub async fn show(State(door): State<Arc<Door>>, head: Parts) -> Answer {
 pub async fn retry(State(door): State<Arc<Door>>, request: Request) -> Answer {
     let (head, body) = request.into_parts();
     let live = door.enter_app(&head)?.1;
-    let wanted = words::retry(&door.body(body).await?, Retry::Url, Retry::Outcome)?;
+    let wanted = door.parsed(body, |body| words::retry(body, Retry::Url, Retry::Outcome)).await??;
     let retried = door.webhooks.retry(&live.app.key, &wanted).await;
     ok(words::retried(retried.map_err(|error| crate::door::private::database_failed(&error))?))
 }

@@ -16,4 +16,4 @@ pub use attributes::Info;
 pub use fault::{Fault, fault_body};
 pub use publish::{Wanted, batch, channel_event, event};
 pub use query::{channel_query, channels_query, users_query};
-pub use signed::{Claim, SignedCall, auth_key, authenticate};
+pub use signed::{Claim, SignedCall, SignedHead, auth_key, authenticate};

@@ -1,5 +1,5 @@
 //! Who calls: a signature over the method, the path and the query, which holds a digest of the body
-//! (pusher-channels 13).
+//! (pusher-channels 13). So the signature is checked before the body is read, and the digest after.
 //!
 //! What is signed are the values as they were before they were escaped for the URL, since libraries and proxies do
 //! not agree on what to escape. A path may be signed either way, and a query also as it was written.
@@ -13,9 +13,20 @@ use percent_encoding::percent_decode_str;
 
 use super::Fault;
 use crate::dialect::signature::is_signed;
-use crate::model::{App, AppSecret, AppSettings};
+use crate::model::{App, AppSettings};
 
-/// What a signature covers.
+/// What a signature is made of. The query holds a digest of the body.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedHead<'a> {
+    /// As on the wire, which is in upper case.
+    pub method: &'a str,
+    /// As on the wire, still escaped.
+    pub path: &'a str,
+    /// As on the wire, without the question mark.
+    pub query: &'a str,
+}
+
+/// A call and all that its signature covers.
 #[derive(Clone, Copy, Debug)]
 pub struct SignedCall<'a> {
     /// As on the wire, which is in upper case.
@@ -38,31 +49,31 @@ pub fn authenticate(
     settings: &AppSettings,
     now_unix_seconds: i64,
 ) -> Result<(), Fault> {
-    Claim::read(call.query, app, settings, now_unix_seconds)?.prove(call)
+    let SignedCall { method, path, query, body } = *call;
+    Claim::prove(SignedHead { method, path, query }, app, settings, now_unix_seconds)?.check_body(body)
 }
 
-/// What a call says of itself before its body has come, which holds as far as it can be told by then.
-pub struct Claim<'a> {
-    parameters: Parameters,
-    secret: &'a AppSecret,
+/// What the signature of a call proves before its body has come: the key, the time, and the digest that the body must have.
+pub struct Claim {
+    digest: Option<String>,
 }
 
-impl<'a> Claim<'a> {
-    /// Checks the query of a call.
+impl Claim {
+    /// Checks all of a call but its body.
     ///
     /// # Errors
     /// 401 with the first of the checks that failed.
-    pub fn read(
-        query: &str,
-        app: &'a App,
-        settings: &'a AppSettings,
+    pub fn prove(
+        head: SignedHead<'_>,
+        app: &App,
+        settings: &AppSettings,
         now_unix_seconds: i64,
     ) -> Result<Self, Fault> {
-        let parameters = Parameters::read(query);
+        let parameters = Parameters::read(head.query);
         let key = parameters.required("auth_key")?;
         let timestamp = parameters.required("auth_timestamp")?;
         let version = parameters.required("auth_version")?;
-        parameters.required("auth_signature")?;
+        let signature = parameters.required("auth_signature")?;
         if version != "1.0" {
             return Err(Fault::unauthorized("Version not supported"));
         }
@@ -70,22 +81,25 @@ impl<'a> Claim<'a> {
         let mut pairs = std::iter::once((app.key.as_str(), &app.secret)).chain(further);
         let (_, secret) = pairs.find(|(own, _)| *own == key).ok_or_else(Fault::key_unknown)?;
         check_timestamp(timestamp, now_unix_seconds, settings.max_timestamp_skew)?;
-        Ok(Self { parameters, secret })
+        check_signature(head, &parameters, &secret.0, signature)?;
+        Ok(Self { digest: parameters.get("body_md5").map(str::to_owned) })
     }
 
     /// Whether the call may have a body.
     pub fn has_digest(&self) -> bool {
-        self.parameters.get("body_md5").is_some()
+        self.digest.is_some()
     }
 
-    /// Checks the rest of the same call.
+    /// Checks the body of the same call.
     ///
     /// # Errors
-    /// 401 with the first of the checks that failed.
-    pub fn prove(&self, call: &SignedCall<'_>) -> Result<(), Fault> {
-        check_body(self.parameters.get("body_md5"), call.body)?;
-        let signature = self.parameters.required("auth_signature")?;
-        check_signature(call, &self.parameters, &self.secret.0, signature)
+    /// 401 when it is another one than was signed.
+    pub fn check_body(&self, body: &[u8]) -> Result<(), Fault> {
+        let matches = match &self.digest {
+            None => body.is_empty(),
+            Some(digest) => digest.eq_ignore_ascii_case(&md5_hex(body)),
+        };
+        if matches { Ok(()) } else { Err(Fault::digest_wrong()) }
     }
 }
 
@@ -110,14 +124,6 @@ fn check_timestamp(given: &str, now: i64, skew_seconds_max: u32) -> Result<(), F
     )))
 }
 
-fn check_body(given: Option<&str>, body: &[u8]) -> Result<(), Fault> {
-    let matches = match given {
-        None => body.is_empty(),
-        Some(given) => given.eq_ignore_ascii_case(&md5_hex(body)),
-    };
-    if matches { Ok(()) } else { Err(Fault::digest_wrong()) }
-}
-
 fn md5_hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().fold(String::with_capacity(32), |mut hex, byte| {
         write!(hex, "{byte:02x}").expect("a String takes all that is written to it");
@@ -126,21 +132,21 @@ fn md5_hex(bytes: &[u8]) -> String {
 }
 
 fn check_signature(
-    call: &SignedCall<'_>,
+    head: SignedHead<'_>,
     parameters: &Parameters,
     secret: &str,
     signature: &str,
 ) -> Result<(), Fault> {
     let pairs = parameters.canonical();
-    let text = |path: &str| format!("{}\n{path}\n{pairs}", call.method);
-    let as_sent = text(call.path);
+    let text = |path: &str| format!("{}\n{path}\n{pairs}", head.method);
+    let as_sent = text(head.path);
     // Borrowed means that nothing was escaped.
-    let unescaped = match percent_decode_str(call.path).decode_utf8() {
+    let unescaped = match percent_decode_str(head.path).decode_utf8() {
         Ok(Cow::Owned(path)) => Some(text(&path)),
         _ => None,
     };
     // The Perl library signs the pairs as it writes them.
-    let written = || format!("{}\n{}\n{}", call.method, call.path, written_pairs(call.query));
+    let written = || format!("{}\n{}\n{}", head.method, head.path, written_pairs(head.query));
     let is_valid = is_signed(secret, &as_sent, signature)
         || unescaped.is_some_and(|text| is_signed(secret, &text, signature))
         || is_signed(secret, &written(), signature);
@@ -317,7 +323,9 @@ mod tests {
 
     #[test]
     fn pc_138_a_body_needs_its_digest() {
-        assert_eq!(check_v6(&query("", V6), BODY).unwrap_err(), "Invalid body_md5");
+        let pairs = format!("auth_key={KEY}&auth_timestamp={NOW}&auth_version=1.0");
+        let signature = hmac_hex(SECRET, &format!("POST\n/apps/3/events\n{pairs}"));
+        assert_eq!(check_v6(&query("", &signature), BODY).unwrap_err(), "Invalid body_md5");
     }
 
     #[test]
