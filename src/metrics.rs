@@ -264,6 +264,8 @@ pub struct NodeMetrics {
     pub changes_shed: Counter,
     /// Publications of other nodes dropped as their pattern could not be matched here: beyond a bound of this node.
     pub relays_unmatched: Counter,
+    /// Messages for other nodes that the bus did not take, by reasons.
+    pub messages_unsent: Labelled<&'static str>,
     /// Times that clients were told they are there before the bus had said that it follows what is for them.
     pub follows_late: Counter,
     /// Requests answered with a refusal, by statuses.
@@ -314,6 +316,7 @@ impl Default for NodeMetrics {
             relays_shed: Counter::default(),
             changes_shed: Counter::default(),
             relays_unmatched: Counter::default(),
+            messages_unsent: Labelled::of(&["down", "full", "too_large"]),
             follows_late: Counter::default(),
             refusals: Labelled::of(&[400, 401, 403, 404, 408, 409, 413, 415, 429, 431, 500, 503]),
             address_refusals: Labelled::of(ADDRESS_REFUSALS),

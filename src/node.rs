@@ -157,6 +157,7 @@ impl Node {
         if let (Some(facts), Some(bus)) = (facts, &config.bus) {
             let stales = Arc::<Stales>::default();
             housekeeping.push(tokio::spawn(others::tell_changes(Arc::clone(&hub))));
+            housekeeping.push(tokio::spawn(others::answer(Arc::clone(&hub))));
             housekeeping.push(tokio::spawn(others::read_again(Arc::clone(&hub), Arc::clone(&stales))));
             others::hear(Arc::clone(&hub), facts, Arc::clone(&stales)).map_err(system)?;
             others::join(&hub, &stales, bus.join_time_max).await;

@@ -973,3 +973,57 @@ fn what_is_published_behind_a_pattern_waits_for_it_and_other_apps_do_not() {
     assert_eq!(peer.texts(), ["first", "second"]);
     assert_eq!(there.world.hub.relays_waiting_bytes(), 0);
 }
+
+/// What a newcomer is told is more than a bus carries in one message: 3,000 members that say 1 KB each.
+#[test]
+fn a_newcomer_learns_of_many_members_that_say_much_of_themselves() {
+    let mut nodes = Nodes::new(2, settings());
+    let info = "x".repeat(1_000);
+    let channel = |number: u64| format!("presence-{number}");
+    let node = nodes.nodes.get_mut(&1).unwrap();
+    for socket in 1..=3 {
+        let (mut peer, _) = node.world.connect_pusher(&node.app, socket);
+        for number in socket * 1_000..socket * 1_000 + 1_000 {
+            let data = json!({ "user_id": format!("u{socket}"), "user_info": info }).to_string();
+            let signature = hmac_hex("", &format!("1.{socket}:{}:{data}", channel(number)));
+            let auth = format!("{APP}:{signature}");
+            let subscribe = json!({ "event": "pusher:subscribe", "data": { "channel": channel(number),
+                "auth": auth, "channel_data": data } });
+            peer.send(TEXT, subscribe.to_string().as_bytes());
+            node.world.settle();
+            peer.frames();
+        }
+        std::mem::forget(peer);
+    }
+    nodes.settle();
+    let third = nodes.start();
+    nodes.pass(Duration::from_secs(5));
+    for node in nodes.nodes.values() {
+        assert!(node.world.hub.is_joined());
+        assert_eq!(node.world.hub.metrics.messages_unsent.get(), 0);
+        let members = (1_000..4_000).map(|number| node.world.hub.roster(&node.app, &named(&channel(number))));
+        assert!(members.into_iter().all(|members| members.len() == 1 && members[0].info.len() > 1_000));
+    }
+    assert_eq!(nodes.nodes.len() as u64, third);
+}
+
+/// What a node said before it took leave, and is heard behind that, does not bring it back.
+#[test]
+fn who_took_leave_stays_away_whatever_is_heard_of_it_late() {
+    let mut nodes = Nodes::new(2, settings());
+    let third = nodes.start();
+    nodes.pass(Duration::from_secs(5));
+    let nodes_known = |nodes: &Nodes| nodes.nodes[&1].world.hub.bus_state().map(|state| state.nodes);
+    assert_eq!(nodes_known(&nodes), Some(3));
+    let hub = std::sync::Arc::clone(&nodes.nodes[&third].world.hub);
+    hub.drain(Duration::ZERO);
+    nodes.settle();
+    hub.flush();
+    nodes.settle();
+    assert_eq!(nodes_known(&nodes), Some(2));
+    // It still runs for a while.
+    for _ in 0..12 {
+        nodes.pass(TICK);
+        assert_eq!(nodes_known(&nodes), Some(2));
+    }
+}

@@ -249,6 +249,12 @@ fn bus(hub: &Hub) -> Vec<Family> {
             "Publications of other nodes dropped because this one could not match their pattern within its bounds",
             metrics.relays_unmatched.get(),
         ),
+        Family::counters(
+            "gusher_bus_messages_unsent",
+            "Messages for other nodes that the bus did not take; what they said is said again later, and publications are refused",
+            "reason",
+            metrics.messages_unsent.all(),
+        ),
         Family::counter(
             "gusher_bus_follows_late",
             "Times that clients were told they are there before the bus confirmed that it follows what is for them",

@@ -117,6 +117,17 @@ pub enum NotSent {
     TooLarge,
 }
 
+impl NotSent {
+    /// What it is called where it is counted.
+    pub fn name(self) -> &'static str {
+        match self {
+            NotSent::Down => "down",
+            NotSent::Full => "full",
+            NotSent::TooLarge => "too_large",
+        }
+    }
+}
+
 impl fmt::Display for NotSent {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {

@@ -8,25 +8,29 @@ use std::collections::{HashMap, HashSet};
 use super::agenda::Millis;
 use crate::model::{AppHoldings, AppKey, Fact, Holding, Item, NodeId, Share, Told};
 
-/// How long an answer may leave the asker waiting for its next page, in milliseconds.
+/// How long an answer may leave the asker waiting for its next page before it asks again, in milliseconds: at first, and twice
+/// as long each time that it was in vain, up to the other.
 const PAGE_WITHIN_MS: Millis = 1_000;
+const PAGE_WITHIN_MAX_MS: Millis = 8_000;
 
 /// Changes that may wait for the end of an answer; one more, and it is asked for again.
 const LATER_MAX: usize = 4_096;
 
 /// What is asked of a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// Comes back with the answer.
     pub token: u64,
     /// What is still to be told to webhooks is enough.
     pub owed_only: bool,
+    /// The asker says how many pages it has taken in.
+    pub is_paced: bool,
 }
 
 impl Question {
     /// The question as it is sent.
     pub fn fact(self) -> Fact {
-        Fact::Ask { token: self.token, owed_only: self.owed_only }
+        Fact::Ask { token: self.token, owed_only: self.owed_only, is_paced: self.is_paced }
     }
 }
 
@@ -62,6 +66,8 @@ pub struct Asked {
     /// The last change of each node but the peer that this one knew of by then, its own too.
     tales: Vec<(NodeId, u64)>,
     since: Millis,
+    /// How long the next page may take.
+    patience: Millis,
     next_page: u32,
     /// What was held before the answer began and was not named in it yet.
     unnamed: HashSet<(AppKey, Item)>,
@@ -94,7 +100,19 @@ impl Asked {
         now: Millis,
     ) -> Self {
         let (owed, later, told) = (Vec::new(), Vec::new(), Vec::new());
-        Self { question, acknowledged, tales, since: now, next_page: 0, unnamed: held, owed, later, told }
+        let (patience, next_page) = (PAGE_WITHIN_MS, 0);
+        Self {
+            question,
+            acknowledged,
+            tales,
+            since: now,
+            patience,
+            next_page,
+            unnamed: held,
+            owed,
+            later,
+            told,
+        }
     }
 
     /// Whether the peer, having taken in so much, knew of all that was known here when it was asked, and of no node besides:
@@ -107,7 +125,22 @@ impl Asked {
 
     /// Whether the answer does not come.
     pub fn is_overdue(&self, now: Millis) -> bool {
-        self.since + PAGE_WITHIN_MS <= now
+        self.since + self.patience <= now
+    }
+
+    /// The same was asked before, in vain.
+    pub fn wait_longer_than(&mut self, former: Millis) {
+        self.patience = (former * 2).min(PAGE_WITHIN_MAX_MS);
+    }
+
+    /// How long the next page may take.
+    pub fn patience(&self) -> Millis {
+        self.patience
+    }
+
+    /// How many pages are there.
+    pub fn pages(&self) -> u32 {
+        self.next_page
     }
 
     /// Puts off what the peer has changed meanwhile; false where there is too much of it.
@@ -162,7 +195,7 @@ mod tests {
     use crate::model::{ChannelName, NoticeEvent, UserId};
 
     fn question() -> Question {
-        Question { token: 1, owed_only: false }
+        Question { token: 1, owed_only: false, is_paced: true }
     }
 
     fn page(index: u32, apps: Vec<AppHoldings>, owed: Vec<Told>) -> Page {

@@ -109,9 +109,11 @@ impl Attendance {
         (!attendant.sockets.is_empty()).then(|| Arc::clone(&attendant.info))
     }
 
-    /// The users who attend, in the order they joined.
-    pub fn users(&self) -> impl Iterator<Item = &UserId> {
-        self.in_order.values().map(|attendant| &attendant.user)
+    /// The users who attend from this place on, in the order they joined: the place, the user, whether through a socket here.
+    pub fn from(&self, place: u64) -> impl Iterator<Item = (u64, &UserId, bool)> {
+        self.in_order
+            .range(place..)
+            .map(|(place, attendant)| (*place, &attendant.user, !attendant.sockets.is_empty()))
     }
 
     /// Whether a user attends.

@@ -1,11 +1,13 @@
 //! Who came to one app with a token, and who of them is in which channel. Up to date by each join and leave.
 
+use std::ops::Range;
+
 use indexmap::IndexMap;
 
 use super::directory::{ShardIndex, ShardSet};
 use super::holders::{Holders, Tally};
 use super::walk::page;
-use crate::model::{ChannelName, Item, Share, UserId};
+use crate::model::{ChannelName, Share, UserId};
 
 /// The subscriptions of one channel that came with a token, and how many of them each user holds.
 #[derive(Debug, Default)]
@@ -82,17 +84,10 @@ impl Bearers {
         self.forget_if_gone(channel, user);
     }
 
-    /// What is counted on this node: users, channels, users in channels.
-    pub fn here(&self) -> Vec<Item> {
-        let users = self.users.iter().filter(|(_, held)| held.sockets.here > 0);
-        let users = users.map(|(user, _)| Item::Bearer(user.clone()));
-        let in_channel = |(channel, attended): (&ChannelName, &Attended)| {
-            let users = attended.users.iter().filter(|(_, held)| held.here > 0);
-            let users = users.map(|(user, _)| Item::Attendee(channel.clone(), user.clone()));
-            let own = (attended.subscriptions.here > 0).then(|| Item::Attended(channel.clone()));
-            own.into_iter().chain(users).collect::<Vec<_>>()
-        };
-        users.chain(self.channels.iter().flat_map(in_channel)).collect()
+    /// Those among the users at these positions that have sockets on this node.
+    pub fn here_at(&self, range: Range<usize>) -> impl Iterator<Item = &UserId> {
+        let users = self.users.get_range(range).into_iter().flatten();
+        users.filter(|(_, held)| held.sockets.here > 0).map(|(user, _)| user)
     }
 
     /// A user's sockets.

@@ -208,16 +208,27 @@ impl Channels {
         is_gone.then_some(self.revision)
     }
 
-    /// What is counted on this node: channels and their members.
-    pub fn here(&self) -> Vec<Item> {
-        let here = self.occupied.iter().filter(|(_, channel)| channel.subscriptions.here > 0);
-        let items = here.flat_map(|(name, channel)| {
-            let members = channel.attendance.users();
-            let here = members.filter(|user| channel.attendance.info_here(user).is_some());
-            let members = here.map(|user| Item::Member(name.clone(), user.clone()));
-            std::iter::once(Item::Channel(name.clone())).chain(members)
-        });
-        items.collect()
+    /// The channel at a position.
+    pub fn name_at(&self, place: usize) -> Option<&ChannelName> {
+        self.occupied.get_index(place).map(|(name, _)| name)
+    }
+
+    /// Of the next `count` members of a channel from this place on, those on this node. How many there were, and the place
+    /// behind them unless there are no more.
+    pub fn members_from(
+        &self,
+        name: &ChannelName,
+        from: u64,
+        count: usize,
+        items: &mut Vec<Item>,
+    ) -> (usize, Option<u64>) {
+        let Some(channel) = self.occupied.get(name) else { return (0, None) };
+        let (mut looked_at, mut last) = (0, None);
+        for (place, user, is_here) in channel.attendance.from(from).take(count) {
+            items.extend(is_here.then(|| Item::Member(name.clone(), user.clone())));
+            (looked_at, last) = (looked_at + 1, Some(place + 1));
+        }
+        (looked_at, last.filter(|_| looked_at == count))
     }
 
     /// How many subscribe to a channel.

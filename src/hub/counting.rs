@@ -12,8 +12,12 @@ use super::peers::Peers;
 use super::{Hub, LiveApp};
 use crate::model::{AppHoldings, AppKey, ChannelName, Content, Holding, Item, Member, NodeId, Share};
 
-/// How many holdings fit into one fact.
-const HOLDINGS_MAX: usize = 1_000;
+/// How much the holdings, or the notices, of one fact may weigh, in bytes: with both, a quarter of what a bus carries by
+/// default.
+pub(super) const PAGE_BYTES: usize = 128 * 1024;
+
+/// What a holding takes besides its texts, in bytes.
+const HOLDING_BYTES: usize = 64;
 
 /// What webhooks know of what a node tells.
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +175,7 @@ impl Hub {
 }
 
 /// What webhooks are told of with an item.
-fn matter(item: &Item) -> Option<Matter> {
+pub(super) fn matter(item: &Item) -> Option<Matter> {
     match item {
         Item::Channel(channel) => Some(Matter::Channel(channel.clone())),
         Item::Member(channel, user) => Some(Matter::Member(channel.clone(), user.clone())),
@@ -196,18 +200,34 @@ pub(super) fn holdings(directory: &Directory, items: impl IntoIterator<Item = It
     holdings
 }
 
-/// As many facts as it takes, none of them empty and none too long.
+/// What a holding takes of a fact, in bytes, at most: text grows to twice its length when it is escaped.
+pub(super) fn weight_bytes(app: &AppKey, holding: &Holding) -> usize {
+    let names = match &holding.item {
+        Item::Others | Item::Bearers => 0,
+        Item::User(user) | Item::Bearer(user) | Item::SignedIn(user) => user.as_str().len(),
+        Item::Channel(channel) | Item::Attended(channel) => channel.as_str().len(),
+        Item::Attendee(channel, user) | Item::Member(channel, user) => {
+            channel.as_str().len() + user.as_str().len()
+        }
+    };
+    let info = holding.info.as_ref().map_or(0, |info| info.len());
+    HOLDING_BYTES + 2 * (app.as_str().len() + names + info)
+}
+
+/// As many facts as it takes, none of them empty, none longer than a page unless it holds one thing alone.
 pub(super) fn pages(all: Vec<(AppKey, Vec<Holding>)>) -> Vec<Vec<AppHoldings>> {
-    let (mut pages, mut page, mut room) = (Vec::new(), Vec::new(), HOLDINGS_MAX);
-    for (app, mut holdings) in all {
-        while !holdings.is_empty() {
-            let rest = holdings.split_off(room.min(holdings.len()));
-            room -= holdings.len();
-            page.push(AppHoldings { app: app.clone(), holdings });
-            holdings = rest;
-            if room == 0 {
+    let (mut pages, mut page, mut rest) = (Vec::new(), Vec::<AppHoldings>::new(), PAGE_BYTES);
+    for (app, holdings) in all {
+        for holding in holdings {
+            let weight = weight_bytes(&app, &holding);
+            if weight > rest && !page.is_empty() {
                 pages.push(std::mem::take(&mut page));
-                room = HOLDINGS_MAX;
+                rest = PAGE_BYTES;
+            }
+            rest = rest.saturating_sub(weight);
+            match page.last_mut().filter(|last| last.app == app) {
+                Some(last) => last.holdings.push(holding),
+                None => page.push(AppHoldings { app: app.clone(), holdings: vec![holding] }),
             }
         }
     }
@@ -215,4 +235,45 @@ pub(super) fn pages(all: Vec<(AppKey, Vec<Holding>)>) -> Vec<Vec<AppHoldings>> {
         pages.push(page);
     }
     pages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::wire;
+    use crate::model::{ChannelName, Fact, UserId};
+
+    fn member(number: usize, info: &str) -> Holding {
+        let user = UserId::parse(&format!("u{number}")).unwrap();
+        let share = Share { count: 1, info: Some(info.into()) };
+        Holding::new(Item::Member(ChannelName::parse("presence-a").unwrap(), user), share)
+    }
+
+    fn bytes(apps: &[AppHoldings]) -> usize {
+        let fact = Fact::Changed { number: u64::MAX, apps: apps.to_vec(), told: Vec::new() };
+        wire::encode(NodeId(0), &fact).len()
+    }
+
+    #[test]
+    fn pages_are_cut_by_bytes_and_leave_nothing_out() {
+        let quotes = format!("\"{}\"", "\\\"".repeat(511));
+        for (info, at_most) in [("{}", 40), (&*"x".repeat(1_024), 300), (&*quotes, 300)] {
+            let app = |name: &str| AppKey::stored(name);
+            let all: Vec<_> = (0..10_000).map(|number| member(number, info)).collect();
+            let (one, other) = all.split_at(3_333);
+            let pages =
+                pages(vec![(app("a"), one.to_vec()), (app("b"), other.to_vec()), (app("c"), Vec::new())]);
+            assert!(pages.iter().all(|page| bytes(page) <= PAGE_BYTES + 200 && !page.is_empty()));
+            assert!(pages.len() <= at_most, "{} pages", pages.len());
+            let named = pages.into_iter().flatten().flat_map(|told| told.holdings);
+            assert!(named.eq(all));
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_a_page_goes_alone() {
+        let large = "x".repeat(PAGE_BYTES);
+        let all = vec![member(1, "{}"), member(2, &large), member(3, "{}")];
+        assert_eq!(pages(vec![(AppKey::stored("a"), all)]).len(), 3);
+    }
 }

@@ -5,6 +5,7 @@
 //! shard clears its own mark when the last socket of a user leaves it; nobody else does.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use indexmap::IndexMap;
 
@@ -154,9 +155,10 @@ impl Directory {
         self.users.get(user).map(|online| online.sockets).unwrap_or_default()
     }
 
-    /// The users with sockets on this node.
-    pub fn users_here(&self) -> impl Iterator<Item = &UserId> {
-        self.users.iter().filter(|(_, online)| online.sockets.here > 0).map(|(user, _)| user)
+    /// Those among the users at these positions that have sockets on this node.
+    pub fn users_here_at(&self, range: Range<usize>) -> impl Iterator<Item = &UserId> {
+        let users = self.users.get_range(range).into_iter().flatten();
+        users.filter(|(_, online)| online.sockets.here > 0).map(|(user, _)| user)
     }
 
     /// Another node's share of a user is `to` instead of `from`.

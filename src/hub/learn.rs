@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::agenda::Millis;
-use super::asked::Page;
-use super::counting::{Tidings, holdings, pages};
+use super::asked::{Page, Question};
+use super::counting::Tidings;
 use super::directory::Directory;
 use super::link::lock;
 use super::peers::{Heard, Peers, Pulse, Rank};
-use super::tasks::TOLD_MAX;
 use super::{FollowNumber, Hub, Link, LiveApp, Message, Stale, WhenDown};
 use crate::bus::{BusEvent, NotSent, wire};
 use crate::model::{
@@ -120,7 +119,8 @@ impl Hub {
             self.tell_all(link);
             // What is not told by now is the task of others.
             link.stand_back();
-            let _ = link.send(&link.everybody(), &Fact::Bye);
+            self.say(link, &link.everybody(), &Fact::Bye);
+            link.set_parted();
         }
     }
 
@@ -159,10 +159,36 @@ impl Hub {
                 self.metrics.facts_unsent.add(1);
                 Ok(())
             }
-            Err(NotSent::Down) => Err(Refusal::BusDown),
-            Err(NotSent::Full) => Err(Refusal::Overloaded),
-            Err(NotSent::TooLarge) => Err(Refusal::BodyTooLarge),
             Ok(()) => Ok(()),
+            Err(reason) => {
+                self.metrics.messages_unsent.add(reason.name(), 1);
+                Err(match reason {
+                    NotSent::Down => Refusal::BusDown,
+                    NotSent::Full => Refusal::Overloaded,
+                    NotSent::TooLarge => Refusal::BodyTooLarge,
+                })
+            }
+        }
+    }
+
+    /// Sends what is said again, or asked for, when it does not get through.
+    pub(super) fn say(&self, link: &Link, subject: &str, fact: &Fact) {
+        if let Err(reason) = link.send(subject, fact) {
+            self.note_unsent(reason);
+        }
+    }
+
+    /// Something for other nodes was not sent.
+    pub(super) fn note_unsent(&self, reason: NotSent) {
+        self.metrics.messages_unsent.add(reason.name(), 1);
+        // That the bus is down is in the log.
+        let burst = match reason {
+            NotSent::Down => return,
+            NotSent::Full => &self.bus_full,
+            NotSent::TooLarge => &self.bus_too_small,
+        };
+        if burst.begins(self.agenda.now()) {
+            tracing::warn!(%reason, "a message to other nodes was not sent; they learn late what it said");
         }
     }
 
@@ -206,7 +232,7 @@ impl Hub {
         }
         link.take_unannounced().iter().for_each(|app| self.announce(app));
         for (node, question) in peers.overdue(now) {
-            let _ = link.send(&link.only(node), &question.fact());
+            self.say(link, &link.only(node), &question.fact());
         }
         for node in peers.silent(now.saturating_sub(SILENCE_MAX_MS)) {
             tracing::warn!(%node, "nothing is heard of a node any more");
@@ -232,7 +258,7 @@ impl Hub {
         link.follow(&link.everybody());
         link.follow(&link.only(link.me()));
         link.set_up(true, now);
-        let _ = link.send(&link.everybody(), &Fact::Hello);
+        self.say(link, &link.everybody(), &Fact::Hello);
         // Behind what it follows: when this is back, the others are heard, and hear this node.
         let _ = link.probe(link.follows.drawn());
         self.beat(link, &peers);
@@ -240,6 +266,9 @@ impl Hub {
     }
 
     pub(super) fn beat(&self, link: &Link, peers: &Peers) {
+        if link.has_parted() {
+            return;
+        }
         let number = *lock(&link.number);
         let beat = Fact::Beat {
             number,
@@ -249,7 +278,7 @@ impl Hub {
             members: Some(link.members()),
             is_settled: link.is_settled(),
         };
-        let _ = link.send(&link.everybody(), &beat);
+        self.say(link, &link.everybody(), &beat);
     }
 
     fn learn(self: &Arc<Self>, link: &Link, sender: NodeId, fact: Fact) -> Option<Stale> {
@@ -268,15 +297,23 @@ impl Hub {
                     self.post_permit(&app, &user, change);
                 }
             }
-            Fact::Ask { token, owed_only } => self.answer(link, sender, token, owed_only),
+            Fact::Ask { token, owed_only, is_paced } => {
+                self.take_question(link, sender, Question { token, owed_only, is_paced });
+            }
+            Fact::Taken { token, pages } => self.take_receipt(link, sender, token, pages),
             Fact::Bye => {
                 let mut peers = lock(&link.peers);
+                peers.part(sender);
                 self.bury(link, &mut peers, sender);
             }
             // Said by others to themselves.
             Fact::Followed(_) => {}
             Fact::Hello | Fact::Beat { .. } | Fact::Changed { .. } | Fact::Page { .. } => {
                 let mut peers = lock(&link.peers);
+                if peers.has_parted(sender) {
+                    // It comes late, behind its leave, and would bring the node back.
+                    return None;
+                }
                 let is_beat = matches!(fact, Fact::Beat { .. });
                 let met = peers.hear(sender, now);
                 let heard = self.hear_peer(link, &mut peers, sender, fact);
@@ -293,8 +330,11 @@ impl Hub {
                     self.learn_owed(link, sender, standing, owed);
                 }
                 heard.apps.into_iter().for_each(|told| self.count(&mut peers, sender, told, Tidings::News));
+                if let Some((token, pages)) = heard.receipt {
+                    self.say(link, &link.only(sender), &Fact::Taken { token, pages });
+                }
                 if let Some(question) = heard.ask.or(met.ask) {
-                    let _ = link.send(&link.only(sender), &question.fact());
+                    self.say(link, &link.only(sender), &question.fact());
                 }
                 if is_beat {
                     self.ask_owed(link, &mut peers);
@@ -333,46 +373,6 @@ impl Hub {
         }
     }
 
-    /// Tells a node all that this one holds, and what is still to be told to webhooks; or that alone.
-    fn answer(&self, link: &Link, node: NodeId, token: u64, owed_only: bool) {
-        // What changes from here on is told under a higher number.
-        let number = *lock(&link.number);
-        let is_settled = link.is_settled();
-        let (tales, outlived) = {
-            let peers = lock(&link.peers);
-            (peers.tales(), peers.outlived())
-        };
-        let subject = link.only(node);
-        let (mut all, mut owed) = (Vec::new(), Vec::new());
-        for app in self.apps.all() {
-            let directory = app.directory();
-            owed.extend(self.owed(&app, &directory));
-            if owed_only {
-                continue;
-            }
-            all.push((app.app.key.clone(), holdings(&directory, directory.items_here())));
-            for (channel, kept, kept_ms, rest_ms) in directory.channels.kept.all(self.agenda.now()) {
-                let (app, event, data) = (app.app.key.clone(), kept.event, kept.data);
-                let kept = KeptEvent { app, channel, event, kept_ms, rest_ms, data };
-                let _ = link.send(&subject, &Fact::Kept(kept));
-            }
-        }
-        let mut pages: Vec<_> = pages(all).into_iter().map(|apps| (apps, Vec::new())).collect();
-        pages.extend(owed.chunks(TOLD_MAX).map(|owed| (Vec::new(), owed.to_vec())));
-        if pages.is_empty() {
-            pages.push(Default::default());
-        }
-        let last = pages.len() - 1;
-        for (index, (apps, owed)) in pages.into_iter().enumerate() {
-            let (index, is_last) = (index as u32, index == last);
-            let tales = if is_last { tales.clone() } else { Vec::new() };
-            let outlived = outlived.clone();
-            let page = Fact::Page { token, number, index, is_last, apps, is_settled, owed, tales, outlived };
-            // A page that does not get through is missed, and everything asked for again.
-            let _ = link.send(&subject, &page);
-        }
-    }
-
     /// A node is gone, and with it all that it held. Where this node is no member, and the members have noticed before, they
     /// say what of that is still to be told.
     fn bury(&self, link: &Link, peers: &mut Peers, node: NodeId) {
@@ -383,6 +383,7 @@ impl Hub {
             }
             peers.forget_answers();
         }
+        lock(&link.answers).forget(node);
         let tables = peers.remove(node);
         for (app, table) in tables {
             let Some(live) = self.apps.find(app.as_str()).ok() else { continue };

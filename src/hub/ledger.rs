@@ -169,6 +169,11 @@ impl Ledger {
         self.owed.iter().map(|(matter, owed)| (matter, owed.is_there))
     }
 
+    /// Whether a matter is still to be told, and then whether it is there.
+    pub fn owed_of(&self, matter: &Matter) -> Option<bool> {
+        self.owed.get(matter).map(|owed| owed.is_there)
+    }
+
     /// Strikes out what is of these channels, but for what is listed: their node says that it owes no more.
     pub fn strike_out_others(&mut self, listed: &HashSet<Matter>, is_of: impl Fn(&ChannelName) -> bool) {
         self.strike_out_unlisted(listed, |matter, _| is_of(matter.channel()));

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::LiveApp;
 use super::agenda::Millis;
+use super::answer::Answers;
 use super::burst::Burst;
 use super::follows::{FollowNumber, Follows};
 use super::inherited::Inherited;
@@ -58,6 +59,8 @@ pub struct Link {
     pub peers: Mutex<Peers>,
     /// The number of the last change that was told.
     pub number: Mutex<u64>,
+    /// What other nodes asked.
+    pub answers: Mutex<Answers>,
     /// What this node follows on the bus.
     pub follows: Follows,
     /// Apps in which something changed that was not told yet.
@@ -74,6 +77,8 @@ pub struct Link {
     /// When this node stood back as it had stood still, plus one.
     stood_back: AtomicU64,
     is_ready: AtomicBool,
+    /// This node has taken leave.
+    has_parted: AtomicBool,
     /// Whether the bus is up, as it says itself.
     is_connected: AtomicBool,
     /// Whether the bus carries nothing though it is up.
@@ -115,6 +120,7 @@ impl Link {
             settings,
             peers: Mutex::default(),
             number: Mutex::default(),
+            answers: Mutex::default(),
             follows: Follows::default(),
             changed: Mutex::default(),
             unannounced: Mutex::default(),
@@ -124,6 +130,7 @@ impl Link {
             inherited: Mutex::default(),
             stood_back: AtomicU64::new(0),
             is_ready: AtomicBool::new(false),
+            has_parted: AtomicBool::new(false),
             is_connected: AtomicBool::new(false),
             is_cut_off: AtomicBool::new(false),
             relays: AtomicU64::new(0),
@@ -282,6 +289,16 @@ impl Link {
     /// The number of the next publication for the others. Drawn while the directory of its app is held.
     pub fn next_relay(&self) -> u64 {
         self.relays.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// This node has taken leave, and shows no sign of life any more.
+    pub fn set_parted(&self) {
+        self.has_parted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    pub fn has_parted(&self) -> bool {
+        self.has_parted.load(Ordering::Relaxed)
     }
 
     /// Something changed in an app.

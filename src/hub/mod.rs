@@ -6,6 +6,7 @@
 //! shard took it off.
 
 mod agenda;
+mod answer;
 mod apps;
 mod arrivals;
 mod asked;
@@ -49,8 +50,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use agenda::Agenda;
+pub use answer::Answering;
 use apps::Reread;
 pub use apps::{Apps, LiveApp};
+use burst::Burst;
 pub use census::{Census, UserSockets};
 pub use channels::{Bearer, Joined, Subscriber};
 pub use directory::{Directory, SHARDS_MAX, ShardIndex};
@@ -128,6 +131,11 @@ pub struct Hub {
     changes: tokio::sync::Notify,
     /// By which it is decided what is later.
     pub wall: WallClock,
+    /// Another node asks, or took in what it was answered.
+    questions: tokio::sync::Notify,
+    /// The bus did not keep up, or did not carry a message for its size; one burst at a time.
+    bus_full: Burst,
+    bus_too_small: Burst,
     /// What the control plane counts.
     pub metrics: NodeMetrics,
 }
@@ -164,6 +172,9 @@ impl Hub {
             is_full_of_apps: Default::default(),
             changes: Default::default(),
             wall: WallClock::default(),
+            questions: Default::default(),
+            bus_full: Burst::default(),
+            bus_too_small: Burst::default(),
             metrics: NodeMetrics::default(),
         })
     }

@@ -13,6 +13,9 @@ use crate::model::{AppHoldings, AppKey, AppNumber, Item, NodeId, Share, Told};
 /// So many nodes that were outlived are kept in mind; what died long ago hardly returns.
 const OUTLIVED_MAX: usize = 64;
 
+/// So many nodes that took leave are kept in mind; what is late by more than they last is not seen.
+const PARTED_MAX: usize = 64;
+
 /// What one node holds in one app.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -40,7 +43,7 @@ struct Peer {
     /// The same when it was asked what was answered last.
     answered: Option<u64>,
     /// The last change of each other node that it had taken in by then.
-    tales: Vec<(NodeId, u64)>,
+    tales: HashMap<NodeId, u64>,
     /// How it stood to this one by then.
     rank: Rank,
     /// The last change that was in what it answered when it was asked for all it holds.
@@ -80,6 +83,8 @@ pub struct Heard {
     pub apps: Vec<AppHoldings>,
     /// What is to be asked of it.
     pub ask: Option<Question>,
+    /// It is to be told that so many pages of the answer with that token are there.
+    pub receipt: Option<(u64, u32)>,
 }
 
 /// A sign of life, and what it says.
@@ -106,10 +111,26 @@ pub struct Peers {
     /// Those that this node took for dead while it was a member, or those did from which it knows what webhooks were told, the
     /// last ones: webhooks were told so, and they do not know.
     outlived: VecDeque<NodeId>,
+    /// Those that took leave, the last ones: what comes of them later is late.
+    parted: VecDeque<NodeId>,
     next_token: u64,
 }
 
 impl Peers {
+    /// A node takes leave. A process that starts anew is another node.
+    pub fn part(&mut self, node: NodeId) {
+        if !self.has_parted(node) {
+            self.parted.push_back(node);
+            self.parted.drain(..self.parted.len().saturating_sub(PARTED_MAX));
+        }
+        self.expected.remove(&node);
+    }
+
+    /// Whether a node took leave.
+    pub fn has_parted(&self, node: NodeId) -> bool {
+        self.parted.contains(&node)
+    }
+
     /// A sign of life. Who is new is asked for all it holds.
     pub fn hear(&mut self, node: NodeId, now: Millis) -> Heard {
         self.expected.remove(&node);
@@ -127,7 +148,7 @@ impl Peers {
             knows: Vec::new(),
             acknowledges: None,
             answered: None,
-            tales: Vec::new(),
+            tales: HashMap::new(),
             rank: Rank::Equal,
             tale: 0,
             tables: HashMap::default(),
@@ -194,12 +215,13 @@ impl Peers {
         if !asked.take_in(&mut page, now) {
             return self.ask(node, now);
         }
-        let mut heard = Heard { answered: page.apps, rank, ..Heard::default() };
+        let receipt = (!page.is_last).then(|| (page.token, asked.pages()));
+        let mut heard = Heard { answered: page.apps, rank, receipt, ..Heard::default() };
         let Some(asked) = peer.asked.take_if(|_| page.is_last) else { return heard };
         peer.rank = rank;
         // Who knows better must know all, or it is asked again.
         peer.answered = asked.acknowledged.filter(|_| rank != Rank::Above || asked.is_met(&page.tales));
-        peer.tales = page.tales;
+        peer.tales = page.tales.into_iter().collect();
         let owed_only = asked.question.owed_only;
         let Ended { gone, owed, later } = asked.end(page.number);
         heard.answered.extend(gone);
@@ -249,7 +271,8 @@ impl Peers {
 
     /// A peer knows these nodes; they are waited for until `until`.
     pub fn expect(&mut self, peer: NodeId, nodes: Vec<NodeId>, until: Millis) {
-        for node in nodes.iter().filter(|node| !self.known.contains_key(node)) {
+        let is_awaited = |node: &&NodeId| !self.known.contains_key(node) && !self.parted.contains(node);
+        for node in nodes.iter().filter(is_awaited) {
             self.expected.entry(*node).or_insert(until);
         }
         if let Some(peer) = self.known.get_mut(&peer) {
@@ -262,7 +285,15 @@ impl Peers {
         let waits = |peer: &Peer| peer.asked.as_ref().is_some_and(|asked| asked.is_overdue(now));
         let overdue: Vec<_> =
             self.known.iter().filter(|(_, peer)| waits(peer)).map(|(node, _)| *node).collect();
-        overdue.into_iter().filter_map(|node| Some((node, self.ask(node, now).ask?))).collect()
+        overdue.into_iter().filter_map(|node| Some((node, self.ask_again(node, now)?))).collect()
+    }
+
+    /// What was asked is asked again, for all that is held, and waited for longer.
+    fn ask_again(&mut self, node: NodeId, now: Millis) -> Option<Question> {
+        let former = self.known.get(&node)?.asked.as_ref()?.patience();
+        let question = self.ask(node, now).ask;
+        self.known.get_mut(&node)?.asked.as_mut()?.wait_longer_than(former);
+        question
     }
 
     /// Whether those who know better what webhooks were told, of whom there are some, know nothing of that node any more.
@@ -363,8 +394,7 @@ impl Peers {
     /// Whether a peer has said what is still to be told since it acknowledged this epoch of this node; if it knows better,
     /// with all in mind that is known here of the others.
     fn has_answered(&self, node: NodeId, peer: &Peer, epoch: u64) -> bool {
-        let has_heard =
-            |other: NodeId, tale| peer.tales.iter().any(|(of, taken)| *of == other && *taken >= tale);
+        let has_heard = |other: NodeId, tale| peer.tales.get(&other).is_some_and(|taken| *taken >= tale);
         let others = || self.known.iter().filter(|(other, _)| **other != node);
         let knows_all =
             || others().all(|(other, known)| known.taken.is_none() || has_heard(*other, known.tale));
@@ -406,7 +436,7 @@ impl Peers {
     fn put(&mut self, node: NodeId, tales: Option<&[(NodeId, u64)]>, now: Millis) -> Heard {
         self.next_token += 1;
         let owed_only = tales.is_some();
-        let question = Question { token: self.next_token, owed_only };
+        let question = Question { token: self.next_token, owed_only, is_paced: true };
         let tales = tales.into_iter().flatten().filter(|(of, _)| *of != node).copied().collect();
         if let Some(peer) = self.known.get_mut(&node) {
             let held = peer

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::agenda::Millis;
-use super::counting::{holdings, pages};
+use super::counting::{PAGE_BYTES, holdings, pages};
 use super::directory::Directory;
 use super::inherited::{Bequest, Standing};
 use super::learn::{BEAT_EVERY_MS, LISTEN_MS, SILENCE_MAX_MS};
@@ -21,9 +21,6 @@ use super::notify::has_webhooks;
 use super::peers::Peers;
 use super::{Hub, Link, LiveApp};
 use crate::model::{AppKey, Fact, NodeId, NoticeEvent, NoticeKind, Told};
-
-/// How many notices fit into one fact.
-pub(super) const TOLD_MAX: usize = 1_000;
 
 impl Hub {
     /// Something in an app is to be told, to other nodes or to webhooks.
@@ -77,11 +74,15 @@ impl Hub {
             changed.push((app.app.key.clone(), holdings(&directory, items)));
         }
         let mut told = link.take_told();
+        told.reverse();
         for apps in pages(changed) {
             *number += 1;
-            let told = told.split_off(told.len().saturating_sub(TOLD_MAX));
             // A change that does not get through is missed, and asked for.
-            let _ = link.send(&link.everybody(), &Fact::Changed { number: *number, apps, told });
+            self.say(
+                link,
+                &link.everybody(),
+                &Fact::Changed { number: *number, apps, told: next_of(&mut told) },
+            );
         }
         if may_tell && !due.is_empty() {
             let number = link.follows.draw();
@@ -91,8 +92,8 @@ impl Hub {
         }
         while !told.is_empty() {
             *number += 1;
-            let (apps, told) = (Vec::new(), told.split_off(told.len().saturating_sub(TOLD_MAX)));
-            let _ = link.send(&link.everybody(), &Fact::Changed { number: *number, apps, told });
+            let (apps, told) = (Vec::new(), next_of(&mut told));
+            self.say(link, &link.everybody(), &Fact::Changed { number: *number, apps, told });
         }
     }
 
@@ -106,7 +107,7 @@ impl Hub {
         let me = (link.me(), *lock(&link.number));
         for (node, question) in peers.unanswered(link.epoch(), me, self.agenda.now()) {
             // One that does not get through is put again.
-            let _ = link.send(&link.only(node), &question.fact());
+            self.say(link, &link.only(node), &question.fact());
         }
     }
 
@@ -254,8 +255,23 @@ fn may_settle(link: &Link, peers: &Peers, now: Millis) -> bool {
     peers.all_acknowledge(link.epoch(), now) && (peers.any_settled() || is_first())
 }
 
+/// As many notices as fit into one fact, from the end.
+fn next_of(told: &mut Vec<Told>) -> Vec<Told> {
+    let mut rest = PAGE_BYTES;
+    let mut fits = |told: &&Told| {
+        let weight = told.weight_bytes();
+        let fits = weight <= rest;
+        rest = rest.saturating_sub(weight);
+        fits
+    };
+    let count = told.iter().rev().take_while(|told| fits(told)).count().max(1);
+    let mut next = told.split_off(told.len().saturating_sub(count));
+    next.reverse();
+    next
+}
+
 /// What is said of a matter.
-fn write(app: &AppKey, matter: &Matter, is_there: bool) -> Told {
+pub(super) fn write(app: &AppKey, matter: &Matter, is_there: bool) -> Told {
     let event = match (matter, is_there) {
         (Matter::Channel(_), true) => NoticeEvent::ChannelOccupied,
         (Matter::Channel(_), false) => NoticeEvent::ChannelVacated,

@@ -1,6 +1,7 @@
 //! Who is signed in to one app, and who watches whom. First in and last out show here.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use indexmap::IndexMap;
 
@@ -58,9 +59,10 @@ impl Users {
         (was_there != is_there).then(|| self.next_revision())
     }
 
-    /// The users that are signed in on this node.
-    pub fn here(&self) -> impl Iterator<Item = &UserId> {
-        self.signed_in.iter().filter(|(_, sockets)| sockets.sockets.here > 0).map(|(user, _)| user)
+    /// Those among the users at these positions that are signed in on this node.
+    pub fn here_at(&self, range: Range<usize>) -> impl Iterator<Item = &UserId> {
+        let users = self.signed_in.get_range(range).into_iter().flatten();
+        users.filter(|(_, held)| held.sockets.here > 0).map(|(user, _)| user)
     }
 
     /// The users that are signed in, and their sockets: a page of a walk (`hub/walk.rs`).

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{AppKey, ChannelName, NoticeEvent, NoticeKind, PermissionChange, SocketId, UserId};
 
 /// Names a node: a random number, a new one with each start of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
 impl std::fmt::Display for NodeId {
@@ -131,6 +131,12 @@ impl Told {
         Self { app: app.clone(), channel: channel.clone(), kind: event.kind(), user, count }
     }
 
+    /// What it takes of a fact, in bytes, at most: text grows to twice its length when it is escaped.
+    pub fn weight_bytes(&self) -> usize {
+        let user = self.user.as_ref().map_or(0, |user| user.as_str().len());
+        128 + 2 * (self.app.as_str().len() + self.channel.as_str().len() + user)
+    }
+
     /// Whether both are about the same: that it came or went, or how many there are.
     pub fn is_about(&self, other: &Self) -> bool {
         let is_count = |told: &Self| told.kind == NoticeKind::SubscriptionCount;
@@ -250,6 +256,16 @@ pub enum Fact {
         /// What is still to be told to webhooks is enough.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         owed_only: bool,
+        /// I say how much of the answer I have taken in, and want only a few pages ahead of that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_paced: bool,
+    },
+    /// I have taken in so many pages of an answer.
+    Taken {
+        /// The question.
+        token: u64,
+        /// How many.
+        pages: u32,
     },
     /// A part of all that I hold.
     Page {

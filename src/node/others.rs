@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::StartError;
 use crate::bus::{self, BusEvent};
 use crate::config::{BusConfig, Limits};
-use crate::hub::{GATHER, Hub, LinkSettings, Stales, WhenDown};
+use crate::hub::{Answering, GATHER, Hub, LinkSettings, Stales, WhenDown};
 use crate::model::NodeId;
 use crate::model::pattern::PatternLimits;
 
@@ -82,6 +82,20 @@ pub(super) async fn read_again(hub: Arc<Hub>, stales: Arc<Stales>) {
             tokio::time::sleep(READ_AGAIN_AFTER).await;
         }
         is_failing = reread.is_err();
+    }
+}
+
+/// How long an answer waits for the bus to have room.
+const ROOM_AFTER: Duration = Duration::from_millis(10);
+
+/// Answers what the other nodes ask, a page at a time.
+pub(super) async fn answer(hub: Arc<Hub>) {
+    loop {
+        match hub.answer_page(Instant::now()) {
+            Answering::More => tokio::task::yield_now().await,
+            Answering::Full => tokio::time::sleep(ROOM_AFTER).await,
+            Answering::Idle => hub.asked().await,
+        }
     }
 }
 

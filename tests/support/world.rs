@@ -14,7 +14,9 @@ use gusher::bus::local::LocalBus;
 use gusher::dialect::Session;
 use gusher::dialect::pusher::handshake;
 use gusher::hook::{Notices, Posted};
-use gusher::hub::{Admission, Apps, Hub, HubLimits, LinkSettings, LiveApp, Mailbox, Stale, WhenDown};
+use gusher::hub::{
+    Admission, Answering, Apps, Hub, HubLimits, LinkSettings, LiveApp, Mailbox, Stale, WhenDown,
+};
 use gusher::metrics::ShardMetrics;
 use gusher::model::pattern::{Pattern, PatternLimits};
 use gusher::model::{
@@ -287,8 +289,9 @@ impl World {
         self.hub.hear(event, self.now)
     }
 
-    /// Tells other nodes and webhooks what has changed.
+    /// Tells other nodes and webhooks what has changed, and answers what they asked.
     pub fn tell_changes(&self) {
+        while self.hub.answer_page(self.now) == Answering::More {}
         self.hub.tell_changes(self.now);
     }
 
