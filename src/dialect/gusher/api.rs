@@ -219,9 +219,7 @@ pub fn refusal(refusal: &Refusal) -> (StatusCode, String) {
         Refusal::PageNotAllowed => {
             (StatusCode::FORBIDDEN, "page not allowed: see cors.origins and docs/security.md")
         }
-        Refusal::BodyEncoded => {
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "request body encoded: send it without Content-Encoding")
-        }
+        Refusal::BodyEncoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "request body encoded"),
         Refusal::AddressFull => {
             (StatusCode::SERVICE_UNAVAILABLE, "this address has as many sockets as it may have")
         }
