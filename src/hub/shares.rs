@@ -38,6 +38,7 @@ impl Directory {
     }
 
     /// Goes on with what the cursor is at, for `count` rows at most; how many it looked at.
+    // Long because it is the list of all that is walked, in order, each a few lines.
     fn step(&self, cursor: &mut Cursor, count: usize, items: &mut Vec<Item>) -> usize {
         let before = |end: usize| (end.saturating_sub(count)..end, end.saturating_sub(count));
         match cursor {
