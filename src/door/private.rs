@@ -174,7 +174,7 @@ impl Door {
     async fn authorize_for(&self, head: &Parts, key: &str) -> Result<Arc<LiveApp>, Refusal> {
         let live = self.hub.app(key);
         let admin = live.as_ref().ok().map(|live| &live.app.admin);
-        self.reach(head, Some(Realm { app: &key, admin })).await?;
+        self.reach(head, Some(Realm { app: key, admin })).await?;
         live
     }
 }

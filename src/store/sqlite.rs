@@ -246,8 +246,9 @@ mod tests {
         session.done();
     }
 
-    async fn rows<T: Send + Unpin>(store: &Sqlite, query: &'static str) -> Vec<T>
+    async fn rows<T>(store: &Sqlite, query: &'static str) -> Vec<T>
     where
+        T: Send + Unpin,
         for<'r> T: sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
     {
         let mut file = store.file.lock().await;
