@@ -92,7 +92,10 @@ const TROUBLES: &[(&str, &[(&str, &str)])] = &[
     ("GusherNotReady", &[("gusher_bus_ready", "0")]),
     ("GusherNodesDisagree", &[("gusher_nodes{instance='a'}", "3"), ("gusher_nodes{instance='b'}", "2")]),
     ("GusherBusLosesFrames", &[("gusher_bus_frames_lost_total", "+1")]),
-    ("GusherBusShedsPublications", &[("gusher_bus_publications_shed_total", "+1")]),
+    (
+        "GusherBusShedsPublications",
+        &[("gusher_bus_publications_shed_total", "+1"), ("gusher_bus_changes_shed_total", "+0")],
+    ),
     ("GusherPatternsUnmatched", &[("gusher_bus_patterns_unmatched_total", "+1")]),
     (
         "GusherAlmostFull",

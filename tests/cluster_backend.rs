@@ -455,7 +455,7 @@ async fn a_body_is_not_waited_for_where_its_head_is_refused() {
     let (server, keyless) = (serve().await, Server::start().await);
     let (public, private) = ((server.public(), "/v1/auth"), (server.private(), "/v1/auth/decode"));
     for ((address, path), length, status) in [
-        (public, 8_193, 413),
+        (public, 16_385, 413),
         (private, 2, 401),
         ((keyless.public(), "/v1/auth"), 2, 404),
         ((keyless.private(), "/v1/auth/decode"), 2, 404),

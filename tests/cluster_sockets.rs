@@ -76,7 +76,7 @@ async fn gc_016_pages_of_other_origins_may_ask() {
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), "*");
     assert!(answer.header("access-control-allow-methods").contains("POST"));
-    assert!(answer.header("access-control-allow-headers").eq_ignore_ascii_case("content-type"));
+    assert!(answer.header("access-control-allow-headers").to_ascii_lowercase().contains("content-type"));
 }
 
 #[tokio::test]

@@ -33,9 +33,10 @@ async fn the_page_may_load_nothing_but_its_own_files_and_is_asked_for_again() {
 async fn the_bare_address_leads_to_the_page() {
     let server = Server::start().await;
     for path in ["/", "/console/"] {
-        let answer = send(server.call(Method::GET, path)).await;
+        let answer = send(server.call(Method::GET, path).header("Accept", "text/html,*/*;q=0.8")).await;
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.header("content-type").starts_with("text/html"), "{path}");
+        assert_eq!(send(server.call(Method::GET, path)).await.status, 404, "{path} is nothing to a program");
     }
     assert_eq!(send(server.public_call(Method::GET, "/")).await.status, 404, "not for everybody");
 }

@@ -13,7 +13,9 @@ fn read(bytes: &[u8], environment: Vec<(String, String)>) -> Result<Config, Conf
     let result = parse(Path::new("config.json"), bytes, environment, &Overlay::default());
     if let Err(error) = &result {
         let line = error.to_string();
-        assert!(line.starts_with("config.json: ") && !line.contains(char::is_control), "{line:?}");
+        // What a variable gave bears its name instead of the file's.
+        let has_origin = line.starts_with("config.json: ") || line.starts_with("GUSHER_");
+        assert!(has_origin && !line.contains(char::is_control), "{line:?}");
     }
     result
 }

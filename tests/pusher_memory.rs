@@ -38,6 +38,9 @@ async fn refuse(count: usize) -> (usize, usize) {
     let serving = directory.serve(&["start"]);
     let words = ["app", "add", "key", "--admin-account", "admin", "--admin-password", "secret"];
     assert_eq!(run(&mut serving.ask(&directory, &words)).code, Some(0));
+    // Memory is the subject here, and not how fast a socket may send.
+    let words = ["app", "set", "key", "max_frames_per_second=1000000"];
+    assert_eq!(run(&mut serving.ask(&directory, &words)).code, Some(0));
     let mut raw = Raw::connect(serving.public).await;
     raw.send(upgrade("x", "a").replacen("/ws/x/a", "/app/key", 1)).await;
     assert_eq!(raw.response().await.0, 101);

@@ -131,13 +131,21 @@ impl Client {
     }
 }
 
+/// A member as it should be: what its first client said of it holds until its last one has left.
+#[derive(Debug)]
+struct Seated {
+    user: String,
+    info: String,
+    sockets: Vec<u64>,
+}
+
 /// A channel as it should be.
 #[derive(Debug, Default)]
 struct Room {
     /// The numbers of the clients in it, and as whom.
     subscribers: BTreeMap<u64, String>,
-    /// Its users in the order they came, each with its clients and what they said of it.
-    roster: Vec<(String, Vec<(u64, String)>)>,
+    /// Its members in the order they came.
+    roster: Vec<Seated>,
     /// What it keeps, and until when.
     kept: Option<(Heard, u64)>,
 }
@@ -145,8 +153,8 @@ struct Room {
 impl Room {
     fn welcome(&self, name: &str) -> Heard {
         let data = if name.starts_with("presence-") {
-            let ids: Vec<_> = self.roster.iter().map(|(user, _)| format!("\"{user}\"")).collect();
-            let hash = self.roster.iter().map(|(user, clients)| format!("\"{user}\":{}", clients[0].1));
+            let ids: Vec<_> = self.roster.iter().map(|member| format!("\"{}\"", member.user)).collect();
+            let hash = self.roster.iter().map(|member| format!("\"{}\":{}", member.user, member.info));
             let (ids, hash, count) = (ids.join(","), hash.collect::<Vec<_>>().join(","), self.roster.len());
             format!(r#"{{"presence":{{"ids":[{ids}],"hash":{{{hash}}},"count":{count}}}}}"#)
         } else {
@@ -246,7 +254,7 @@ impl History {
             assert_eq!(self.world.hub.counts(&self.app, &channel), counts, "{name}");
             let roster = self.world.hub.roster(&self.app, &channel);
             let told = roster.iter().map(|member| (member.user.as_str(), &*member.info));
-            assert!(told.eq(room.roster.iter().map(|(user, clients)| (&**user, &*clients[0].1))), "{name}");
+            assert!(told.eq(room.roster.iter().map(|member| (&*member.user, &*member.info))), "{name}");
             let kept = self.world.hub.kept(&self.app, &channel);
             let kept = kept.map(|(kept, seconds)| (kept.event.to_string(), seconds));
             let owed = room.kept(self.now_ms);
@@ -338,9 +346,8 @@ impl History {
         }
         if name.starts_with("presence-") {
             let is_full = room.roster.len() == MEMBERS_MAX;
-            let seats = room.roster.iter_mut().find(|(member, _)| *member == user).map(|(_, seats)| seats);
-            match seats {
-                Some(seats) => seats.push((number, info)),
+            match room.roster.iter_mut().find(|member| member.user == user) {
+                Some(member) => member.sockets.push(number),
                 None if is_full => {
                     let text = "The channel has as many members as it may have";
                     let data = format!(r#"{{"type":"LimitReached","error":"{text}","status":4100}}"#);
@@ -349,7 +356,7 @@ impl History {
                 }
                 None => {
                     let data = format!(r#"{{"user_id":"{user}","user_info":{info}}}"#);
-                    room.roster.push((user.clone(), vec![(number, info)]));
+                    room.roster.push(Seated { user: user.clone(), info, sockets: vec![number] });
                     self.post(Heard::new("pusher_internal:member_added", name, data), 0, false);
                 }
             }
@@ -384,10 +391,10 @@ impl History {
         let Some(room) = self.rooms.get_mut(name) else { return false };
         let Some(user) = room.subscribers.remove(&number) else { return false };
         self.clients[client].stream(name).give_up();
-        if let Some((_, seats)) = room.roster.iter_mut().find(|(member, _)| *member == user) {
-            seats.retain(|(seated, _)| *seated != number);
-            if seats.is_empty() {
-                room.roster.retain(|(member, _)| *member != user);
+        if let Some(member) = room.roster.iter_mut().find(|member| member.user == user) {
+            member.sockets.retain(|socket| *socket != number);
+            if member.sockets.is_empty() {
+                room.roster.retain(|member| member.user != user);
                 let data = format!(r#"{{"user_id":"{user}"}}"#);
                 self.post(Heard::new("pusher_internal:member_removed", name, data), 0, false);
             }

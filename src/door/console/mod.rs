@@ -17,7 +17,7 @@ mod webhooks;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -78,12 +78,20 @@ pub fn routes() -> Router<Arc<Door>> {
         .route("/console/api/", any(unknown))
         .route("/console/api/{*rest}", any(unknown))
         .method_not_allowed_fallback(|| async { Refused(Refusal::MethodNotAllowed.into()) });
-    // A person who opens the bare address in a browser looks for the page. The paths are relative, for proxies that serve
-    // this listener below a path of their own.
     pages::routes()
         .merge(calls)
-        .route("/", get(|| async { Redirect::temporary("console") }))
-        .route("/console/", get(|| async { Redirect::temporary("../console") }))
+        .route("/", get(|head: Parts| lead("console", head)))
+        .route("/console/", get(|head: Parts| lead("../console", head)))
+}
+
+/// A person who opens the bare address in a browser looks for the page; for others nothing is there. The path is relative, for
+/// proxies that serve this listener below a path of their own.
+async fn lead(path: &str, head: Parts) -> Response {
+    let is_browser = head
+        .headers
+        .get(ACCEPT)
+        .is_some_and(|accepted| accepted.to_str().is_ok_and(|accepted| accepted.contains("text/html")));
+    if is_browser { Redirect::temporary(path).into_response() } else { answer::refuse(&Refusal::PathUnknown) }
 }
 
 async fn unknown() -> Refused {
