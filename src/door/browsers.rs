@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT_LANGUAGE, HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -18,6 +18,7 @@ use crate::config::Origins;
 use crate::model::Refusal;
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// Refuses what a page has no business with.
 pub async fn refuse_foreign_pages(
@@ -58,11 +59,13 @@ fn is_rebound(request: &Request, terms: &Terms) -> bool {
         && !authority(headers, request.uri()).is_some_and(is_beyond_dns)
 }
 
-/// Libraries of backends send some of what browsers send, but none of these; to accept any language is no browser's wish.
+/// Libraries of backends send some of what browsers send, but none of these. Node sends `*` as a language, and a mode with
+/// it. A page can send such a language as well, but no mode: a browser adds that itself, and never over plain HTTP to a name.
 fn is_browser(headers: &HeaderMap) -> bool {
+    let is_of_node = |languages: &HeaderValue| languages == "*" && headers.contains_key(MODE);
     headers.contains_key(ORIGIN)
         || headers.contains_key(SITE)
-        || headers.get(ACCEPT_LANGUAGE).is_some_and(|languages| languages != "*")
+        || headers.get(ACCEPT_LANGUAGE).is_some_and(|languages| !is_of_node(languages))
 }
 
 fn is_beyond_dns(authority: &str) -> bool {
@@ -166,5 +169,7 @@ mod tests {
         assert!(!is_browser(&headers(&node)) && !is_browser(&headers(&[("user-agent", "curl/8")])));
         // Over plain HTTP and for its own site, a browser sends no more than this.
         assert!(is_browser(&headers(&[("accept-language", "en-US,en;q=0.5")])));
+        // A page chooses the language, and cannot add the mode.
+        assert!(is_browser(&headers(&[("accept-language", "*")])));
     }
 }

@@ -61,7 +61,10 @@ impl hyper::body::Body for Received {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *body).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || body.is_end_stream() {
+        // A body is slow from when it is wanted and is not there. What the node does before it wants it is the node's time.
+        if polled.is_pending() {
+            self.seat.turn_to(Phase::Body);
+        } else if matches!(polled, Poll::Ready(None)) || body.is_end_stream() {
             self.seat.turn_to(Phase::Work);
         }
         polled

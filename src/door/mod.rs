@@ -36,7 +36,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_ENCODING, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
@@ -413,9 +412,6 @@ impl Door {
             if !timeout(patience, seat.seated()).await.unwrap_or(false) {
                 return Err(Refusal::Overloaded);
             }
-        }
-        if !request.body().is_end_stream() {
-            seat.turn_to(Phase::Body);
         }
         Ok(())
     }

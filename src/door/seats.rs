@@ -262,11 +262,7 @@ impl Table {
         let (id, (standing, seen)) = (self.number(), watch::channel(Standing::Standby));
         self.entries.insert(id, Entry { key: (Phase::Head, id), since: now, address, standing });
         self.standbys.insert(id);
-        if !self.take_seat(id, now) && self.standbys.len() > standbys_max(self.max) {
-            // If none has stood by for long, this one has come without asking for room.
-            let longest = self.longest_standby(now).unwrap_or(id);
-            self.give_up(longest, "standby");
-        }
+        self.bound_standbys(id, now);
         (id, seen)
     }
 
@@ -345,7 +341,16 @@ impl Table {
             entry.address = Some(address);
             entry.standing.send_replace(Standing::Standby);
         }
-        self.take_seat(id, now);
+        self.bound_standbys(id, now);
+    }
+
+    /// Seats one, or lets it stand by. Of too many that stand by, one goes: who has for long, else this one, which has come
+    /// without asking for room.
+    fn bound_standbys(&mut self, id: u64, now: Instant) {
+        if !self.take_seat(id, now) && self.standbys.len() > standbys_max(self.max) {
+            let longest = self.longest_standby(now).unwrap_or(id);
+            self.give_up(longest, "standby");
+        }
     }
 
     /// Puts one with a seat among those that may have to yield, if it may.
@@ -476,6 +481,18 @@ mod tests {
         });
         assert_eq!(named.each_ref().map(stands), [Standing::Seated, Standing::Seated, Standing::Standby]);
         assert_eq!(table.seated, 2);
+    }
+
+    #[test]
+    fn one_client_behind_a_proxy_has_no_more_connections_stand_by_than_others() {
+        let (mut table, now) = table(4);
+        for _ in 0..1_000 {
+            let (id, _) = table.enter(None, 1, now);
+            let client: IpAddr = [10, 0, 0, 1].into();
+            table.name(id, client, now);
+        }
+        assert!(table.standbys.len() <= standbys_max(4) && table.seated <= 4);
+        assert_eq!(table.entries.len(), table.standbys.len() + table.seated);
     }
 
     #[test]

@@ -168,12 +168,16 @@ impl Outbox {
         let mut taken = open.take(entries);
         if taken.contains(&false) && open.may_recount() {
             // Somebody else may have emptied the table.
-            open.recount().await?;
+            if let Err(error) = open.recount().await {
+                // The next try counts the same entries, and may count anew.
+                fitting(entries, &taken).for_each(|entry| open.held.remove(&entry.lane, 1));
+                open.recounted = None;
+                return Err(error);
+            }
             taken = open.take(entries);
         }
-        let fits = entries.iter().zip(&taken).filter(|(_, is_taken)| **is_taken).map(|(entry, _)| entry);
-        if let Err(error) = open.insert(fits.clone()).await {
-            fits.for_each(|entry| open.held.remove(&entry.lane, 1));
+        if let Err(error) = open.insert(fitting(entries, &taken)).await {
+            fitting(entries, &taken).for_each(|entry| open.held.remove(&entry.lane, 1));
             return Err(error);
         }
         open.show();
@@ -363,6 +367,11 @@ async fn journal(connection: &mut SqliteConnection) -> Result<String, sqlx::Erro
             done => return done,
         }
     }
+}
+
+/// The entries that found room.
+fn fitting<'a>(entries: &'a [Entry], taken: &'a [bool]) -> impl Iterator<Item = &'a Entry> {
+    entries.iter().zip(taken).filter(|(_, is_taken)| **is_taken).map(|(entry, _)| entry)
 }
 
 /// Whether another connection is in the way (`SQLITE_BUSY`, `SQLITE_LOCKED`, and their extended codes).

@@ -90,13 +90,23 @@ public class Guest {
 
     static void publications(Visitor ada) throws Exception {
         for (String channel : List.of(NEWS, CHAT, ROOM)) {
-            BACKEND.trigger(channel, "headline", Map.of("text", "hello ☃"));
+            publish(channel, "headline", Map.of("text", "hello ☃"));
             String kind = channel.substring(0, channel.length() - RUN.length());
             String headline = channel + " headline {\"text\":\"hello ☃\"}";
             step("an event of the " + kind + " channel arrives", headline, ada.hears());
         }
-        BACKEND.trigger(VAULT, "headline", Map.of("pin", 1234));
+        publish(VAULT, "headline", Map.of("pin", 1234));
         step("an encrypted event arrives, and opens", VAULT + " headline {\"pin\":1234}", ada.hears());
+    }
+
+    /**
+     * Publishes. Apache's client finds out that a restart has closed its connection only as it uses that again, and repeats no
+     * POST by itself.
+     */
+    static void publish(String channel, String event, Object data) {
+        if (BACKEND.trigger(channel, event, data).getStatus() == com.pusher.rest.data.Result.Status.NETWORK_ERROR) {
+            BACKEND.trigger(channel, event, data);
+        }
     }
 
     static void otherMember(Visitor ada) throws Exception {
