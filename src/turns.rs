@@ -45,8 +45,15 @@ struct Shared {
     news: Condvar,
 }
 
-/// A line, by whom its work is done for.
-type Line = u32;
+/// A line, by the app that its work is done for, by number. What an app's backends ask for and what other nodes publish to it
+/// wait in two lines: however much is asked for, publications have every other turn of the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Line {
+    /// Calls.
+    Calls(u32),
+    /// Publications of other nodes.
+    Publications(u32),
+}
 
 #[derive(Default)]
 struct State {
@@ -237,8 +244,8 @@ mod tests {
     #[test]
     fn a_line_with_much_work_delays_another_by_one_turn() {
         let (turns, (said, heard)) = (Turns::new(), mpsc::channel());
-        (0..3).for_each(|_| turns.add(1, Box::new(Steps(2, "much", said.clone()))));
-        turns.add(2, Box::new(Steps(2, "little", said)));
+        (0..3).for_each(|_| turns.add(Line::Calls(1), Box::new(Steps(2, "much", said.clone()))));
+        turns.add(Line::Calls(2), Box::new(Steps(2, "little", said)));
         turns.work_off();
         let order: Vec<_> = heard.iter_after(turns).collect();
         assert_eq!(order[..4], ["much", "little", "much", "little"]);
@@ -260,23 +267,23 @@ mod tests {
     #[test]
     fn a_line_is_bounded_and_takes_more_once_it_was_served() {
         let (turns, (said, _heard)) = (Turns::new(), mpsc::channel());
-        let add = |line| turns.try_add(line, Box::new(Steps(1, "", said.clone())));
+        let add = |app| turns.try_add(Line::Calls(app), Box::new(Steps(1, "", said.clone())));
         assert!((0..LINE_MAX).all(|_| add(1)));
         assert!(!add(1));
         assert!(add(2), "another line has room of its own");
         turns.work_off();
-        assert!(turns.try_add(1, Box::new(Steps(1, "", said.clone()))));
+        assert!(turns.try_add(Line::Calls(1), Box::new(Steps(1, "", said.clone()))));
     }
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_not_begun() {
         let turns = Turns::new();
         let (begun, has_begun) = mpsc::channel();
-        let mut left = Box::pin(turns.run(1, move || begun.send(()).unwrap()));
+        let mut left = Box::pin(turns.run(Line::Calls(1), move || begun.send(()).unwrap()));
         assert!(futures_util::poll!(&mut left).is_pending());
         drop(left);
         turns.serve("test", 2).unwrap();
-        assert_eq!(turns.run(1, || 7).await, Some(7));
+        assert_eq!(turns.run(Line::Calls(1), || 7).await, Some(7));
         assert!(has_begun.try_recv().is_err());
     }
 }

@@ -18,7 +18,7 @@ use crate::config::Secret;
 use crate::dialect::cluster;
 use crate::dialect::gusher::api;
 use crate::model::{Admin, Hash, Refusal};
-use crate::turns::Turns;
+use crate::turns::{Line, Turns};
 
 /// How many verified credentials are remembered.
 const REMEMBERED_MAX: usize = 10_000;
@@ -283,7 +283,7 @@ impl Credentials {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        self.threads.run(0, work).await.ok_or(Refusal::Internal)
+        self.threads.run(Line::Calls(0), work).await.ok_or(Refusal::Internal)
     }
 
     fn remembers(&self, digest: &Digest) -> bool {

@@ -71,6 +71,13 @@ impl Answers {
         self.under_way.retain(|answer| answer.node != node);
     }
 
+    /// A question is not answered to its end. A newer one of the same node is.
+    fn drop_question(&mut self, answer: &Answer) {
+        if self.questions.get(&answer.node).is_some_and(|(question, ..)| *question == answer.question) {
+            self.forget(answer.node);
+        }
+    }
+
     /// The next answer of which a page may be sent.
     fn next(&mut self) -> Option<Answer> {
         let ahead = |(question, sent, taken): &(Question, u32, u32)| match question.is_paced {
@@ -195,7 +202,7 @@ impl Hub {
         let begun = begun.get_or_insert_with(|| self.begin(link, apps)).clone();
         if begun.epoch != link.epoch() {
             // Others may have told webhooks meanwhile what this node takes for untold. It is asked again.
-            lock(&link.answers).forget(answer.node);
+            lock(&link.answers).drop_question(&answer);
             return Answering::More;
         }
         if answer.unsent.is_empty() && self.gather(&mut answer) {
@@ -203,7 +210,7 @@ impl Hub {
         }
         let sent = self.send_page(link, &mut answer);
         match sent {
-            Err(NotSent::Down) => lock(&link.answers).forget(answer.node),
+            Err(NotSent::Down) => lock(&link.answers).drop_question(&answer),
             _ => lock(&link.answers).put_back(answer),
         }
         if sent == Err(NotSent::Full) { Answering::Full } else { Answering::More }

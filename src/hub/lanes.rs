@@ -14,7 +14,7 @@ use super::link::lock;
 use super::walk::{Matching, Walk};
 use super::{Hub, Link, LiveApp};
 use crate::model::{AppNumber, NodeId, Pattern, Recipients, Relay, UserId};
-use crate::turns::{TURN, Turn, Work};
+use crate::turns::{Line, TURN, Turn, Work};
 
 /// What a waiting publication weighs besides its data, in bytes: roughly what it occupies.
 const RELAY_BYTES: usize = 512;
@@ -68,7 +68,9 @@ impl Lanes {
         let bytes = weight(&relay);
         let of_app = lanes.get(&app).map_or(0, |lane| lane.bytes);
         let of_all = self.waiting_bytes();
-        let has_room = of_app + bytes <= bytes_max / APPS_SHARE && of_all + bytes <= bytes_max;
+        // An app of which nothing waits finds room besides: two others may have taken all of it.
+        let bytes_of_all_max = if of_app == 0 { 2 * bytes_max } else { bytes_max };
+        let has_room = of_app + bytes <= bytes_max / APPS_SHARE && of_all + bytes <= bytes_of_all_max;
         // One that is larger than all the room still finds a place where nothing waits.
         if !has_room && of_all > 0 {
             return Place::Full;
@@ -131,7 +133,7 @@ impl Hub {
             }
             Place::First => {
                 let carrying = Carrying { hub: Arc::downgrade(self), app: Arc::clone(&app), search: None };
-                self.turns.add(app.number.0, Box::new(carrying));
+                self.turns.add(Line::Publications(app.number.0), Box::new(carrying));
             }
             Place::Behind => {}
             Place::Full => {

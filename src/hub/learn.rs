@@ -297,6 +297,8 @@ impl Hub {
                     self.post_permit(&app, &user, change);
                 }
             }
+            // It comes late, behind its leave: nobody would take in the answer, and nothing forget the question.
+            Fact::Ask { .. } if lock(&link.peers).has_parted(sender) => {}
             Fact::Ask { token, owed_only, is_paced } => {
                 self.take_question(link, sender, Question { token, owed_only, is_paced });
             }

@@ -227,9 +227,8 @@ impl Link {
             true => lock(&self.isolation).end(now),
             false => lock(&self.isolation).begin(now),
         }
-        if !is_up {
-            self.is_ready.store(false, Ordering::Relaxed);
-        }
+        // Also as it comes up: a look that began before may have said that this node is ready.
+        self.is_ready.store(false, Ordering::Relaxed);
         // Others may have taken this node for dead, or it them.
         self.stand_back();
     }

@@ -15,7 +15,7 @@ use super::directory::Directory;
 use super::holders::Tally;
 use super::{Hub, LiveApp};
 use crate::model::{ChannelName, Counts, Pattern, Publication, Reach, Refusal, Target, UserId, ValueEvent};
-use crate::turns::{TURN, Turn, Work};
+use crate::turns::{Line, TURN, Turn, Work};
 
 /// How many rows are looked at while the directory of their app is held.
 const PAGE_ROWS: usize = 1024;
@@ -319,7 +319,7 @@ impl Hub {
         let time_max = if rows.is_slow() { self.limits.pattern_time_max } else { LOOK_TIME_MAX };
         let walk = Walk::new(app, rows, time_max);
         let walking = Walking { walk: Some((walk, end, answer)) };
-        if !self.turns.try_add(app.number.0, Box::new(walking)) {
+        if !self.turns.try_add(Line::Calls(app.number.0), Box::new(walking)) {
             return Err(Refusal::Overloaded);
         }
         answered.await.unwrap_or(Err(Refusal::Internal))
