@@ -1,6 +1,8 @@
 //! What every kind of store promises (`src/store/mod.rs`), on each of them: an SQLite file, SQLite in memory, and a real
 //! PostgreSQL server.
 
+// Long because each promise is a short case of its own, and all kinds of store share what makes and breaks them.
+
 mod support;
 
 use std::collections::HashSet;
