@@ -19,7 +19,7 @@ pub struct Left(Arc<Mutex<Option<Incoming>>>);
 
 impl Left {
     /// Whether nothing is left unread, now that what is there is read as well. A body that is only announced
-    /// (`Expect: 100-continue`) is not asked for now.
+    /// (`Expect: 100-continue`) stays unrequested.
     pub fn is_read(&self, is_announced: bool) -> bool {
         let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         left.is_none_or(|body| !is_announced && drain(body))
