@@ -2,6 +2,8 @@
 //!
 //! All findings are gathered. A value out of range is replaced by the nearest permitted one, so that the checks after it
 //! have something to work on; the result is thrown away once there is any finding.
+//!
+//! Long because each setting has its range here, one short check after another.
 
 use std::{
     num::{NonZero, NonZeroU32},
